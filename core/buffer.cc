@@ -1,0 +1,57 @@
+#include "core/buffer.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <string>
+
+#include "base/checked.h"
+
+namespace sluice {
+
+Buffer::~Buffer() {
+  if (data_) munmap(data_, size_);
+}
+
+Result<Buffer> Buffer::allocate(size_t bytes) {
+  Buffer b;
+  if (bytes == 0) return b;
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED)
+    return Status(Code::kResourceExhausted, "could not allocate " + std::to_string(bytes) + " bytes");
+  constexpr size_t kHugePage = size_t(2) << 20;  // bytes; smaller buffers would waste most of one
+  if (bytes >= kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
+  b.data_ = static_cast<std::byte*>(p);
+  b.size_ = bytes;
+  return b;
+}
+
+Result<Arena> Arena::reserve(size_t bytes) {
+  Arena a;
+  // A machine with a limit on address space still works, with a smaller largest step.
+  for (; bytes >= (size_t(64) << 20); bytes /= 2) {
+    if (auto b = Buffer::allocate(bytes); b.ok()) {
+      a.memory_ = std::move(b).value();
+      return a;
+    }
+  }
+  return Status(Code::kResourceExhausted, "could not reserve 64 MiB of address space for the workspace",
+                "raise the limit on virtual memory (ulimit -v)");
+}
+
+void* Arena::allocate(size_t bytes) {
+  const size_t size = size_t(round_up(int64_t(bytes), int64_t(kCacheLine)));
+  if (size > memory_.size() - used_) return nullptr;
+  void* p = memory_.data() + used_;
+  used_ += size;
+  peak_ = std::max(peak_, used_);
+  return p;
+}
+
+Tensor Arena::tensor(DType dtype, std::initializer_list<int64_t> dims) {
+  Tensor t(nullptr, dtype, dims);
+  t.data = allocate(t.bytes());
+  return t.data ? t : Tensor();
+}
+
+}  // namespace sluice

@@ -1,0 +1,13 @@
+#include "core/context.h"
+
+namespace sluice {
+
+// `threads` <= 0 means one per physical core.
+Result<std::unique_ptr<CpuRuntime>> CpuRuntime::create(int threads, ImplChoices forced) {
+  CpuFeatures cpu = detect_cpu_features();
+  if (threads <= 0) threads = cpu.physical_cores;
+  SLUICE_ASSIGN_OR_RETURN(Arena arena, Arena::reserve());
+  return std::unique_ptr<CpuRuntime>(new CpuRuntime(threads, std::move(cpu), std::move(arena), std::move(forced)));
+}
+
+}  // namespace sluice

@@ -1,0 +1,71 @@
+// Element types. The names are those of safetensors files.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstddef>
+#include <optional>
+#include <string_view>
+
+namespace sluice {
+
+enum class DType : uint8_t { kF32, kBF16, kF16, kF64, kI8, kU8, kI16, kU16, kI32, kU32, kI64, kU64, kBool, kF8E4M3, kF8E5M2 };
+
+constexpr size_t dtype_size(DType t) {
+  switch (t) {
+    case DType::kF64: case DType::kI64: case DType::kU64: return 8;
+    case DType::kF32: case DType::kI32: case DType::kU32: return 4;
+    case DType::kBF16: case DType::kF16: case DType::kI16: case DType::kU16: return 2;
+    default: return 1;
+  }
+}
+
+constexpr std::string_view dtype_name(DType t) {
+  switch (t) {
+    case DType::kF32: return "F32";
+    case DType::kBF16: return "BF16";
+    case DType::kF16: return "F16";
+    case DType::kF64: return "F64";
+    case DType::kI8: return "I8";
+    case DType::kU8: return "U8";
+    case DType::kI16: return "I16";
+    case DType::kU16: return "U16";
+    case DType::kI32: return "I32";
+    case DType::kU32: return "U32";
+    case DType::kI64: return "I64";
+    case DType::kU64: return "U64";
+    case DType::kBool: return "BOOL";
+    case DType::kF8E4M3: return "F8_E4M3";
+    case DType::kF8E5M2: return "F8_E5M2";
+  }
+  return "?";
+}
+
+constexpr std::optional<DType> dtype_from_name(std::string_view name) {
+  for (int i = 0; i <= int(DType::kF8E5M2); ++i)
+    if (dtype_name(DType(i)) == name) return DType(i);
+  return std::nullopt;
+}
+
+// The upper half of an fp32. Conversion rounds to nearest even; NaN stays NaN.
+struct Bf16 {
+  uint16_t bits = 0;
+  Bf16() = default;
+  constexpr explicit Bf16(float f) {
+    const uint32_t u = std::bit_cast<uint32_t>(f);
+    if ((u & 0x7fffffffu) > 0x7f800000u) bits = uint16_t((u >> 16) | 0x40);
+    else bits = uint16_t((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
+  }
+  constexpr operator float() const { return std::bit_cast<float>(uint32_t(bits) << 16); }  // NOLINT: widening is exact
+};
+static_assert(sizeof(Bf16) == 2);
+
+template <class T> struct DTypeOf;
+template <> struct DTypeOf<float> { static constexpr DType value = DType::kF32; };
+template <> struct DTypeOf<double> { static constexpr DType value = DType::kF64; };
+template <> struct DTypeOf<Bf16> { static constexpr DType value = DType::kBF16; };
+template <> struct DTypeOf<int32_t> { static constexpr DType value = DType::kI32; };
+template <> struct DTypeOf<int64_t> { static constexpr DType value = DType::kI64; };
+template <> struct DTypeOf<uint8_t> { static constexpr DType value = DType::kU8; };
+
+}  // namespace sluice

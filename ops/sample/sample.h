@@ -1,0 +1,40 @@
+// sample: one token of each row of logits.
+//
+//   temperature 0: the largest logit, the lowest id among equals. Otherwise logits / temperature, then top_k, then top_p (smallest
+//   set of best tokens whose probability reaches top_p), then min_p (probability at least min_p times the best's), and a draw with
+//   u = uniform(seed, position): a counter-based generator (Philox 4x32-10, Salmon et al. 2011), so the same seed and position
+//   give the same token whatever the batch.
+//   logprobs[b] = log softmax(logits)[chosen], before temperature and filters
+//
+// A row with a logit that is NaN or infinite gives ids = -1 and logprobs = NaN; the caller reports it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/impl.h"
+#include "core/tensor.h"
+
+namespace sluice {
+
+struct SamplingParams {
+  float temperature = 0;  // >= 0
+  int top_k = 0;          // 0: all
+  float top_p = 1;        // (0, 1]
+  float min_p = 0;        // [0, 1]
+  uint64_t seed = 0;
+};
+
+struct SampleArgs {
+  Tensor logits;                           // [B, V] f32, stride free in dimension 0
+  std::span<const SamplingParams> params;  // B entries
+  Tensor positions;                        // [B] i32: position of the token that is drawn
+  Tensor ids;                              // [B] i32
+  Tensor logprobs;                         // [B] f32
+};
+
+Status check_sample(const SampleArgs& a);
+std::span<const Impl<SampleArgs>> sample_impls();
+Status sample(Context& ctx, const SampleArgs& a);
+
+}  // namespace sluice

@@ -1,0 +1,190 @@
+// What the operator tests share: guarded random tensors, poisoned outputs, error measures, and a loop over implementations.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "core/impl.h"
+#include "core/tensor.h"
+
+namespace sluice::testing {
+
+// One runtime a thread count for the whole test program.
+inline Context& context(int threads = 2) {
+  static std::map<int, std::unique_ptr<CpuRuntime>> runtimes;
+  static std::map<int, Context> contexts;
+  if (!runtimes.count(threads)) {
+    runtimes[threads] = CpuRuntime::create(threads).value();
+    contexts[threads] = runtimes[threads]->context();
+  }
+  return contexts[threads];
+}
+
+// Owns memory with margins of NaN bytes (0xff) around it and, where the strides leave gaps, inside it. margins_intact() tells
+// whether anything wrote there. Contents start as 0xff too, which is NaN in every float type and -1 in integers.
+class Storage {
+ public:
+  // row_stride: elements between rows of dimension 0; 0 for dense. offset: elements in front (2-byte misalignment for bf16).
+  Storage(DType dtype, std::vector<int64_t> shape, int64_t row_stride = 0, int64_t offset = 0) {
+    t_.dtype = dtype, t_.rank = int(shape.size());
+    int64_t step = 1;
+    for (int i = t_.rank - 1; i >= 0; --i) {
+      t_.shape[i] = shape[i], t_.stride[i] = step;
+      step *= shape[i];
+      if (i == 1 && row_stride) step = row_stride;
+    }
+    const int64_t elements = shape.empty() ? 0 : (t_.rank == 1 ? shape[0] : shape[0] * t_.stride[0]);
+    bytes_.assign((elements + offset) * dtype_size(dtype) + 2 * kMargin, std::byte{0xff});
+    t_.data = bytes_.data() + kMargin + offset * dtype_size(dtype);
+    owned_.assign(bytes_.size(), false);
+    for_each([&](char* p) { std::fill_n(owned_.begin() + (p - raw()), dtype_size(dtype), true); });
+  }
+  const Tensor& tensor() const { return t_; }
+  operator const Tensor&() const { return t_; }  // NOLINT: a storage is passed wherever its tensor is
+
+  // Values in order of the dimensions, as doubles, whatever the dtype.
+  std::vector<double> values() const {
+    std::vector<double> v;
+    const_cast<Storage*>(this)->for_each([&](char* p) { v.push_back(read(p)); });
+    return v;
+  }
+  template <class F>
+  void fill(F&& next) {
+    for_each([&](char* p) { write(p, double(next())); });
+  }
+  bool margins_intact() const {
+    for (size_t i = 0; i < bytes_.size(); ++i)
+      if (!owned_[i] && bytes_[i] != std::byte{0xff}) return false;
+    return true;
+  }
+  std::vector<std::byte> bytes() const { return bytes_; }
+
+ private:
+  static constexpr size_t kMargin = 128;  // bytes, two cache lines
+  char* raw() { return reinterpret_cast<char*>(bytes_.data()); }
+  template <class F>
+  void for_each(F&& f) {
+    std::array<int64_t, Tensor::kMaxRank> at{};
+    if (t_.numel() == 0 || t_.rank == 0) return;
+    for (;;) {
+      int64_t e = 0;
+      for (int d = 0; d < t_.rank; ++d) e += at[d] * t_.stride[d];
+      f(static_cast<char*>(t_.data) + e * int64_t(dtype_size(t_.dtype)));
+      int d = t_.rank - 1;
+      while (d >= 0 && ++at[d] == t_.shape[d]) at[d--] = 0;
+      if (d < 0) return;
+    }
+  }
+  double read(const char* p) const {
+    switch (t_.dtype) {
+      case DType::kF32: { float x; std::memcpy(&x, p, 4); return x; }
+      case DType::kBF16: { Bf16 x; std::memcpy(&x, p, 2); return float(x); }
+      case DType::kI32: { int32_t x; std::memcpy(&x, p, 4); return x; }
+      case DType::kF64: { double x; std::memcpy(&x, p, 8); return x; }
+      default: ADD_FAILURE() << "no reader for " << dtype_name(t_.dtype); return 0;
+    }
+  }
+  void write(char* p, double x) {
+    switch (t_.dtype) {
+      case DType::kF32: { const float v = float(x); std::memcpy(p, &v, 4); break; }
+      case DType::kBF16: { const Bf16 v{float(x)}; std::memcpy(p, &v, 2); break; }
+      case DType::kI32: { const int32_t v = int32_t(x); std::memcpy(p, &v, 4); break; }
+      case DType::kF64: std::memcpy(p, &x, 8); break;
+      default: ADD_FAILURE() << "no writer for " << dtype_name(t_.dtype);
+    }
+  }
+  Tensor t_;
+  std::vector<std::byte> bytes_;
+  std::vector<bool> owned_;
+};
+
+class Random {
+ public:
+  explicit Random(uint64_t seed) : rng_(seed) {}
+  double normal(double mean = 0, double stddev = 1) { return std::normal_distribution<double>(mean, stddev)(rng_); }
+  double uniform(double low, double high) { return std::uniform_real_distribution<double>(low, high)(rng_); }
+  int64_t integer(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(rng_); }  // inclusive
+  Storage normal(DType dtype, std::vector<int64_t> shape, double stddev = 1, int64_t row_stride = 0, int64_t offset = 0) {
+    Storage s(dtype, std::move(shape), row_stride, offset);
+    s.fill([&] { return normal(0, stddev); });
+    return s;
+  }
+
+ private:
+  std::mt19937_64 rng_;
+};
+
+inline Storage ints(const std::vector<int64_t>& v) {
+  Storage s(DType::kI32, {int64_t(v.size())});
+  size_t i = 0;
+  s.fill([&] { return v[i++]; });
+  return s;
+}
+
+struct Error {
+  double rel_rms = 0;  // ||got - want|| / ||want||
+  double max_rel = 0;  // max |got - want| / max |want|
+};
+
+// NaN anywhere in `got` gives infinite errors; an all-zero `want` is compared absolutely.
+inline Error error(const std::vector<double>& got, const std::vector<double>& want) {
+  EXPECT_EQ(got.size(), want.size());
+  double d2 = 0, w2 = 0, dm = 0, wm = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double d = got[i] - want[i];
+    if (!std::isfinite(got[i]) && got[i] != want[i]) return {INFINITY, INFINITY};
+    if (!std::isfinite(want[i])) continue;
+    d2 += d * d, w2 += want[i] * want[i];
+    dm = std::max(dm, std::abs(d)), wm = std::max(wm, std::abs(want[i]));
+  }
+  return {std::sqrt(d2 / (w2 > 0 ? w2 : 1)), dm / (wm > 0 ? wm : 1)};
+}
+
+struct Tolerance {
+  double rel_rms, max_rel;
+};
+
+inline void expect_close(const Storage& got, const Storage& want, Tolerance limit, const std::string& what) {
+  const Error e = error(got.values(), want.values());
+  EXPECT_LE(e.rel_rms, limit.rel_rms) << what;
+  EXPECT_LE(e.max_rel, limit.max_rel) << what;
+  EXPECT_TRUE(got.margins_intact()) << what << ": wrote outside its output";
+}
+
+inline void expect_same_bits(const Storage& a, const Storage& b, const std::string& what) {
+  EXPECT_EQ(a.bytes(), b.bytes()) << what;
+}
+
+// The implementations of an operator that this machine can run on these arguments.
+template <class Args>
+std::vector<const Impl<Args>*> runnable(std::span<const Impl<Args>> impls, const Args& args) {
+  std::vector<const Impl<Args>*> r;
+  for (const auto& impl : impls)
+    if (can_run(impl, context(), args).yes()) r.push_back(&impl);
+  return r;
+}
+
+template <class Args>
+const Impl<Args>& impl_named(std::span<const Impl<Args>> impls, const std::string& name) {
+  for (const auto& impl : impls)
+    if (name == impl.name) return impl;
+  ADD_FAILURE() << "no implementation called " << name;
+  return impls[0];
+}
+
+template <class Args>
+void run_ok(const Impl<Args>& impl, const Args& args, int threads = 2) {
+  const Status s = run_impl(impl, context(threads), args);
+  ASSERT_TRUE(s.ok()) << impl.name << ": " << s.to_string();
+}
+
+}  // namespace sluice::testing
