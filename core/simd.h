@@ -57,6 +57,15 @@ struct Plain {
     for (int i = 0; i < n; ++i) p[i] = Bf16(a[i]);
   }
 
+  // Columns of a row-major [n, W] block, W <= 4: lane i of column[w] is p[i * W + w]; lanes from n on are zero.
+  template <int W, class X>
+  static SLUICE_INLINE void load_columns(const X* p, int n, F (&column)[W]) {
+    for (int w = 0; w < W; ++w) {
+      column[w] = zero();
+      for (int i = 0; i < n; ++i) column[w][i] = float(p[i * W + w]);
+    }
+  }
+
   static SLUICE_INLINE F add(F a, F b) { return a + b; }
   static SLUICE_INLINE F sub(F a, F b) { return a - b; }
   static SLUICE_INLINE F mul(F a, F b) { return a * b; }
@@ -90,11 +99,27 @@ struct Plain {
     return a * h * r;
   }
 
+  // Rows become columns.
+  static SLUICE_INLINE void transpose(F (&r)[kLanes]) {
+    for (int i = 0; i < kLanes; ++i)
+      for (int j = 0; j < i; ++j) {
+        const float t = r[i][j];
+        r[i][j] = r[j][i], r[j][i] = t;
+      }
+  }
+  static SLUICE_INLINE F swap_pairs(F a) {  // lanes 1, 0, 3, 2, ...
+    return __builtin_shuffle(a, I{1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14});
+  }
+
   // Sum of the lanes, in one fixed tree: 8 apart, then 4, 2, 1.
   static SLUICE_INLINE float reduce_add(F a) {
     for (int step = 8; step > 0; step /= 2)
       for (int i = 0; i < step; ++i) a[i] = a[i] + a[i + step];
     return a[0];
+  }
+  // out[i] = reduce_add(a[i]), the same tree.
+  static SLUICE_INLINE void reduce_add8(const F (&a)[8], float* out) {
+    for (int i = 0; i < 8; ++i) out[i] = reduce_add(a[i]);
   }
   static SLUICE_INLINE float reduce_max(F a) {
     float m = a[0];
@@ -103,7 +128,7 @@ struct Plain {
   }
 };
 
-// Functions of 16 lanes. Errors are in units in the last place (ulp) against fp64, seen by tests/unit/simd_test.cc.
+// Functions of 16 lanes. Errors are in units in the last place (ulp) against fp64, seen by core/simd_test.cc.
 
 // e^x, 2 ulp; 0 below -104, infinity above 88.8; NaN stays NaN. Range reduction by ln 2 in two parts, degree-7 polynomial
 // (coefficients: Cephes expf, S. Moshier).
@@ -130,6 +155,7 @@ SLUICE_INLINE typename V::F log1p_unit(typename V::F y) {
   using F = typename V::F;
   const F z = V::div(y, V::add(y, V::set1(2.0f))), z2 = V::mul(z, z);
   F p = V::set1(1.0f / 15);
+#pragma GCC unroll 8
   for (const float c : {1.0f / 13, 1.0f / 11, 1.0f / 9, 1.0f / 7, 1.0f / 5, 1.0f / 3, 1.0f}) p = V::fma(p, z2, V::set1(c));
   return V::mul(V::add(z, z), p);
 }
@@ -151,6 +177,34 @@ SLUICE_INLINE typename V::F sigmoid(typename V::F x) {
 template <class V>
 SLUICE_INLINE typename V::F silu(typename V::F x) {
   return V::div(x, V::add(V::set1(1.0f), exp<V>(V::sub(V::zero(), x))));
+}
+
+// Loops over rows.
+
+// How many lanes the vector at element d of n has.
+SLUICE_INLINE int lanes_at(int64_t d, int64_t n) { return n - d < kLanes ? int(n - d) : kLanes; }
+
+// y[i] = x[i], in y's element type; y may be x.
+template <class V, class X, class Y>
+SLUICE_INLINE void convert(const X* x, Y* y, int64_t n) {
+  for (int64_t d = 0; d < n; d += kLanes) V::store_n(y + d, V::load_n(x + d, lanes_at(d, n)), lanes_at(d, n));
+}
+
+// Sum of x[i]^2. Four vectors of partial sums hide the latency of fma; what is left of a last block of 64 goes to the first.
+template <class V, class X>
+SLUICE_INLINE float sum_of_squares(const X* x, int64_t n) {
+  typename V::F sum[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
+  int64_t d = 0;
+  for (; d + 4 * kLanes <= n; d += 4 * kLanes)
+    for (int j = 0; j < 4; ++j) {
+      const auto v = V::load(x + d + j * kLanes);
+      sum[j] = V::fma(v, v, sum[j]);
+    }
+  for (; d < n; d += kLanes) {
+    const auto v = V::load_n(x + d, lanes_at(d, n));
+    sum[0] = V::fma(v, v, sum[0]);
+  }
+  return V::reduce_add(V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])));
 }
 
 }  // namespace sluice::simd

@@ -2,7 +2,11 @@
 // (CMake adds the flags to every *_avx512*.cc and *_amx.cc).
 #pragma once
 
+// g++ 12 takes the placeholders in its own AVX-512 headers for uninitialised variables.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 
 #include "core/simd.h"
 
@@ -35,6 +39,34 @@ struct Avx512 {
   static SLUICE_INLINE void store(Bf16* p, F a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(a)); }
   static SLUICE_INLINE void store_n(Bf16* p, F a, int n) { _mm256_mask_storeu_epi16(p, first(n), narrow(a)); }
 
+  // The block is loaded whole, then a column is one two-table permutation of it (fp32: two, for tables of 32 elements each).
+  template <int W>
+  static SLUICE_INLINE void load_columns(const float* p, int n, F (&column)[W]) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const uint64_t wanted = n * W == 64 ? ~uint64_t(0) : (uint64_t(1) << (n * W)) - 1;
+    F part[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) part[j] = _mm512_maskz_loadu_ps(__mmask16(wanted >> (16 * j)), p + 16 * j);
+#pragma GCC unroll 4
+    for (int w = 0; w < W; ++w) {
+      const __m512i index = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(W)), _mm512_set1_epi32(w));
+      const F low = _mm512_permutex2var_ps(part[0], index, part[1]), high = _mm512_permutex2var_ps(part[2], index, part[3]);
+      column[w] = _mm512_mask_blend_ps(_mm512_cmpge_epi32_mask(index, _mm512_set1_epi32(32)), low, high);
+    }
+  }
+  template <int W>
+  static SLUICE_INLINE void load_columns(const Bf16* p, int n, F (&column)[W]) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const uint64_t wanted = n * W == 64 ? ~uint64_t(0) : (uint64_t(1) << (n * W)) - 1;
+    const __m512i low = _mm512_maskz_loadu_epi16(__mmask32(wanted), p), high = _mm512_maskz_loadu_epi16(wanted >> 32, p + 32);
+#pragma GCC unroll 4
+    for (int w = 0; w < W; ++w) {  // into the upper half of each fp32, zeros below
+      const __m512i index = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(W)), _mm512_set1_epi32(w));
+      column[w] = _mm512_castsi512_ps(
+          _mm512_maskz_permutex2var_epi16(0xaaaaaaaau, low, _mm512_slli_epi32(index, 16), high));
+    }
+  }
+
   static SLUICE_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
   static SLUICE_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static SLUICE_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
@@ -48,11 +80,51 @@ struct Avx512 {
   static SLUICE_INLINE F round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static SLUICE_INLINE F scale_by_power_of_2(F a, F n) { return _mm512_scalef_ps(a, n); }
 
+  // Rows become columns: pairs, then fours within 128 bits, then 128-bit quarters, each step halving the distance to go.
+  static SLUICE_INLINE void transpose(F (&r)[kLanes]) {
+    F t[kLanes];
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes; i += 2) t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]), t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+#pragma GCC unroll 4
+    for (int i = 0; i < kLanes; i += 4)
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {  // r[4 * i + c], lane q of 128 bits: column 4 * q + c of rows 4 * i to 4 * i + 3
+        const __m512d low = _mm512_castps_pd(t[i + h]), high = _mm512_castps_pd(t[i + h + 2]);
+        r[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+        r[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+      }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+      const F even01 = _mm512_shuffle_f32x4(r[c], r[c + 4], 0x88), odd01 = _mm512_shuffle_f32x4(r[c], r[c + 4], 0xdd);
+      const F even23 = _mm512_shuffle_f32x4(r[c + 8], r[c + 12], 0x88), odd23 = _mm512_shuffle_f32x4(r[c + 8], r[c + 12], 0xdd);
+      t[c] = _mm512_shuffle_f32x4(even01, even23, 0x88), t[c + 8] = _mm512_shuffle_f32x4(even01, even23, 0xdd);
+      t[c + 4] = _mm512_shuffle_f32x4(odd01, odd23, 0x88), t[c + 12] = _mm512_shuffle_f32x4(odd01, odd23, 0xdd);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) r[i] = t[i];
+  }
+
+  static SLUICE_INLINE F swap_pairs(F a) { return _mm512_permute_ps(a, 0xb1); }  // lanes 1, 0, 3, 2, ...
+
   static SLUICE_INLINE float reduce_add(F a) {
     const __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
     const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
     const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
     return _mm_cvtss_f32(_mm_add_ss(s2, _mm_shuffle_ps(s2, s2, 1)));
+  }
+  // out[i] = reduce_add(a[i]), the same tree, with the vectors side by side: at each level two vectors become one.
+  static SLUICE_INLINE void reduce_add8(const F (&a)[8], float* out) {
+    const auto halves = [](F x, F y) {  // x[l] + x[l + 8], l < 8, then y's
+      return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xee));
+    };
+    const auto quarters = [](F x, F y) {  // four of each of x's two vectors, then y's
+      return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd));
+    };
+    const F q0 = quarters(halves(a[0], a[1]), halves(a[2], a[3])), q1 = quarters(halves(a[4], a[5]), halves(a[6], a[7]));
+    const F s = _mm512_add_ps(_mm512_shuffle_ps(q0, q1, 0x44), _mm512_shuffle_ps(q0, q1, 0xee));  // 128 bits: 2 of i, 2 of i + 4
+    const F t = _mm512_add_ps(s, _mm512_permute_ps(s, 0xb1));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+    _mm256_storeu_ps(out, _mm512_castps512_ps256(_mm512_permutexvar_ps(order, t)));
   }
   static SLUICE_INLINE float reduce_max(F a) { return _mm512_reduce_max_ps(a); }
 };

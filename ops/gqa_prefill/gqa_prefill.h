@@ -5,8 +5,9 @@
 //
 // The rows of sequence b are its last ones: row i stands at position seq_lens[b] - (rows of b) + i; keys and values up to
 // seq_lens[b] are in the cache already (kv_append first).
-// Softmax visits blocks of 64 keys aligned to absolute position, keys ascending within each, so a row's bits do not depend on
-// how many rows come with it, on the page size or on the threads.
+// Softmax visits blocks of 64 keys aligned to absolute position, keys ascending within each; every 512 keys, also aligned, give a
+// partial result, and these are merged in order. So a row's bits do not depend on how many rows come with it, on the page size or
+// on the threads. A row reads no value past its own position, and no key past its sequence's last row in the call.
 // bf16 caches: q is rounded to bf16 before the products, as attention operands are; accumulation and softmax are fp32.
 // Tolerance: fp32 rel_rms 5e-6, max_rel 3e-5; bf16 8e-3, 2e-2.
 #pragma once
@@ -21,13 +22,13 @@ namespace sluice {
 struct GqaArgs {
   Tensor q;                 // [T, HQ, D] f32 or bf16, stride free but in the last dimension
   Tensor gate;              // optional, as q
-  Tensor k_cache, v_cache;  // [pages, page, HKV, D] f32 or bf16, D contiguous
-  Tensor block_table;       // [B, P] i32; entries past the end are not read
+  Tensor k_cache, v_cache;  // [pages, page, HKV, D] f32 or bf16, both alike, D contiguous
+  Tensor block_table;       // [B, P] i32; entries past the end are not read; one within it that is no page is refused
   Tensor seq_lens;          // [B] i32: tokens in the cache, the new ones included; 0: padding, o is zero, lse is -inf
-  Tensor cu_seqlens;        // [B+1] i32: rows of q of each sequence. gqa_decode: absent, one row each
+  Tensor cu_seqlens;        // [B+1] i32, from 0 to T: rows of q of each sequence. gqa_decode: absent, one row each
   Tensor o;                 // [T, HQ, D] f32 or bf16
   Tensor lse;               // optional [T, HQ] f32
-  float scale = 0;          // usually D^-0.5
+  float scale = 0;          // above 0, usually D^-0.5
 };
 
 struct GqaPrefillArgs : GqaArgs {};

@@ -1,0 +1,227 @@
+// sluice bench: prefill and decode speed of a model, or the operators' benches.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cmath>
+#include <filesystem>
+#include <numeric>
+
+#include "base/clock.h"
+#include "cli/command.h"
+#include "cli/plot.h"
+
+namespace sluice::cli {
+namespace {
+
+struct BenchOptions {
+  ModelOptions model;
+  std::string config, format = "md", plot;
+  bool random_weights = false;
+  int64_t prompt = 512, gen = 128, depth = 0, batch = 1, repeats = 5;
+  std::vector<std::string> ops;
+};
+
+// Tokens per second of every repeat.
+struct Series {
+  std::string test;
+  std::vector<double> rates;
+  double mean() const { return std::accumulate(rates.begin(), rates.end(), 0.0) / double(rates.size()); }
+  double deviation() const {
+    double d = 0;
+    for (const double r : rates) d += (r - mean()) * (r - mean());
+    return rates.size() > 1 ? std::sqrt(d / double(rates.size() - 1)) : 0;
+  }
+  double median() const {
+    std::vector<double> v = rates;
+    std::ranges::sort(v);
+    return (v[(v.size() - 1) / 2] + v[v.size() / 2]) / 2;
+  }
+};
+
+// Token ids that differ from each other, so that no embedding row stays in cache.
+std::vector<int32_t> some_ids(int64_t count, int64_t vocab, int64_t seed) {
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < count; ++i) ids.push_back(int32_t((i * 7919 + seed * 104729 + 17) % vocab));
+  return ids;
+}
+
+// Brings `count` sequences of `depth` tokens into the pools.
+Result<std::vector<std::unique_ptr<Sequence>>> open_at_depth(Engine& engine, int64_t count, int64_t depth) {
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  for (int64_t i = 0; i < count; ++i) {
+    SLUICE_ASSIGN_OR_RETURN(auto s, engine.open(some_ids(std::max<int64_t>(depth, 1), engine.model().config().vocab_size, i)));
+    if (depth > 0) {
+      const auto done = engine.prefill(*s);
+      if (!done.ok()) return done.status();
+    }
+    else s->tokens.clear();
+    sequences.push_back(std::move(s));
+  }
+  return sequences;
+}
+
+void close_all(Engine& engine, std::vector<std::unique_ptr<Sequence>>& sequences) {
+  for (auto& s : sequences) engine.close(*s);
+}
+
+// Seconds to read `prompt` tokens of each of `batch` sequences that hold `depth` tokens already.
+Result<double> time_prefill(Engine& engine, const BenchOptions& o, int64_t prompt) {
+  SLUICE_ASSIGN_OR_RETURN(auto sequences, open_at_depth(engine, o.batch, o.depth));
+  const double begin = now_seconds();
+  for (auto& s : sequences) {
+    for (const int32_t id : some_ids(prompt, engine.model().config().vocab_size, 99)) SLUICE_RETURN_IF_ERROR(engine.append(*s, id));
+    const auto logits = engine.prefill(*s);
+    if (!logits.ok()) return logits.status();
+  }
+  const double seconds = now_seconds() - begin;
+  close_all(engine, sequences);
+  return seconds;
+}
+
+// Seconds for `gen` steps that add one token to each of `batch` sequences, sampling included.
+Result<double> time_decode(Engine& engine, const BenchOptions& o, int64_t gen) {
+  SLUICE_ASSIGN_OR_RETURN(auto sequences, open_at_depth(engine, o.batch, o.depth));
+  for (auto& s : sequences) SLUICE_RETURN_IF_ERROR(engine.append(*s, 1));
+  const double begin = now_seconds();
+  for (int64_t i = 0; i < gen; ++i) {
+    std::vector<Work> work;
+    for (auto& s : sequences) work.push_back({s.get(), 1, WantLogits::kLast});
+    SLUICE_ASSIGN_OR_RETURN(const Tensor logits, engine.step(work));
+    for (size_t b = 0; b < sequences.size(); ++b) {
+      SLUICE_ASSIGN_OR_RETURN(const SampledToken token, engine.draw(*sequences[b], logits, int64_t(b), {}));
+      SLUICE_RETURN_IF_ERROR(engine.append(*sequences[b], token.id));
+    }
+  }
+  const double seconds = now_seconds() - begin;
+  close_all(engine, sequences);
+  return seconds;
+}
+
+std::string at_depth(std::string name, int64_t depth) { return depth > 0 ? name + " @ " + std::to_string(depth) : name; }
+
+Result<std::vector<Series>> measure(const BenchOptions& o, Engine& engine) {
+  // One short warm-up of each touches weights and workspace.
+  for (auto timed : {time_prefill(engine, o, std::min<int64_t>(o.prompt, 32)), time_decode(engine, o, 1)})
+    if (!timed.ok()) return timed.status();
+  Series prefill{at_depth("prefill " + std::to_string(o.prompt), o.depth), {}}, decode{at_depth("decode " + std::to_string(o.gen), o.depth), {}};
+  Progress progress("measuring");
+  for (int64_t r = 0; r < o.repeats; ++r) {
+    if (o.prompt > 0) {
+      SLUICE_ASSIGN_OR_RETURN(const double s, time_prefill(engine, o, o.prompt));
+      prefill.rates.push_back(double(o.prompt * o.batch) / s);
+    }
+    if (o.gen > 0) {
+      SLUICE_ASSIGN_OR_RETURN(const double s, time_decode(engine, o, o.gen));
+      decode.rates.push_back(double(o.gen * o.batch) / s);
+    }
+    progress.show(r + 1, o.repeats);
+  }
+  std::vector<Series> all;
+  for (Series* s : {&prefill, &decode})
+    if (!s->rates.empty()) all.push_back(std::move(*s));
+  return all;
+}
+
+struct Facts {
+  std::string model, dtype;
+  double weights_mb;
+  int64_t threads, batch;
+};
+
+void print_md(const Facts& f, const std::vector<Series>& all) {
+  fmt::print("| model | MB | dtype | threads | batch | test | tokens/s | median |\n| --- | ---: | --- | ---: | ---: | --- | ---: | ---: |\n");
+  for (const Series& s : all)
+    fmt::print("| {} | {:.1f} | {} | {} | {} | {} | {:.2f} +- {:.2f} | {:.2f} |\n", f.model, f.weights_mb, f.dtype, f.threads, f.batch, s.test,
+               s.mean(), s.deviation(), s.median());
+}
+
+void print_csv(const Facts& f, const std::vector<Series>& all) {
+  fmt::print("model,weights_mb,dtype,threads,batch,test,mean,deviation,median\n");
+  for (const Series& s : all)
+    fmt::print("{},{:.1f},{},{},{},{},{:.3f},{:.3f},{:.3f}\n", f.model, f.weights_mb, f.dtype, f.threads, f.batch, s.test, s.mean(), s.deviation(),
+               s.median());
+}
+
+void print_json(const Facts& f, const std::vector<Series>& all) {
+  boost::json::array tests;
+  for (const Series& s : all)
+    tests.push_back({{"test", s.test}, {"mean", s.mean()}, {"deviation", s.deviation()}, {"median", s.median()},
+                     {"tokens_per_s", boost::json::array(s.rates.begin(), s.rates.end())}});
+  fmt::print("{}\n", boost::json::serialize(boost::json::object{{"model", f.model}, {"weights_mb", f.weights_mb}, {"dtype", f.dtype},
+                                                                {"threads", f.threads}, {"batch", f.batch}, {"tests", tests}}));
+}
+
+Result<std::unique_ptr<Engine>> bench_engine(const BenchOptions& o) {
+  if (!o.random_weights) return make_engine(o.model, o.batch);
+  SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
+  EngineOptions e{.model = o.config, .random_weights = true, .threads = o.model.threads, .prefill_chunk = o.model.prefill_chunk,
+                  .max_context = o.model.max_context, .max_sequences = o.batch, .impl = env.impl};
+  e.dtype = o.model.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kBF16;
+  return Engine::create(e);
+}
+
+Status bench_model(const BenchOptions& o) {
+  if (o.random_weights != !o.config.empty())
+    return invalid("--config and --random-weights belong together", "give both, or name a checkpoint's folder");
+  SLUICE_ASSIGN_OR_RETURN(const auto engine, bench_engine(o));
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<Series> all, measure(o, *engine));
+  namespace fs = std::filesystem;
+  SLUICE_ASSIGN_OR_RETURN(const std::string dir, o.random_weights ? Result<std::string>(o.config) : model_dir(o.model));
+  const Facts facts{fs::path(dir).lexically_normal().filename().string(), engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",
+                    double(engine->model().weight_bytes()) / 1e6, engine->context().team->size(), o.batch};
+  if (o.format == "json") print_json(facts, all);
+  else if (o.format == "csv") print_csv(facts, all);
+  else print_md(facts, all);
+  if (o.plot.empty()) return {};
+  std::vector<Bar> bars;
+  for (const Series& s : all) bars.push_back({s.test, s.mean(), s.deviation()});
+  return write_bar_chart(o.plot, facts.model + ", " + facts.dtype + ", " + std::to_string(facts.threads) + " threads: tokens per second", bars);
+}
+
+// The operators' benches are a program of their own beside this one (Google Benchmark); it takes over this process.
+Status bench_ops(const std::vector<std::string>& names) {
+  namespace fs = std::filesystem;
+  std::error_code ec;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ec).parent_path() / "op_bench";
+  std::string filter;
+  for (const auto& n : names) filter += (filter.empty() ? "--benchmark_filter=^(" : "|") + n;
+  if (!filter.empty()) filter += ")/";
+  std::vector<char*> args{const_cast<char*>("op_bench")};
+  if (!filter.empty()) args.push_back(filter.data());
+  args.push_back(nullptr);
+  execv(program.c_str(), args.data());
+  return {Code::kNotFound, program.string() + " cannot be started", "build the target op_bench"};
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Command& command) {
+  auto o = std::make_shared<BenchOptions>();
+  CLI::App* sub = app.add_subcommand("bench", "measure prefill and decode; `bench ops [NAME...]` measures operators");
+  add_model_options(*sub, o->model);
+  sub->add_option("--config", o->config, "a config.json, for --random-weights");
+  sub->add_flag("--random-weights", o->random_weights, "make weights up instead of reading a checkpoint");
+  sub->add_option("--prompt", o->prompt, "tokens of the prefill test; 0 leaves it out")->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub->add_option("--gen", o->gen, "tokens of the decode test; 0 leaves it out")->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub->add_option("--depth", o->depth, "tokens in the context before either test")->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub->add_option("--batch", o->batch, "sequences side by side")->check(CLI::Range(1, 4096))->capture_default_str();
+  sub->add_option("-r,--repeats", o->repeats, "repeats")->check(CLI::Range(1, 10000))->capture_default_str();
+  sub->add_option("-o,--output", o->format, "md, json or csv")->check(CLI::IsMember({"md", "json", "csv"}))->capture_default_str();
+  sub->add_option("--plot", o->plot, "also draw the figures as an SVG file");
+  CLI::App* ops = sub->add_subcommand("ops", "measure operators, each in every implementation that this machine runs");
+  ops->add_option("NAME", o->ops, "operators; all if left out");
+  ops->callback([o, &command] {
+    command = [o] { return fail(bench_ops(o->ops)); };
+  });
+  sub->callback([o, ops, &command] {
+    if (ops->parsed()) return;
+    command = [o] {
+      const Status s = bench_model(*o);
+      return s.ok() ? 0 : fail(s);
+    };
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,120 @@
+#include "cli/command.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+
+#include "base/clock.h"
+
+namespace sluice::cli {
+
+int fail(const Status& status) {
+  fmt::print(stderr, "sluice: error: {}\n", status.to_string());
+  return kFailure;
+}
+
+void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
+  if (positional) app.add_option("MODEL", o.model, "folder of a Hugging Face checkpoint; the demo model if left out")->envname("SLUICE_MODEL");
+  app.add_option("--dtype", o.dtype, "arithmetic of activations: bf16, fp32, or what the checkpoint is stored in")
+      ->check(CLI::IsMember({"auto", "bf16", "fp32"}))->envname("SLUICE_DTYPE")->capture_default_str();
+  app.add_option("--device", o.device, "where to run")->check(CLI::IsMember({"cpu"}))->envname("SLUICE_DEVICE")->capture_default_str();
+  app.add_option("--threads", o.threads, "threads; 0 means one for each physical core")
+      ->check(CLI::Range(0, 1024))->envname("SLUICE_THREADS")->capture_default_str();
+  app.add_option("--prefill-chunk", o.prefill_chunk, "most prompt tokens in one step; results do not depend on it")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20))->envname("SLUICE_PREFILL_CHUNK")->capture_default_str();
+  app.add_option("--max-context", o.max_context, "tokens a sequence may have; 0 means what the model allows")
+      ->check(CLI::Range(int64_t(0), int64_t(1) << 31))->envname("SLUICE_MAX_CONTEXT")->capture_default_str();
+  app.add_option("--state-dtype", o.state_dtype, "type of the recurrent state")
+      ->check(CLI::IsMember({"fp32"}))->envname("SLUICE_STATE_DTYPE")->capture_default_str();
+  app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
+               "a sequence's bits do not depend on what runs beside it; on the CPU always so");
+}
+
+Result<std::string> demo_model_dir() {
+  namespace fs = std::filesystem;
+  std::error_code ec;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ec);
+  for (fs::path up = program.parent_path(); !ec && !up.empty(); up = up.parent_path()) {
+    for (const char* place : {"demo/model", "share/sluice/demo/model"})
+      if (fs::exists(up / place / "config.json", ec)) return (up / place).string();
+    if (up == up.root_path()) break;
+  }
+  return Status(Code::kNotFound, "the demo model is not installed beside this program", "name a checkpoint's folder");
+}
+
+Result<std::string> model_dir(const ModelOptions& o) {
+  if (o.model.empty()) return demo_model_dir();
+  return o.model;
+}
+
+Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, int64_t max_sequences) {
+  SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
+  SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o));
+  EngineOptions e{.model = dir, .threads = o.threads, .prefill_chunk = o.prefill_chunk, .max_context = o.max_context,
+                  .max_sequences = max_sequences, .impl = env.impl};
+  e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
+  return Engine::create(e);
+}
+
+Result<Texts> load_texts(const std::string& dir) {
+  SLUICE_ASSIGN_OR_RETURN(GenerationConfig generation, load_generation_config(dir));
+  SLUICE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(dir));
+  Texts texts{std::move(tokenizer), std::nullopt, std::move(generation)};
+  auto chat = ChatTemplate::load(dir);
+  if (chat.ok()) texts.chat = std::move(chat).value();
+  else if (chat.status().code() != Code::kNotFound) return chat.status();
+  return texts;
+}
+
+std::vector<int64_t> stop_ids(const Texts& texts, const ModelConfig& config) {
+  return texts.generation.eos_token_ids.empty() ? config.eos_token_ids : texts.generation.eos_token_ids;
+}
+
+Result<std::vector<int32_t>> encode_chat(const Texts& texts, const boost::json::array& messages, bool parse_special) {
+  if (!texts.chat)
+    return Status(Code::kNotFound, "the checkpoint has no chat template", "use --raw to give the prompt as it is");
+  SLUICE_ASSIGN_OR_RETURN(const ChatOutput out, texts.chat->render(messages, nullptr, true, {}));
+  std::vector<Tokenizer::Span> spans;
+  for (const auto& run : out.runs)
+    spans.push_back({std::string_view(out.text).substr(run.begin, run.end - run.begin), run.trusted || parse_special});
+  return texts.tokenizer.encode(spans);
+}
+
+Result<std::vector<int32_t>> parse_ids(const std::string& text, const std::string& where) {
+  std::vector<int32_t> ids;
+  const char *p = text.data(), *end = p + text.size();
+  while (p < end) {
+    if (std::strchr(" \t\r\n,[]", *p)) {
+      ++p;
+      continue;
+    }
+    int32_t id = 0;
+    const auto [next, error] = std::from_chars(p, end, id);
+    if (error != std::errc())
+      return invalid(where + ": '" + std::string(p, std::min(end, p + 12)) + "' is not a token id", "write numbers with commas or spaces between");
+    ids.push_back(id);
+    p = next;
+  }
+  return ids;
+}
+
+bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
+
+void Progress::show(int64_t done, int64_t total) {
+  constexpr double kInterval = 0.1;  // seconds between updates
+  if (!stderr_is_terminal() || now_seconds() - last_ < kInterval) return;
+  last_ = now_seconds();
+  shown_ = true;
+  constexpr int kWidth = 30;
+  const int filled = total > 0 ? int(done * kWidth / total) : 0;
+  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {}/{}", what_, "", filled, "", kWidth - filled, done, total);
+}
+
+void Progress::clear() {
+  if (shown_) fmt::print(stderr, "\r\033[K");
+  shown_ = false;
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,86 @@
+// What the subcommands share: options of the engine, loading a model with its texts, and how errors end the program.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/engine.h"
+#include "engine/generation.h"
+#include "io/model_config.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+namespace sluice::cli {
+
+// Exit codes: 0 success, 1 failure, 2 usage.
+inline constexpr int kFailure = 1, kUsage = 2;
+
+// Prints "sluice: error: message; hint" and returns the exit code that fits.
+int fail(const Status& status);
+
+// A subcommand's function: 0, or what fail() returned.
+using Command = std::function<int()>;
+
+struct ModelOptions {
+  std::string model;  // empty: the demo model
+  std::string dtype = "auto", device = "cpu", state_dtype = "fp32";
+  int threads = 0;
+  int64_t prefill_chunk = 512, max_context = 0;
+  bool batch_invariant = true;
+};
+
+// --dtype, --threads and the others that run, score, eval and bench have in common. `positional` adds MODEL.
+void add_model_options(CLI::App& app, ModelOptions& o, bool positional = true);
+
+// The folder that ships with the program: demo/model beside the build or under share/sluice.
+Result<std::string> demo_model_dir();
+Result<std::string> model_dir(const ModelOptions& o);
+
+Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, int64_t max_sequences = 1);
+
+// A checkpoint's tokenizer, chat template (where it has one) and defaults for generation.
+struct Texts {
+  Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat;
+  GenerationConfig generation;
+};
+Result<Texts> load_texts(const std::string& dir);
+
+// Stop tokens: those of generation_config.json, then of config.json.
+std::vector<int64_t> stop_ids(const Texts& texts, const ModelConfig& config);
+
+// The prompt of one user message, rendered by the chat template. Text of the user matches no special token unless parse_special.
+Result<std::vector<int32_t>> encode_chat(const Texts& texts, const boost::json::array& messages, bool parse_special);
+
+// Numbers separated by anything that is not a digit or a minus sign.
+Result<std::vector<int32_t>> parse_ids(const std::string& text, const std::string& where);
+
+bool stderr_is_terminal();
+
+// "prefill 384/512" on stderr while long work runs, only on a terminal; cleared at the end.
+class Progress {
+ public:
+  explicit Progress(std::string what) : what_(std::move(what)) {}
+  ~Progress() { clear(); }
+  void show(int64_t done, int64_t total);
+  void clear();
+
+ private:
+  std::string what_;
+  double last_ = 0;
+  bool shown_ = false;
+};
+
+// One function a subcommand; each adds itself to `app` and leaves what to do in `command` when it was chosen.
+void add_run(CLI::App& app, Command& command);
+void add_score(CLI::App& app, Command& command);
+void add_eval(CLI::App& app, Command& command);
+void add_op(CLI::App& app, Command& command);
+void add_bench(CLI::App& app, Command& command);
+void add_inspect(CLI::App& app, Command& command);
+void add_tokenize(CLI::App& app, Command& command);
+void add_doctor(CLI::App& app, Command& command);
+
+}  // namespace sluice::cli

@@ -1,0 +1,25 @@
+// sluice: the command line. Each subcommand is a file of its own.
+#include <fmt/core.h>
+
+#include "cli/command.h"
+#include "io/mapped_file.h"
+
+int main(int argc, char** argv) {
+  using namespace sluice::cli;
+  sluice::install_truncation_guard();
+  CLI::App app{"sluice " SLUICE_VERSION ": runs gated-delta-net language models"};
+  app.set_version_flag("--version", "sluice " SLUICE_VERSION);
+  app.set_config("--config-file", "", "read options from a TOML file; flags and SLUICE_* variables go before it");
+  app.require_subcommand(1);
+  Command command;
+  for (auto* add : {add_run, add_score, add_eval, add_bench, add_op, add_inspect, add_tokenize, add_doctor}) add(app, command);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);  // --help, --version
+  } catch (const CLI::ParseError& e) {
+    fmt::print(stderr, "sluice: error: {}; `sluice --help` shows what there is\n", e.what());
+    return kUsage;
+  }
+  return command();
+}

@@ -1,0 +1,73 @@
+// sluice op: one operator on tensors from a file.
+#include <fmt/core.h>
+
+#include "cli/command.h"
+#include "io/json.h"
+#include "op_runner/case_file.h"
+
+namespace sluice::cli {
+namespace {
+
+struct OpOptions {
+  std::string name, in, out, impl, params, dtype = "fp32";
+  int threads = 0;
+};
+
+std::string known_operators() {
+  std::string names;
+  for (const auto& a : op_adapters()) names += (names.empty() ? "" : ", ") + std::string(a.op);
+  return names;
+}
+
+// Parameters of the case's entry in cases.json, with those of --params over them.
+Result<boost::json::object> read_params(const OpOptions& o) {
+  SLUICE_ASSIGN_OR_RETURN(boost::json::object params, params_of_case(o.in));
+  if (o.params.empty()) return params;
+  SLUICE_ASSIGN_OR_RETURN(const boost::json::value extra, parse_json(o.params, "--params"));
+  if (!extra.is_object()) return invalid("--params is no JSON object", "write for example --params '{\"eps\": 1e-6}'");
+  for (const auto& [key, value] : extra.as_object()) params[key] = value;
+  return params;
+}
+
+Status run_op_command(const OpOptions& o) {
+  const OpAdapter* adapter = find_op_adapter(o.name);
+  if (!adapter) return invalid("there is no operator '" + o.name + "'", "there are: " + known_operators());
+  SLUICE_ASSIGN_OR_RETURN(const CaseFile file, open_case(o.in));
+  SLUICE_ASSIGN_OR_RETURN(const boost::json::object params, read_params(o));
+  SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
+  ImplChoices forced = env.impl;
+  if (!o.impl.empty()) {
+    forced = force_impl(*adapter, o.impl, detect_cpu_features());
+    forced[adapter->op] = o.impl;  // so that one it does not have, or this CPU does not run, is refused with the reason
+  }
+  SLUICE_ASSIGN_OR_RETURN(const auto runtime, CpuRuntime::create(o.threads, forced));
+  Context ctx = runtime->context();
+  OpCall call(ctx, file.in, params, o.dtype == "bf16" ? DType::kBF16 : DType::kF32);
+  SLUICE_RETURN_IF_ERROR(run_op(*adapter, call));
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const auto& [name, tensor] : call.outputs()) tensors.emplace_back("out." + name, tensor);
+  return write_safetensors(o.out, tensors);
+}
+
+}  // namespace
+
+void add_op(CLI::App& app, Command& command) {
+  auto o = std::make_shared<OpOptions>();
+  CLI::App* sub = app.add_subcommand("op", "run one operator on tensors from a file");
+  sub->add_option("NAME", o->name, "the operator")->required();
+  sub->add_option("--in", o->in, "safetensors file with the inputs as in.NAME; parameters come from a cases.json beside or above it")->required();
+  sub->add_option("--out", o->out, "safetensors file to write, outputs as out.NAME")->required();
+  sub->add_option("--impl", o->impl, "force this implementation; `sluice doctor --ops` lists them");
+  sub->add_option("--params", o->params, "parameters as a JSON object");
+  sub->add_option("--dtype", o->dtype, "type of floating-point outputs and of operands where there is a choice")
+      ->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
+  sub->add_option("--threads", o->threads, "threads; 0 means one for each physical core")->check(CLI::Range(0, 1024));
+  sub->callback([o, &command] {
+    command = [o] {
+      const Status s = run_op_command(*o);
+      return s.ok() ? 0 : fail(s);
+    };
+  });
+}
+
+}  // namespace sluice::cli

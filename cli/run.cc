@@ -1,0 +1,221 @@
+// sluice run: one answer, or a chat.
+#include <fmt/core.h>
+
+#include <boost/json.hpp>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "base/clock.h"
+#include "cli/command.h"
+#include "text/detokenizer.h"
+
+namespace sluice::cli {
+namespace {
+
+struct RunOptions {
+  ModelOptions model;
+  std::optional<std::string> prompt;
+  std::string prompt_file, ids, system;
+  bool raw = false, json = false, parse_special = false, stats = false;
+  int64_t max_tokens = 512;
+  std::optional<float> temperature, top_p, min_p;
+  std::optional<int> top_k;
+  uint64_t seed = 0;
+};
+
+struct Answer {
+  std::vector<int32_t> ids;
+  std::vector<float> logprobs;
+  std::string text;
+  FinishReason finish = FinishReason::kNone;
+  int64_t prompt_tokens = 0;  // computed for this answer
+  double prefill_s = 0, decode_s = 0;
+};
+
+// Flags go before generation_config.json, which goes before greedy.
+SamplingParams sampling_params(const RunOptions& o, const GenerationConfig& g) {
+  SamplingParams p;
+  if (g.do_sample) p = {.temperature = float(g.temperature), .top_k = int(g.top_k), .top_p = float(g.top_p), .min_p = float(g.min_p)};
+  if (o.temperature) p.temperature = *o.temperature;
+  if (o.top_k) p.top_k = *o.top_k;
+  if (o.top_p) p.top_p = *o.top_p;
+  if (o.min_p) p.min_p = *o.min_p;
+  p.seed = o.seed;
+  return p;
+}
+
+// Streams the answer to stdout as it comes, unless `quiet`.
+Result<Answer> answer(Engine& engine, const Texts* texts, Sequence& sequence, const GenerationParams& params, bool quiet) {
+  Answer a;
+  a.prompt_tokens = sequence.pending();
+  Generation generation(engine, sequence, params);
+  std::optional<Detokenizer> detokenizer;
+  if (texts) detokenizer.emplace(texts->tokenizer, true);
+  auto emit = [&](const std::string& piece) {
+    a.text += piece;
+    if (!quiet) fmt::print("{}", piece), std::fflush(stdout);
+  };
+  Progress progress("reading the prompt");
+  const double begin = now_seconds();
+  double first = begin;
+  for (;;) {
+    SLUICE_ASSIGN_OR_RETURN(const auto token, generation.next([&](int64_t done) { progress.show(done, int64_t(sequence.tokens.size())); }));
+    if (!token) break;
+    if (a.ids.empty()) first = now_seconds(), progress.clear();
+    a.ids.push_back(token->id);
+    a.logprobs.push_back(token->logprob);
+    if (detokenizer) emit(detokenizer->push(token->id));
+    else if (!quiet) fmt::print("{}{}", a.ids.size() > 1 ? " " : "", token->id), std::fflush(stdout);
+  }
+  if (detokenizer) emit(detokenizer->finish());
+  a.prefill_s = first - begin, a.decode_s = now_seconds() - first;
+  a.finish = generation.finished();
+  return a;
+}
+
+void print_stats(const Answer& a) {
+  const double decoded = double(a.ids.size()) - 1;
+  fmt::print(stderr, "[{} prompt tokens, {:.0f} tokens/s; {} new tokens, {:.0f} tokens/s]\n", a.prompt_tokens,
+             a.prompt_tokens / std::max(a.prefill_s, 1e-9), a.ids.size(), decoded > 0 ? decoded / std::max(a.decode_s, 1e-9) : 0.0);
+}
+
+void print_json(const std::vector<int32_t>& prompt, const Answer& a, double load_s) {
+  boost::json::object o;
+  o["prompt_ids"] = boost::json::array(prompt.begin(), prompt.end());
+  o["ids"] = boost::json::array(a.ids.begin(), a.ids.end());
+  o["text"] = a.text;
+  o["finish_reason"] = finish_reason_name(a.finish);
+  o["logprobs"] = boost::json::array(a.logprobs.begin(), a.logprobs.end());
+  o["timing"] = {{"load_s", load_s}, {"prefill_s", a.prefill_s}, {"decode_s", a.decode_s}};
+  o["speculation"] = {{"drafted", 0}, {"accepted", 0}};
+  fmt::print("{}\n", boost::json::serialize(o));
+}
+
+Result<std::string> read_prompt(const RunOptions& o) {
+  if (o.prompt) return *o.prompt;
+  std::ostringstream text;
+  if (o.prompt_file == "-") {
+    text << std::cin.rdbuf();
+    return text.str();
+  }
+  std::ifstream file(o.prompt_file, std::ios::binary);
+  if (!file) return Status(Code::kNotFound, o.prompt_file + ": cannot be read", "give --prompt-file a readable file, or - for standard input");
+  text << file.rdbuf();
+  return text.str();
+}
+
+boost::json::array first_messages(const RunOptions& o) {
+  boost::json::array messages;
+  if (!o.system.empty()) messages.push_back({{"role", "system"}, {"content", o.system}});
+  return messages;
+}
+
+Result<std::vector<int32_t>> prompt_ids(const RunOptions& o, const Texts* texts) {
+  if (!o.ids.empty()) return parse_ids(o.ids, "--ids");
+  SLUICE_ASSIGN_OR_RETURN(const std::string text, read_prompt(o));
+  if (o.raw) return texts->tokenizer.encode(text, o.parse_special);
+  boost::json::array messages = first_messages(o);
+  messages.push_back({{"role", "user"}, {"content", text}});
+  return encode_chat(*texts, messages, o.parse_special);
+}
+
+Status run_once(const RunOptions& o, Engine& engine, const Texts* texts, const GenerationParams& params, double load_s) {
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> prompt, prompt_ids(o, texts));
+  SLUICE_ASSIGN_OR_RETURN(const auto sequence, engine.open(prompt));
+  SLUICE_ASSIGN_OR_RETURN(const Answer a, answer(engine, texts, *sequence, params, o.json));
+  if (o.json) print_json(prompt, a, load_s);
+  else fmt::print("\n");
+  if (o.stats || stderr_is_terminal()) print_stats(a);
+  engine.close(*sequence);
+  return {};
+}
+
+// Continues the sequence where its tokens are a prefix of `ids`, which spares the second reading of all turns before.
+Status continue_or_reopen(Engine& engine, std::unique_ptr<Sequence>& sequence, std::vector<int32_t> ids) {
+  if (sequence) {
+    const auto& have = sequence->tokens;
+    if (sequence->computed < int64_t(ids.size()) && std::equal(have.begin(), have.begin() + sequence->computed, ids.begin())) {
+      sequence->tokens = std::move(ids);
+      return {};
+    }
+    engine.close(*sequence);
+  }
+  SLUICE_ASSIGN_OR_RETURN(sequence, engine.open(std::move(ids)));
+  return {};
+}
+
+Status chat(const RunOptions& o, Engine& engine, const Texts& texts, const GenerationParams& params) {
+  if (stderr_is_terminal()) fmt::print(stderr, "Type a message and Enter; /new starts over, /exit or Ctrl-D ends.\n");
+  boost::json::array messages = first_messages(o);
+  std::unique_ptr<Sequence> sequence;
+  for (std::string line;;) {
+    if (stderr_is_terminal()) fmt::print(stderr, "> ");
+    if (!std::getline(std::cin, line) || line == "/exit") break;
+    if (line.empty()) continue;
+    if (line == "/new") {
+      messages = first_messages(o);
+      continue;
+    }
+    messages.push_back({{"role", "user"}, {"content", line}});
+    SLUICE_ASSIGN_OR_RETURN(std::vector<int32_t> ids, encode_chat(texts, messages, o.parse_special));
+    SLUICE_RETURN_IF_ERROR(continue_or_reopen(engine, sequence, std::move(ids)));
+    SLUICE_ASSIGN_OR_RETURN(const Answer a, answer(engine, &texts, *sequence, params, false));
+    fmt::print("\n");
+    if (o.stats || stderr_is_terminal()) print_stats(a);
+    messages.push_back({{"role", "assistant"}, {"content", a.text}});
+  }
+  if (sequence) engine.close(*sequence);
+  return {};
+}
+
+Status run(const RunOptions& o) {
+  const double begin = now_seconds();
+  SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
+  // Token ids in and out need no tokenizer; everything else does.
+  std::optional<Texts> texts;
+  if (auto loaded = load_texts(dir); loaded.ok()) texts = std::move(loaded).value();
+  else if (o.ids.empty() || loaded.status().code() != Code::kNotFound) return loaded.status();
+  SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model));
+  if (stderr_is_terminal())
+    for (const auto& note : engine->notes()) fmt::print(stderr, "note: {}\n", note);
+  const double load_s = now_seconds() - begin;
+  GenerationParams params{.max_tokens = o.max_tokens};
+  const ModelConfig& config = engine->model().config();
+  params.sampling = sampling_params(o, texts ? texts->generation : GenerationConfig{});
+  params.stop_ids = texts ? stop_ids(*texts, config) : config.eos_token_ids;
+  const bool one_shot = o.prompt || !o.prompt_file.empty() || !o.ids.empty();
+  if (one_shot) return run_once(o, *engine, texts ? &*texts : nullptr, params, load_s);
+  return chat(o, *engine, *texts, params);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Command& command) {
+  auto o = std::make_shared<RunOptions>();
+  CLI::App* sub = app.add_subcommand("run", "answer a prompt, or chat when there is none");
+  add_model_options(*sub, o->model);
+  auto* p = sub->add_option("-p,--prompt", o->prompt, "the user's message");
+  auto* f = sub->add_option("--prompt-file", o->prompt_file, "read the user's message from a file; - is standard input");
+  auto* i = sub->add_option("--ids", o->ids, "the prompt as token ids: 1,2,3");
+  p->excludes(f)->excludes(i), f->excludes(i);
+  sub->add_option("--system", o->system, "a system message in front");
+  sub->add_flag("--raw", o->raw, "give the prompt to the model as it is, without the chat template");
+  sub->add_flag("--parse-special", o->parse_special, "let the prompt's text match special tokens, as Hugging Face does");
+  sub->add_option("-n,--max-tokens", o->max_tokens, "most new tokens")->check(CLI::Range(int64_t(0), int64_t(1) << 31))->capture_default_str();
+  sub->add_option("--temperature", o->temperature, "0 takes the best token; default: generation_config.json")->check(CLI::Range(0.0, 100.0));
+  sub->add_option("--top-p", o->top_p, "sample from the best tokens that together reach this probability")->check(CLI::Range(1e-6, 1.0));
+  sub->add_option("--top-k", o->top_k, "sample from this many best tokens; 0: all")->check(CLI::Range(0, 1 << 30));
+  sub->add_option("--min-p", o->min_p, "drop tokens below this share of the best one's probability")->check(CLI::Range(0.0, 1.0));
+  sub->add_option("--seed", o->seed, "the same seed gives the same text")->capture_default_str();
+  sub->add_flag("--json", o->json, "print one JSON object instead of text");
+  sub->add_flag("--stats", o->stats, "print tokens per second on stderr even when it is not a terminal");
+  sub->callback([o, &command] {
+    command = [o] {
+      const Status s = run(*o);
+      return s.ok() ? 0 : fail(s);
+    };
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,64 @@
+// sluice tokenize: text to token ids and back.
+#include <fmt/core.h>
+
+#include <boost/json.hpp>
+#include <iostream>
+#include <sstream>
+
+#include "cli/command.h"
+
+namespace sluice::cli {
+namespace {
+
+struct TokenizeOptions {
+  ModelOptions model;
+  std::optional<std::string> text;
+  std::string ids;
+  bool json = false, parse_special = false;
+};
+
+void print_tokens(const Texts& texts, const std::vector<int32_t>& ids) {
+  for (const int32_t id : ids) fmt::print("{:>8}  {}\n", id, boost::json::serialize(boost::json::string(texts.tokenizer.decode({&id, 1}, false))));
+}
+
+Status tokenize(const TokenizeOptions& o) {
+  SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
+  SLUICE_ASSIGN_OR_RETURN(const Texts texts, load_texts(dir));
+  if (!o.ids.empty()) {
+    SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, parse_ids(o.ids, "--ids"));
+    fmt::print("{}\n", texts.tokenizer.decode(ids, false));
+    return {};
+  }
+  std::string text;
+  if (o.text) {
+    text = *o.text;
+  } else {
+    std::ostringstream all;
+    all << std::cin.rdbuf();
+    text = all.str();
+  }
+  const std::vector<int32_t> ids = texts.tokenizer.encode(text, o.parse_special);
+  if (o.json) fmt::print("{}\n", boost::json::serialize(boost::json::array(ids.begin(), ids.end())));
+  else print_tokens(texts, ids);
+  return {};
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, Command& command) {
+  auto o = std::make_shared<TokenizeOptions>();
+  CLI::App* sub = app.add_subcommand("tokenize", "show the tokens of a text");
+  sub->add_option("MODEL", o->model.model, "folder of a Hugging Face checkpoint; the demo model if left out");
+  auto* text = sub->add_option("--text", o->text, "the text; standard input if left out");
+  sub->add_option("--ids", o->ids, "token ids to turn into text instead: 1,2,3")->excludes(text);
+  sub->add_flag("--parse-special", o->parse_special, "let the text match special tokens, as Hugging Face does");
+  sub->add_flag("--json", o->json, "print the ids as a JSON array");
+  sub->callback([o, &command] {
+    command = [o] {
+      const Status s = tokenize(*o);
+      return s.ok() ? 0 : fail(s);
+    };
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,186 @@
+// The checks of core/simd.h against fp64, shared by one test program an instruction set: simd_test.cc and simd_avx512_test.cc.
+//
+// The functions under test arrive as pointers, so that this file is compiled for any CPU in both programs.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace sluice::simd_checks {
+
+using Map = void (*)(const float* in, float* out);  // 16 lanes
+
+struct Kernels {
+  Map exp, log1p_unit, softplus, sigmoid, silu, round, swap_pairs;
+  void (*to_bf16)(const float* in, Bf16* out, int n);
+  void (*from_bf16)(const Bf16* in, float* out, int n);
+  float (*reduce_add)(const float*);
+  float (*reduce_max)(const float*);
+  float (*sum_of_squares)(const float*, int64_t);
+};
+
+template <class K>
+Kernels kernels_of() {
+  return {K::exp,        K::log1p_unit, K::softplus,  K::sigmoid,    K::silu,       K::round,
+          K::swap_pairs, K::to_bf16,    K::from_bf16, K::reduce_add, K::reduce_max, K::sum_of_squares};
+}
+
+constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kTiny = std::numeric_limits<float>::min();  // the least normal number, 1.2e-38
+constexpr double kUlp = 0x1p-23;                            // of a number just above 1
+
+inline std::vector<float> apply(Map f, std::vector<float> x) {
+  x.resize((x.size() + 15) / 16 * 16);
+  std::vector<float> y(x.size());
+  for (size_t i = 0; i < x.size(); i += 16) f(x.data() + i, y.data() + i);
+  return y;
+}
+
+inline float apply1(Map f, float x) { return apply(f, {x})[0]; }
+
+// Every 4099th float (a prime, so all exponents and mixed low bits come): both signs, denormals, infinities and NaNs among them.
+inline std::vector<float> every_kind_of_float() {
+  std::vector<float> x;
+  for (uint64_t bits = 0; bits < (uint64_t(1) << 32); bits += 4099) x.push_back(std::bit_cast<float>(uint32_t(bits)));
+  for (const float v :
+       {0.0f, kTiny, kTiny / 4, std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::max(), kInf, kNan})
+    x.push_back(v), x.push_back(-v);
+  return x;
+}
+
+// |f(x) - want(x)| <= relative * |want| + absolute over all of x that `in_domain` takes. NaN must give NaN.
+template <class Want, class Domain>
+void expect_near_everywhere(Map f, Want want, Domain in_domain, double relative, double absolute, const char* what) {
+  const std::vector<float> x = every_kind_of_float(), y = apply(f, x);
+  double worst = 0;
+  size_t checked = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (std::isnan(x[i])) {
+      ASSERT_TRUE(std::isnan(y[i])) << what << " of NaN is " << y[i];
+      continue;
+    }
+    if (!in_domain(x[i])) continue;
+    ++checked;
+    const double w = want(double(x[i]));
+    if (std::abs(w) > std::numeric_limits<float>::max()) {
+      ASSERT_TRUE(y[i] == float(w)) << what << " of " << x[i] << " is " << y[i];
+      continue;
+    }
+    const double excess = std::abs(y[i] - w) / (relative * std::abs(w) + absolute);
+    ASSERT_LE(excess, 1) << what << " of " << x[i] << " is " << y[i] << ", wanted " << w;
+    worst = std::max(worst, excess);
+  }
+  EXPECT_GT(checked, 1000u) << what;
+  EXPECT_GT(worst, 0.05) << what << ": the limit is far above the error, so it could hide a worse one";
+}
+
+inline void check_exp(const Kernels& k) {
+  // Below the normal range a result has fewer bits: half of the least denormal is its rounding.
+  expect_near_everywhere(
+      k.exp, [](double x) { return x > 88.8 ? double(kInf) : std::exp(x); }, [](float) { return true; }, 2 * kUlp, 0x1p-149, "exp");
+  EXPECT_EQ(apply1(k.exp, 0), 1);
+  EXPECT_EQ(apply1(k.exp, -0.0f), 1);
+  EXPECT_EQ(apply1(k.exp, -104.1f), 0);
+  EXPECT_EQ(apply1(k.exp, -kInf), 0);
+  EXPECT_EQ(apply1(k.exp, kInf), kInf);
+  EXPECT_GT(apply1(k.exp, 88.7f), 3e38f);
+}
+
+inline void check_log1p_unit(const Kernels& k) {
+  const auto domain = [](float x) { return x >= kTiny && x <= 1; };
+  expect_near_everywhere(
+      k.log1p_unit, [](double x) { return std::log1p(x); }, domain, 4e-7, 0, "log1p_unit");
+  EXPECT_EQ(apply1(k.log1p_unit, 0), 0);
+}
+
+inline void check_softplus(const Kernels& k) {
+  const auto want = [](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); };
+  expect_near_everywhere(
+      k.softplus, want, [](float) { return true; }, 6e-7, 4 * 0x1p-149, "softplus");
+  EXPECT_EQ(apply1(k.softplus, -kInf), 0);
+  EXPECT_EQ(apply1(k.softplus, kInf), kInf);
+}
+
+// Left of -88.8 the denominator is infinite: results below 3e-39, and 3e-37 for silu, come out as 0.
+inline void check_sigmoid_and_silu(const Kernels& k) {
+  const auto everywhere = [](float) { return true; };
+  expect_near_everywhere(
+      k.sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, everywhere, 4 * kUlp, 3e-39, "sigmoid");
+  const auto silu = [](double x) { return x < -700 ? 0.0 : x / (1 + std::exp(-x)); };
+  expect_near_everywhere(
+      k.silu, silu, [](float x) { return x > -kInf; }, 5 * kUlp, 3e-37, "silu");
+  EXPECT_EQ(apply1(k.sigmoid, 0), 0.5f);
+  EXPECT_EQ(apply1(k.sigmoid, -kInf), 0);
+  EXPECT_EQ(apply1(k.sigmoid, kInf), 1);
+  EXPECT_EQ(apply1(k.silu, 0), 0);
+  EXPECT_EQ(apply1(k.silu, kInf), kInf);
+}
+
+inline void check_round(const Kernels& k) {
+  for (float x : {0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 0.49999997f, 1234567.0f, -3.2f, 0.0f})
+    EXPECT_EQ(apply1(k.round, x), std::nearbyint(x)) << x;
+}
+
+// Bits, not values: a wrong NaN or a lost denormal must show.
+inline void check_bf16(const Kernels& k) {
+  std::vector<float> x = every_kind_of_float();
+  for (uint32_t upper = 0; upper < 0x10000; upper += 7)  // exact halves between two neighbours, and just beside them
+    for (const uint32_t lower : {0x7fffu, 0x8000u, 0x8001u}) x.push_back(std::bit_cast<float>(upper << 16 | lower));
+  x.resize(x.size() / 16 * 16);
+  for (size_t i = 0; i < x.size(); i += 16) {
+    Bf16 stored[16];
+    float back[16];
+    k.to_bf16(&x[i], stored, 16);
+    k.from_bf16(stored, back, 16);
+    for (int j = 0; j < 16; ++j) {
+      ASSERT_EQ(stored[j].bits, Bf16(x[i + j]).bits) << x[i + j];
+      ASSERT_EQ(std::bit_cast<uint32_t>(back[j]), uint32_t(stored[j].bits) << 16);
+    }
+  }
+}
+
+// Partial vectors touch the lanes they name and no other.
+inline void check_partial_vectors(const Kernels& k) {
+  const std::vector<float> x(16, 1.5f);
+  for (int n = 0; n <= 16; ++n) {
+    std::vector<Bf16> stored(16, Bf16(-7.0f));
+    std::vector<float> back(16);
+    k.to_bf16(x.data(), stored.data(), n);
+    for (int i = 0; i < 16; ++i) EXPECT_EQ(float(stored[i]), i < n ? 1.5f : -7.0f) << n;
+    k.from_bf16(stored.data(), back.data(), n);
+    for (int i = 0; i < 16; ++i) EXPECT_EQ(back[i], i < n ? 1.5f : 0.0f) << n;
+  }
+}
+
+inline void check_reductions(const Kernels& k) {
+  float x[16], swapped[16];
+  for (int i = 0; i < 16; ++i) x[i] = float((i * 7) % 16) - 20;
+  EXPECT_EQ(k.reduce_add(x), -200);
+  EXPECT_EQ(k.reduce_max(x), -5);
+  k.swap_pairs(x, swapped);
+  for (int i = 0; i < 16; ++i) EXPECT_EQ(swapped[i], x[i ^ 1]);
+  // The tree: 8 apart first, so that 1e8 meets -1e8 before the small ones are added.
+  const float cancelling[16] = {1e8f, 1, 1, 1, 1, 1, 1, 1, -1e8f, 1, 1, 1, 1, 1, 1, 1};
+  EXPECT_EQ(k.reduce_add(cancelling), 14);
+  std::vector<float> ones(300, 2.0f);
+  for (const int64_t n : {0, 1, 15, 16, 17, 63, 64, 65, 130, 300}) EXPECT_EQ(k.sum_of_squares(ones.data(), n), 4 * float(n)) << n;
+}
+
+inline void check_all(const Kernels& k) {
+  check_exp(k);
+  check_log1p_unit(k);
+  check_softplus(k);
+  check_sigmoid_and_silu(k);
+  check_round(k);
+  check_bf16(k);
+  check_partial_vectors(k);
+  check_reductions(k);
+}
+
+}  // namespace sluice::simd_checks

@@ -1,0 +1,26 @@
+// The functions of core/simd.h behind pointers for tests. Included once by each test program, within its instruction set's flags.
+#pragma once
+
+#include "core/simd.h"
+
+namespace sluice::simd {
+namespace {
+
+template <class V>
+struct TestKernels {
+  static void exp(const float* x, float* y) { V::store(y, simd::exp<V>(V::load(x))); }
+  static void log1p_unit(const float* x, float* y) { V::store(y, simd::log1p_unit<V>(V::load(x))); }
+  static void softplus(const float* x, float* y) { V::store(y, simd::softplus<V>(V::load(x))); }
+  static void sigmoid(const float* x, float* y) { V::store(y, simd::sigmoid<V>(V::load(x))); }
+  static void silu(const float* x, float* y) { V::store(y, simd::silu<V>(V::load(x))); }
+  static void round(const float* x, float* y) { V::store(y, V::round(V::load(x))); }
+  static void swap_pairs(const float* x, float* y) { V::store(y, V::swap_pairs(V::load(x))); }
+  static void to_bf16(const float* x, Bf16* y, int n) { V::store_n(y, V::load(x), n); }
+  static void from_bf16(const Bf16* x, float* y, int n) { V::store(y, V::load_n(x, n)); }
+  static float reduce_add(const float* x) { return V::reduce_add(V::load(x)); }
+  static float reduce_max(const float* x) { return V::reduce_max(V::load(x)); }
+  static float sum_of_squares(const float* x, int64_t n) { return simd::sum_of_squares<V>(x, n); }
+};
+
+}  // namespace
+}  // namespace sluice::simd

@@ -1,0 +1,167 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/checked.h"
+
+namespace sluice {
+namespace {
+
+Status check_forced(const ImplChoices& forced) {
+  const std::vector<OpInfo> ops = all_ops();
+  for (const auto& [op, impl] : forced) {
+    const auto it = std::ranges::find_if(ops, [&](const OpInfo& o) { return op == o.name; });
+    if (it == ops.end()) return invalid("SLUICE_IMPL: there is no operator '" + op + "'", "`sluice doctor --ops` lists them");
+    if (std::ranges::none_of(it->impls, [&](const ImplInfo& i) { return impl == i.name; }))
+      return invalid("SLUICE_IMPL: operator '" + op + "' has no implementation '" + impl + "'", "`sluice doctor --ops` lists them");
+  }
+  return {};
+}
+
+// Row and column of the first value that is not finite, if any.
+std::optional<int64_t> first_row_not_finite(const Tensor& t) {
+  for (int64_t r = 0; r < t.dim(0); ++r)
+    for (int64_t c = 0; c < t.dim(1); ++c) {
+      const float v = t.dtype == DType::kBF16 ? float(t.as<Bf16>()[r * t.stride[0] + c]) : t.as<float>()[r * t.stride[0] + c];
+      if (!std::isfinite(v)) return r;
+    }
+  return std::nullopt;
+}
+
+std::string layer_name(const ModelConfig& c, int64_t layer) {
+  if (layer < 0) return "the embedding";
+  if (layer >= c.num_layers) return "the final norm";
+  return "layer " + std::to_string(layer) +
+         (c.layers[size_t(layer)] == LayerKind::kLinearAttention ? " (linear_attention)" : " (full_attention)");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
+  SLUICE_RETURN_IF_ERROR(check_forced(options.impl));
+  std::unique_ptr<Engine> e(new Engine(options));
+  SLUICE_ASSIGN_OR_RETURN(e->runtime_, CpuRuntime::create(options.threads, options.impl));
+  e->ctx_ = e->runtime_->context();
+  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights ? random_model(options.model, options.dtype)
+                                                                     : load_model(options.model, options.dtype));
+  e->model_ = std::move(loaded.model);
+  e->notes_ = std::move(loaded.notes);
+  const int64_t allowed = e->model_->config().max_position_embeddings;
+  e->max_context_ = options.max_context > 0 ? std::min(options.max_context, allowed) : allowed;
+  const PoolSpec spec = e->model_->pool_spec();
+  SLUICE_ASSIGN_OR_RETURN(e->states_, StatePool::create(spec, options.max_sequences + 1));
+  // Address space for every sequence at full length, and one for explain_not_finite(); memory is taken as pages are first written.
+  const int64_t pages = (options.max_sequences + 1) * ceil_div(e->max_context_, KvPool::kPageTokens);
+  SLUICE_ASSIGN_OR_RETURN(e->kv_, KvPool::create(spec, pages));
+  e->pools_ = {e->states_.layers(), e->kv_.layers()};
+  return e;
+}
+
+Result<std::unique_ptr<Sequence>> Engine::open(std::vector<int32_t> ids) {
+  const int64_t vocab = model_->config().vocab_size;
+  if (ids.empty()) return invalid("the prompt has no tokens", "give at least one");
+  if (int64_t(ids.size()) > max_context_)
+    return invalid("the prompt has " + std::to_string(ids.size()) + " tokens, the context holds " + std::to_string(max_context_),
+                   "shorten it or raise --max-context");
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= vocab)
+      return invalid("token id " + std::to_string(ids[i]) + " at position " + std::to_string(i) + " is outside the vocabulary of " +
+                     std::to_string(vocab));
+  SLUICE_ASSIGN_OR_RETURN(const int32_t slot, states_.acquire());
+  auto s = std::make_unique<Sequence>();
+  s->tokens = std::move(ids);
+  s->slot = slot;
+  return s;
+}
+
+void Engine::close(Sequence& s) {
+  if (s.slot >= 0) states_.release(s.slot);
+  s.slot = -1;
+  kv_.release(s.pages);
+}
+
+Status Engine::append(Sequence& s, int32_t id) {
+  if (int64_t(s.tokens.size()) >= max_context_)
+    return {Code::kResourceExhausted, "the sequence has reached the context of " + std::to_string(max_context_) + " tokens",
+            "raise --max-context"};
+  s.tokens.push_back(id);
+  return {};
+}
+
+Result<Tensor> Engine::step(std::span<const Work> work, bool verify) {
+  for (const Work& w : work) {
+    auto& s = const_cast<Sequence&>(*w.sequence);  // pages and counters are the engine's part of a sequence
+    if (w.count > s.pending())
+      return invalid("a step of " + std::to_string(w.count) + " tokens for a sequence that has " + std::to_string(s.pending()) + " pending");
+    if (verify && s.computed % kChunk + w.count > kChunk)
+      return invalid("a draft of " + std::to_string(w.count) + " tokens at position " + std::to_string(s.computed) + " crosses a chunk's end",
+                     "end the draft at a multiple of " + std::to_string(kChunk) + " tokens");
+    SLUICE_RETURN_IF_ERROR(kv_.grow(s.pages, s.computed + w.count));
+  }
+  build_batch(work, verify, batch_);
+  ctx_.arena->reset();
+  SLUICE_ASSIGN_OR_RETURN(const Tensor logits, model_->forward(ctx_, batch_, pools_));
+  if (!verify)
+    for (const Work& w : work) const_cast<Sequence&>(*w.sequence).computed += w.count;
+  return logits;
+}
+
+Status Engine::accept(Sequence& s, int64_t count) {
+  s.computed += count;
+  if (count == 0 || s.computed % kChunk != 0) return {};
+  return model_->close_chunks(ctx_, {s.slot}, pools_);
+}
+
+Result<Tensor> Engine::prefill(Sequence& s, const std::function<void(int64_t)>& progress) {
+  Tensor logits;
+  while (s.pending() > 0) {
+    const int64_t count = std::min(options_.prefill_chunk, s.pending());
+    const Work work{&s, count, count == s.pending() ? WantLogits::kLast : WantLogits::kNone};
+    SLUICE_ASSIGN_OR_RETURN(logits, step({&work, 1}));
+    if (progress) progress(s.computed);
+  }
+  return logits;
+}
+
+Result<SampledToken> Engine::draw(const Sequence& s, const Tensor& logits, int64_t row, const SamplingParams& params) {
+  SampledToken token;
+  const int32_t position = int32_t(s.computed);
+  SLUICE_RETURN_IF_ERROR(sample(ctx_, {.logits = logits.slice(0, row, row + 1), .params = {&params, 1},
+                                       .positions = Tensor::of(&position, {1}), .ids = Tensor::of(&token.id, {1}),
+                                       .logprobs = Tensor::of(&token.logprob, {1})}));
+  if (token.id < 0) return explain_not_finite(s);
+  return token;
+}
+
+Status Engine::explain_not_finite(const Sequence& s) {
+  const Status plain{Code::kModelError, "the model's logits are not finite", "the checkpoint is damaged or overflows in this dtype; try --dtype fp32"};
+  auto again = open({s.tokens.begin(), s.tokens.begin() + s.computed});
+  if (!again.ok()) return plain;
+  Sequence& seq = **again;
+  Status found = plain;
+  int64_t first_position = 0;
+  const LayerObserver observe = [&](int64_t layer, const Tensor& hidden) -> Status {
+    const auto row = first_row_not_finite(hidden);
+    if (!row) return {};
+    return {Code::kModelError, "the model's values are not finite after " + layer_name(model_->config(), layer) + ", first at position " +
+                                   std::to_string(first_position + *row),
+            plain.hint()};
+  };
+  while (seq.pending() > 0) {
+    first_position = seq.computed;
+    const Work work{&seq, std::min(options_.prefill_chunk, seq.pending()), WantLogits::kNone};
+    if (!kv_.grow(seq.pages, seq.computed + work.count).ok()) break;
+    build_batch({&work, 1}, false, batch_);
+    ctx_.arena->reset();
+    if (auto r = model_->forward(ctx_, batch_, pools_, observe); !r.ok()) {
+      found = r.status();
+      break;
+    }
+    seq.computed += work.count;
+  }
+  close(seq);
+  return found;
+}
+
+}  // namespace sluice

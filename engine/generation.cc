@@ -1,0 +1,23 @@
+#include "engine/generation.h"
+
+#include <algorithm>
+
+namespace sluice {
+
+Result<std::optional<SampledToken>> Generation::next(const std::function<void(int64_t)>& progress) {
+  if (finished_ != FinishReason::kNone) return std::optional<SampledToken>();
+  if (params_.max_tokens <= 0) {
+    finished_ = FinishReason::kLength;
+    return std::optional<SampledToken>();
+  }
+  SLUICE_ASSIGN_OR_RETURN(const Tensor logits, engine_.prefill(sequence_, progress));
+  SLUICE_ASSIGN_OR_RETURN(const SampledToken token, engine_.draw(sequence_, logits, 0, params_.sampling));
+  ++produced_;
+  const bool full = int64_t(sequence_.tokens.size()) >= engine_.max_context();
+  if (std::ranges::count(params_.stop_ids, int64_t(token.id))) finished_ = FinishReason::kStop;
+  else if (produced_ >= params_.max_tokens || full) finished_ = FinishReason::kLength;
+  if (!full) SLUICE_RETURN_IF_ERROR(engine_.append(sequence_, token.id));
+  return std::optional<SampledToken>(token);
+}
+
+}  // namespace sluice

@@ -1,0 +1,45 @@
+#include "engine/kv_pool.h"
+
+#include <cassert>
+
+#include "base/checked.h"
+
+namespace sluice {
+
+Result<KvPool> KvPool::create(const PoolSpec& spec, int64_t pages) {
+  KvPool p;
+  const size_t layer = size_t(pages * kPageTokens * spec.kv_heads * spec.head_dim) * dtype_size(spec.kv_dtype);
+  SLUICE_ASSIGN_OR_RETURN(p.memory_, Buffer::allocate(2 * layer * size_t(spec.attention_layers)));
+  std::byte* at = p.memory_.data();
+  for (int64_t l = 0; l < spec.attention_layers; ++l, at += 2 * layer) {
+    const std::initializer_list<int64_t> dims{pages, kPageTokens, spec.kv_heads, spec.head_dim};
+    p.layers_.push_back({.k = Tensor(at, spec.kv_dtype, dims), .v = Tensor(at + layer, spec.kv_dtype, dims)});
+  }
+  for (int64_t i = pages - 1; i >= 0; --i) p.free_.push_back(int32_t(i));
+  p.users_.assign(size_t(pages), 0);
+  return p;
+}
+
+Status KvPool::grow(std::vector<int32_t>& pages, int64_t tokens) {
+  const int64_t missing = ceil_div(tokens, kPageTokens) - int64_t(pages.size());
+  if (missing > free_pages())
+    return {Code::kResourceExhausted, "the KV cache has " + std::to_string(free_pages()) + " of " + std::to_string(this->pages()) +
+                                          " pages left, " + std::to_string(missing) + " are needed",
+            "raise --max-context"};
+  for (int64_t i = 0; i < missing; ++i) {
+    pages.push_back(free_.back());
+    free_.pop_back();
+    users_[pages.back()] = 1;
+  }
+  return {};
+}
+
+void KvPool::release(std::vector<int32_t>& pages) {
+  for (const int32_t page : pages) {
+    assert(users_[page] > 0);
+    if (--users_[page] == 0) free_.push_back(page);
+  }
+  pages.clear();
+}
+
+}  // namespace sluice

@@ -1,0 +1,102 @@
+#include "engine/state_pool.h"
+
+#include <cassert>
+#include <cstring>
+
+#include "base/checked.h"
+
+namespace sluice {
+namespace {
+
+// A tensor of one layer over all slots: `offset` floats into each slot.
+Tensor over_slots(float* base, size_t offset, int64_t slots, size_t pitch, std::initializer_list<int64_t> dims) {
+  std::array<int64_t, Tensor::kMaxRank> shape{};
+  int rank = 0;
+  for (int64_t d : dims) shape[rank++] = d;
+  Tensor t;
+  t.data = base + offset, t.dtype = DType::kF32, t.rank = rank + 1;
+  t.shape[0] = slots, t.stride[0] = int64_t(pitch);
+  int64_t step = 1;
+  for (int i = rank - 1; i >= 0; --i) t.shape[i + 1] = shape[i], t.stride[i + 1] = step, step *= shape[i];
+  return t;
+}
+
+// Rounded so that every part starts on a cache line.
+size_t floats(int64_t n) { return size_t(round_up(n, int64_t(kCacheLine / sizeof(float)))); }
+
+}  // namespace
+
+Result<StatePool> StatePool::create(const PoolSpec& spec, int64_t slots) {
+  StatePool p;
+  p.lay_out(spec, slots);
+  SLUICE_ASSIGN_OR_RETURN(p.memory_, Buffer::allocate(p.slot_floats_ * sizeof(float) * size_t(slots)));
+  p.lay_out(spec, slots);
+  for (int64_t s = slots - 1; s >= 0; --s) p.free_.push_back(int32_t(s));
+  p.users_.assign(size_t(slots), 0);
+  return p;
+}
+
+// Called twice: for the sizes, and for the tensors once there is memory.
+void StatePool::lay_out(const PoolSpec& c, int64_t slots) {
+  float* base = reinterpret_cast<float*>(memory_.data());
+  const size_t pitch = slot_floats_;
+  const size_t s = floats(c.value_heads * c.key_dim * c.value_dim), ring = floats(kRingRows * c.conv_channels);
+  const size_t k = floats(c.key_heads * c.key_dim * kChunk), u = floats(c.value_heads * kChunk * c.value_dim);
+  const size_t g = floats(c.value_heads * kChunk);
+  closed_floats_ = size_t(c.linear_layers) * (s + ring);
+  slot_floats_ = closed_floats_ + size_t(c.linear_layers) * (k + u + g);
+  layers_.clear();
+  if (!base) return;
+  for (int64_t l = 0; l < c.linear_layers; ++l) {
+    const size_t closed = size_t(l) * (s + ring), open = closed_floats_ + size_t(l) * (k + u + g);
+    layers_.push_back({.gdn = {.s = over_slots(base, closed, slots, pitch, {c.value_heads, c.key_dim, c.value_dim}),
+                               .k = over_slots(base, open, slots, pitch, {c.key_heads, c.key_dim, kChunk}),
+                               .u = over_slots(base, open + k, slots, pitch, {c.value_heads, kChunk, c.value_dim}),
+                               .g = over_slots(base, open + k + u, slots, pitch, {c.value_heads, kChunk})},
+                       .conv_ring = over_slots(base, closed + s, slots, pitch, {kRingRows, c.conv_channels})});
+  }
+}
+
+float* StatePool::slot_data(int32_t slot) const { return reinterpret_cast<float*>(memory_.data()) + size_t(slot) * slot_floats_; }
+
+void StatePool::copy_closed(int32_t from, int32_t to) {
+  if (closed_floats_) std::memcpy(slot_data(to), slot_data(from), closed_floats_ * sizeof(float));
+}
+
+Result<int32_t> StatePool::acquire() {
+  if (free_.empty())
+    return Status(Code::kResourceExhausted, "all " + std::to_string(users_.size()) + " state slots are taken");
+  const int32_t slot = free_.back();
+  free_.pop_back();
+  users_[slot] = kLive;
+  return slot;
+}
+
+Result<int32_t> StatePool::snapshot(int32_t slot) {
+  assert(users_[slot] == kLive);
+  SLUICE_ASSIGN_OR_RETURN(const int32_t copy, acquire());
+  users_[copy] = 1;
+  copy_closed(slot, copy);
+  return copy;
+}
+
+Result<int32_t> StatePool::resume(int32_t snapshot) {
+  assert(users_[snapshot] > 0);
+  SLUICE_ASSIGN_OR_RETURN(const int32_t slot, acquire());
+  copy_closed(snapshot, slot);
+  return slot;
+}
+
+void StatePool::retain(int32_t snapshot) {
+  assert(users_[snapshot] > 0);
+  ++users_[snapshot];
+}
+
+void StatePool::release(int32_t slot) {
+  assert(users_[slot] != 0);
+  if (users_[slot] != kLive && --users_[slot] > 0) return;
+  users_[slot] = 0;
+  free_.push_back(slot);
+}
+
+}  // namespace sluice

@@ -1,0 +1,53 @@
+// Slots for the recurrent state of gated delta layers: closed state, open rows and convolution ring of every layer.
+//
+// A slot is free, live (one running sequence writes it) or a snapshot (closed chunks only, never written, counted by its users).
+// A snapshot is taken where a sequence stands at a multiple of 64 tokens: then there are no open rows, and the copy is exact.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/status.h"
+#include "core/buffer.h"
+#include "models/model.h"
+
+namespace sluice {
+
+class StatePool {
+ public:
+  // Rows of the convolution ring: a draft may be this minus (conv width - 1) tokens long and still be taken back.
+  static constexpr int64_t kRingRows = 16;
+
+  static Result<StatePool> create(const PoolSpec& spec, int64_t slots);
+
+  // kResourceExhausted when no slot is free; the caller queues, evicts or preempts.
+  Result<int32_t> acquire();
+  // A snapshot of live slot `slot`, with one user. The sequence must stand at a multiple of 64 tokens.
+  Result<int32_t> snapshot(int32_t slot);
+  // A live slot that continues from a snapshot.
+  Result<int32_t> resume(int32_t snapshot);
+  void retain(int32_t snapshot);
+  // Frees a live slot, or takes one user off a snapshot and frees it with the last.
+  void release(int32_t slot);
+
+  int64_t free_slots() const { return int64_t(free_.size()); }
+  int64_t slots() const { return int64_t(users_.size()); }
+  size_t slot_bytes() const { return slot_floats_ * sizeof(float); }
+  const std::vector<LinearLayerState>& layers() const { return layers_; }
+
+ private:
+  void lay_out(const PoolSpec& spec, int64_t slots);
+  float* slot_data(int32_t slot) const;
+  // Copies what a closed chunk consists of.
+  void copy_closed(int32_t from, int32_t to);
+
+  Buffer memory_;
+  size_t slot_floats_ = 0;    // one slot: [states and rings of all layers | open rows of all layers]
+  size_t closed_floats_ = 0;  // its first part
+  std::vector<LinearLayerState> layers_;
+  std::vector<int32_t> free_;
+  std::vector<int32_t> users_;  // of each slot: 0 free, kLive, or the users of a snapshot
+  static constexpr int32_t kLive = -1;
+};
+
+}  // namespace sluice

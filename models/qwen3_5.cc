@@ -1,0 +1,329 @@
+#include "models/qwen3_5.h"
+
+#include <cmath>
+#include <cstring>
+#include <variant>
+
+#include "ops/embed/embed.h"
+#include "ops/gated_rmsnorm/gated_rmsnorm.h"
+#include "ops/gdn_close/gdn_close.h"
+#include "ops/gdn_prefill/gdn_prefill.h"
+#include "ops/gdn_step/gdn_step.h"
+#include "ops/gdn_verify/gdn_verify.h"
+#include "ops/gqa_decode/gqa_decode.h"
+#include "ops/gqa_prefill/gqa_prefill.h"
+#include "ops/kv_append/kv_append.h"
+#include "ops/matmul/matmul.h"
+#include "ops/qkv_conv_split/qkv_conv_split.h"
+#include "ops/rmsnorm/rmsnorm.h"
+#include "ops/rope/rope.h"
+#include "ops/silu_mul/silu_mul.h"
+
+namespace sluice {
+namespace {
+
+struct LinearAttention {
+  Tensor in_qkv, in_z, in_b, in_a, conv, A_log, dt_bias, norm, out;
+};
+struct FullAttention {
+  Tensor q, k, v, o, q_norm, k_norm;
+};
+struct Mlp {
+  Tensor gate, up, down;
+};
+struct Layer {
+  Tensor input_norm, post_norm;
+  std::variant<LinearAttention, FullAttention> mixer;
+  Mlp mlp;
+};
+// Multi-token prediction: guesses token t+2 from the hidden state at t and the embedding of token t+1.
+struct Mtp {
+  Tensor fc, norm_embedding, norm_hidden, norm;
+  Layer layer;
+};
+
+class Qwen3_5 final : public Model {
+ public:
+  static Result<LoadedModel> make(const ModelConfig& config, WeightSource source, DTypeChoice dtype);
+
+  const ModelConfig& config() const override { return c_; }
+  PoolSpec pool_spec() const override;
+  DType activation_dtype() const override { return act_; }
+  size_t weight_bytes() const override { return source_.bytes(); }
+  bool has_mtp() const override { return mtp_ != nullptr; }
+  Result<Tensor> forward(Context&, const Batch&, const Pools&, const LayerObserver&) const override;
+  Status close_chunks(Context&, const std::vector<int32_t>& slots, const Pools&) const override;
+
+ private:
+  Qwen3_5(const ModelConfig& config, WeightSource source) : c_(config), source_(std::move(source)) {}
+
+  void take_weights();
+  Layer take_layer(const std::string& prefix, LayerKind kind);
+  LinearAttention take_linear(const std::string& prefix);
+  FullAttention take_full(const std::string& prefix);
+
+  // A step's tensors over the batch's vectors and in the arena.
+  struct Step;
+  Status linear_attention(Step&, const LinearAttention&, const LinearLayerState&, const Tensor& x, const Tensor& out) const;
+  Status full_attention(Step&, const FullAttention&, const AttentionLayerCache&, const Tensor& x, const Tensor& out) const;
+  Status mlp(Step&, const Mlp&, const Tensor& x, const Tensor& out) const;
+
+  ModelConfig c_;
+  WeightSource source_;  // owns the memory behind the tensors
+  DType act_ = DType::kBF16;
+  Tensor embed_, norm_, head_;
+  std::vector<Layer> layers_;
+  std::unique_ptr<Mtp> mtp_;
+  std::vector<double> inv_freq_;
+};
+
+// ---- weights ----
+
+LinearAttention Qwen3_5::take_linear(const std::string& p) {
+  const int64_t h = c_.hidden_size, hv = c_.linear_value_heads, v = hv * c_.linear_value_dim;
+  const int64_t channels = 2 * c_.linear_key_heads * c_.linear_key_dim + v;
+  return {.in_qkv = source_.take(p + "in_proj_qkv.weight", {channels, h}),
+          .in_z = source_.take(p + "in_proj_z.weight", {v, h}),
+          .in_b = source_.take(p + "in_proj_b.weight", {hv, h}),
+          .in_a = source_.take(p + "in_proj_a.weight", {hv, h}),
+          .conv = source_.take(p + "conv1d.weight", {channels, 1, c_.conv_width}),
+          .A_log = source_.take(p + "A_log", {hv}),
+          .dt_bias = source_.take(p + "dt_bias", {hv}),
+          .norm = source_.take(p + "norm.weight", {c_.linear_value_dim}),
+          .out = source_.take(p + "out_proj.weight", {h, v})};
+}
+
+FullAttention Qwen3_5::take_full(const std::string& p) {
+  const int64_t h = c_.hidden_size, d = c_.head_dim, q = c_.num_attention_heads * d, kv = c_.num_kv_heads * d;
+  return {.q = source_.take(p + "q_proj.weight", {c_.attn_output_gate ? 2 * q : q, h}),
+          .k = source_.take(p + "k_proj.weight", {kv, h}),
+          .v = source_.take(p + "v_proj.weight", {kv, h}),
+          .o = source_.take(p + "o_proj.weight", {h, q}),
+          .q_norm = source_.take(p + "q_norm.weight", {d}),
+          .k_norm = source_.take(p + "k_norm.weight", {d})};
+}
+
+Layer Qwen3_5::take_layer(const std::string& p, LayerKind kind) {
+  const int64_t h = c_.hidden_size, i = c_.intermediate_size;
+  Layer layer{.input_norm = source_.take(p + "input_layernorm.weight", {h}),
+              .post_norm = source_.take(p + "post_attention_layernorm.weight", {h}),
+              .mixer = {},
+              .mlp = {.gate = source_.take(p + "mlp.gate_proj.weight", {i, h}),
+                      .up = source_.take(p + "mlp.up_proj.weight", {i, h}),
+                      .down = source_.take(p + "mlp.down_proj.weight", {h, i})}};
+  if (kind == LayerKind::kLinearAttention) layer.mixer = take_linear(p + "linear_attn.");
+  else layer.mixer = take_full(p + "self_attn.");
+  return layer;
+}
+
+void Qwen3_5::take_weights() {
+  const std::string root = c_.wrapped ? "model.language_model." : "model.";
+  const int64_t h = c_.hidden_size;
+  embed_ = source_.take(root + "embed_tokens.weight", {c_.vocab_size, h});
+  for (int64_t l = 0; l < c_.num_layers; ++l) layers_.push_back(take_layer(root + "layers." + std::to_string(l) + ".", c_.layers[l]));
+  norm_ = source_.take(root + "norm.weight", {h});
+  head_ = c_.tie_word_embeddings ? embed_ : source_.take("lm_head.weight", {c_.vocab_size, h});
+  if (c_.mtp_layers > 0 && source_.has("mtp.fc.weight")) {
+    mtp_ = std::make_unique<Mtp>(Mtp{.fc = source_.take("mtp.fc.weight", {h, 2 * h}),
+                                     .norm_embedding = source_.take("mtp.pre_fc_norm_embedding.weight", {h}),
+                                     .norm_hidden = source_.take("mtp.pre_fc_norm_hidden.weight", {h}),
+                                     .norm = source_.take("mtp.norm.weight", {h}),
+                                     .layer = take_layer("mtp.layers.0.", LayerKind::kFullAttention)});
+  }
+  source_.ignore("model.visual.");
+}
+
+Result<LoadedModel> Qwen3_5::make(const ModelConfig& config, WeightSource source, DTypeChoice dtype) {
+  std::unique_ptr<Qwen3_5> m(new Qwen3_5(config, std::move(source)));
+  m->take_weights();
+  SLUICE_RETURN_IF_ERROR(m->source_.finish());
+  if (dtype == DTypeChoice::kAuto) m->act_ = m->source_.common_dtype();
+  else m->act_ = dtype == DTypeChoice::kBF16 ? DType::kBF16 : DType::kF32;
+  m->inv_freq_ = rope_frequencies(config.rope_theta, int(config.rotary_dim));
+  std::vector<std::string> notes = m->source_.notes();
+  return LoadedModel{std::move(m), std::move(notes)};
+}
+
+PoolSpec Qwen3_5::pool_spec() const {
+  PoolSpec s;
+  for (const LayerKind kind : c_.layers) ++(kind == LayerKind::kLinearAttention ? s.linear_layers : s.attention_layers);
+  s.key_heads = c_.linear_key_heads, s.value_heads = c_.linear_value_heads;
+  s.key_dim = c_.linear_key_dim, s.value_dim = c_.linear_value_dim;
+  s.conv_channels = 2 * s.key_heads * s.key_dim + s.value_heads * s.value_dim, s.conv_width = c_.conv_width;
+  s.kv_heads = c_.num_kv_heads, s.head_dim = c_.head_dim, s.kv_dtype = act_;
+  return s;
+}
+
+// ---- forward ----
+
+struct Qwen3_5::Step {
+  Context& ctx;
+  const Batch& batch;
+  int64_t T, B;
+  Tensor positions, cu, start, slots, seq_lens, block_table;
+  bool out_of_memory = false;
+
+  Step(Context& ctx, const Batch& b) : ctx(ctx), batch(b), T(b.rows()), B(b.sequences()) {
+    positions = Tensor::of(b.positions.data(), {T});
+    cu = Tensor::of(b.cu_seqlens.data(), {B + 1});
+    start = Tensor::of(b.start.data(), {B});
+    slots = Tensor::of(b.slots.data(), {B});
+    seq_lens = Tensor::of(b.seq_lens.data(), {B});
+    block_table = Tensor::of(b.block_table.data(), {B, b.pages_per_sequence});
+  }
+  Tensor make(DType dtype, std::initializer_list<int64_t> dims) {
+    Tensor t = ctx.arena->tensor(dtype, dims);
+    out_of_memory |= !t.present();
+    return t;
+  }
+  Tensor f32(std::initializer_list<int64_t> dims) { return make(DType::kF32, dims); }
+  Status memory() const {
+    if (!out_of_memory) return {};
+    return {Code::kResourceExhausted, "a step of " + std::to_string(T) + " rows does not fit in the workspace",
+            "use a smaller --prefill-chunk"};
+  }
+};
+
+Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const LinearLayerState& state, const Tensor& x,
+                                 const Tensor& out) const {
+  const int64_t HK = c_.linear_key_heads, HV = c_.linear_value_heads, K = c_.linear_key_dim, V = c_.linear_value_dim, T = s.T;
+  const Tensor qkv = s.f32({T, 2 * HK * K + HV * V}), z = s.f32({T, HV * V}), b = s.f32({T, HV}), a = s.f32({T, HV});
+  const Tensor y = s.make(act_, {T, HV, V});
+  SLUICE_RETURN_IF_ERROR(s.memory());
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.in_qkv, .y = qkv}));
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.in_z, .y = z}));
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.in_b, .y = b}));
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.in_a, .y = a}));
+
+  const Tensor conv = w.conv.reshape({w.conv.dim(0), c_.conv_width}), gate = z.split_last(HV, V);
+  const float scale = float(1 / std::sqrt(double(K))), eps = float(c_.rms_norm_eps);
+  if (s.batch.one_row_each() && !s.batch.verify) {
+    SLUICE_RETURN_IF_ERROR(gdn_step(s.ctx, {.qkv = qkv, .z = gate, .b = b, .a = a, .conv_weight = conv, .A_log = w.A_log,
+                                            .dt_bias = w.dt_bias, .norm_weight = w.norm, .conv_ring = state.conv_ring,
+                                            .start = s.start, .slots = s.slots, .state = state.gdn, .y = y, .scale = scale,
+                                            .norm_eps = eps}));
+  } else {
+    const Tensor q = s.f32({T, HK, K}), k = s.f32({T, HK, K}), v = s.f32({T, HV, V}), o = s.f32({T, HV, V});
+    const Tensor log_g = s.f32({T, HV}), beta = s.f32({T, HV});
+    SLUICE_RETURN_IF_ERROR(s.memory());
+    SLUICE_RETURN_IF_ERROR(qkv_conv_split(s.ctx, {.qkv = qkv, .b = b, .a = a, .weight = conv, .A_log = w.A_log, .dt_bias = w.dt_bias,
+                                                  .conv_ring = state.conv_ring, .cu_seqlens = s.cu, .start = s.start,
+                                                  .slots = s.slots, .q = q, .k = k, .v = v, .log_g = log_g, .beta = beta}));
+    const GdnArgs rule{.q = q, .k = k, .v = v, .log_g = log_g, .beta = beta, .cu_seqlens = s.cu, .start = s.start, .slots = s.slots,
+                       .state = state.gdn, .o = o, .scale = scale};
+    SLUICE_RETURN_IF_ERROR(s.batch.verify ? gdn_verify(s.ctx, {rule}) : gdn_prefill(s.ctx, {rule}));
+    SLUICE_RETURN_IF_ERROR(gated_rmsnorm(s.ctx, {.x = o, .z = gate, .weight = w.norm, .y = y, .eps = eps, .gate = Gate::kSilu}));
+  }
+  return matmul(s.ctx, {.x = y.reshape({T, HV * V}), .w = w.out, .y = out});
+}
+
+Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionLayerCache& cache, const Tensor& x,
+                               const Tensor& out) const {
+  const int64_t HQ = c_.num_attention_heads, HKV = c_.num_kv_heads, D = c_.head_dim, T = s.T;
+  const int64_t per_head = c_.attn_output_gate ? 2 * D : D;
+  const Tensor q_rows = s.f32({T, HQ * per_head}), k_rows = s.f32({T, HKV * D}), v_rows = s.f32({T, HKV * D});
+  const Tensor o = s.make(act_, {T, HQ, D});
+  SLUICE_RETURN_IF_ERROR(s.memory());
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.q, .y = q_rows}));
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.k, .y = k_rows}));
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.v, .y = v_rows}));
+
+  // q_proj gives, per head, D query values and then D values of the output gate.
+  const Tensor q_and_gate = q_rows.split_last(HQ, per_head);
+  const Tensor q = q_and_gate.slice(2, 0, D), k = k_rows.split_last(HKV, D), v = v_rows.split_last(HKV, D);
+  const Tensor gate = c_.attn_output_gate ? q_and_gate.slice(2, D, 2 * D) : Tensor();
+  const float eps = float(c_.rms_norm_eps);
+  SLUICE_RETURN_IF_ERROR(rmsnorm(s.ctx, {.x = q, .weight = w.q_norm, .y = q, .eps = eps, .weight_offset = 1}));
+  SLUICE_RETURN_IF_ERROR(rmsnorm(s.ctx, {.x = k, .weight = w.k_norm, .y = k, .eps = eps, .weight_offset = 1}));
+  const Tensor inv_freq = Tensor::of(inv_freq_.data(), {int64_t(inv_freq_.size())});
+  SLUICE_RETURN_IF_ERROR(rope(s.ctx, {.q = q, .k = k, .positions = s.positions, .inv_freq = inv_freq, .q_out = q, .k_out = k}));
+  SLUICE_RETURN_IF_ERROR(kv_append(s.ctx, {.k = k, .v = v, .cu_seqlens = s.cu, .start = s.start, .block_table = s.block_table,
+                                           .k_cache = cache.k, .v_cache = cache.v}));
+  const float scale = float(1 / std::sqrt(double(D)));
+  GqaArgs attend{.q = q, .gate = gate, .k_cache = cache.k, .v_cache = cache.v, .block_table = s.block_table, .seq_lens = s.seq_lens,
+                 .o = o, .scale = scale};
+  if (!s.batch.one_row_each()) attend.cu_seqlens = s.cu;
+  SLUICE_RETURN_IF_ERROR(s.batch.one_row_each() ? gqa_decode(s.ctx, {attend}) : gqa_prefill(s.ctx, {attend}));
+  return matmul(s.ctx, {.x = o.reshape({T, HQ * D}), .w = w.o, .y = out});
+}
+
+Status Qwen3_5::mlp(Step& s, const Mlp& w, const Tensor& x, const Tensor& out) const {
+  const Tensor gate = s.f32({s.T, c_.intermediate_size}), up = s.f32({s.T, c_.intermediate_size});
+  const Tensor y = s.make(act_, {s.T, c_.intermediate_size});
+  SLUICE_RETURN_IF_ERROR(s.memory());
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.gate, .y = gate}));
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.up, .y = up}));
+  SLUICE_RETURN_IF_ERROR(silu_mul(s.ctx, {.gate = gate, .up = up, .y = y}));
+  return matmul(s.ctx, {.x = y, .w = w.down, .y = out});
+}
+
+// The rows that `rows` names, gathered; the tensor itself where that is all of them.
+Tensor gather_rows(Arena& arena, const Tensor& x, const std::vector<int32_t>& rows) {
+  if (int64_t(rows.size()) == x.dim(0)) return x;
+  const Tensor out = arena.tensor(x.dtype, {int64_t(rows.size()), x.dim(1)});
+  if (!out.present()) return out;
+  const size_t bytes = size_t(x.dim(1)) * dtype_size(x.dtype);
+  for (size_t i = 0; i < rows.size(); ++i)
+    std::memcpy(static_cast<char*>(out.data) + i * bytes, static_cast<const char*>(x.data) + size_t(rows[i]) * bytes, bytes);
+  return out;
+}
+
+Result<Tensor> Qwen3_5::forward(Context& ctx, const Batch& batch, const Pools& pools, const LayerObserver& observe) const {
+  Step s(ctx, batch);
+  const int64_t h = c_.hidden_size;
+  const float eps = float(c_.rms_norm_eps);
+  // The residual stream is `hidden`; `delta`, the last block's output, is added by the norm that follows it.
+  const Tensor hidden = s.f32({s.T, h}), delta = s.f32({s.T, h}), x = s.make(act_, {s.T, h});
+  SLUICE_RETURN_IF_ERROR(s.memory());
+  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = Tensor::of(batch.ids.data(), {s.T}), .table = embed_, .out = hidden}));
+  if (observe) SLUICE_RETURN_IF_ERROR(observe(-1, hidden));
+
+  Tensor residual;  // absent before the first block
+  auto norm_of_sum = [&](const Tensor& weight) {
+    const Tensor in = residual.present() ? delta : hidden;
+    return rmsnorm(ctx, {.x = in, .residual = residual, .weight = weight, .y = x, .residual_out = residual, .eps = eps, .weight_offset = 1});
+  };
+  size_t linear = 0, full = 0;
+  for (int64_t l = 0; l < c_.num_layers; ++l) {
+    const Layer& layer = layers_[l];
+    const ArenaScope scratch(*ctx.arena);
+    SLUICE_RETURN_IF_ERROR(norm_of_sum(layer.input_norm));
+    if (observe && l > 0) SLUICE_RETURN_IF_ERROR(observe(l - 1, hidden));
+    residual = hidden;
+    if (const auto* w = std::get_if<LinearAttention>(&layer.mixer)) {
+      SLUICE_RETURN_IF_ERROR(linear_attention(s, *w, pools.linear[linear++], x, delta));
+    } else {
+      SLUICE_RETURN_IF_ERROR(full_attention(s, std::get<FullAttention>(layer.mixer), pools.attention[full++], x, delta));
+    }
+    SLUICE_RETURN_IF_ERROR(norm_of_sum(layer.post_norm));
+    SLUICE_RETURN_IF_ERROR(mlp(s, layer.mlp, x, delta));
+  }
+  SLUICE_RETURN_IF_ERROR(norm_of_sum(norm_));
+  if (observe) {
+    SLUICE_RETURN_IF_ERROR(observe(c_.num_layers - 1, hidden));
+    SLUICE_RETURN_IF_ERROR(observe(c_.num_layers, x));
+  }
+  const Tensor last = gather_rows(*ctx.arena, x, batch.logit_rows);
+  const Tensor logits = s.f32({int64_t(batch.logit_rows.size()), c_.vocab_size});
+  s.out_of_memory |= !last.present();
+  SLUICE_RETURN_IF_ERROR(s.memory());
+  SLUICE_RETURN_IF_ERROR(matmul(ctx, {.x = last, .w = head_, .y = logits}));
+  return logits;
+}
+
+Status Qwen3_5::close_chunks(Context& ctx, const std::vector<int32_t>& slots, const Pools& pools) const {
+  const std::vector<int32_t> full(slots.size(), kChunk);
+  const int64_t B = int64_t(slots.size());
+  for (const auto& layer : pools.linear)
+    SLUICE_RETURN_IF_ERROR(gdn_close(
+        ctx, {.slots = Tensor::of(slots.data(), {B}), .rows = Tensor::of(full.data(), {B}), .state = layer.gdn}));
+  return {};
+}
+
+}  // namespace
+
+Result<LoadedModel> make_qwen3_5(const ModelConfig& config, WeightSource source, DTypeChoice dtype) {
+  return Qwen3_5::make(config, std::move(source), dtype);
+}
+
+}  // namespace sluice

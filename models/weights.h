@@ -1,0 +1,44 @@
+// Takes a model's tensors out of a checkpoint by name, checked against the configuration.
+//
+// Every take() is remembered; finish() reports all that was missing or wrong at once, and what the checkpoint holds beyond.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/buffer.h"
+#include "io/checkpoint.h"
+
+namespace sluice {
+
+class WeightSource {
+ public:
+  // Weights that lie where the checkpoint is mapped; no copy.
+  explicit WeightSource(Checkpoint checkpoint) : checkpoint_(std::make_unique<Checkpoint>(std::move(checkpoint))) {}
+  // Random bf16 weights of whatever shape is asked for.
+  WeightSource() = default;
+
+  // The tensor `name` of this shape, F32 or BF16. An absent tensor on any failure; finish() has the reason.
+  Tensor take(const std::string& name, std::initializer_list<int64_t> shape);
+  bool has(const std::string& name) const { return random() || checkpoint_->find(name); }
+  // Names with this prefix are not used, and that is as it should be.
+  void ignore(const std::string& prefix) { ignored_.push_back(prefix); }
+
+  Status finish();
+  std::vector<std::string> notes() const { return notes_; }
+  size_t bytes() const { return bytes_; }
+  DType common_dtype() const { return bf16_bytes_ * 2 >= bytes_ ? DType::kBF16 : DType::kF32; }
+  bool random() const { return checkpoint_ == nullptr; }
+
+ private:
+  Tensor make_random(const std::string& name, const Tensor& wanted);
+  std::unique_ptr<Checkpoint> checkpoint_;  // null: random weights
+  std::vector<Buffer> made_;
+  std::set<std::string, std::less<>> taken_;
+  std::vector<std::string> ignored_, problems_, notes_;
+  size_t bytes_ = 0, bf16_bytes_ = 0;
+};
+
+}  // namespace sluice

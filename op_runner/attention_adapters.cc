@@ -1,0 +1,79 @@
+// Full attention over a paged cache.
+#include <cmath>
+#include <cstring>
+
+#include "op_runner/op_runner.h"
+#include "ops/gqa_decode/gqa_decode.h"
+#include "ops/gqa_prefill/gqa_prefill.h"
+#include "ops/kv_append/kv_append.h"
+
+namespace sluice {
+namespace {
+
+float scale_of(const OpCall& call, int64_t D) { return float(call.number("scale", 1 / std::sqrt(double(D)))); }
+
+// Caches hold what the arithmetic asks for: bf16 as stored, or widened to f32.
+DType cache_dtype(const OpCall& call, const Tensor& k) { return call.dtype() == DType::kF32 ? DType::kF32 : k.dtype; }
+
+// Contiguous keys and values of N sequences, put into pages by kv_append.
+struct Pages {
+  Tensor k, v, table;
+};
+
+Status fill_pages(OpCall& call, const Tensor& k, const Tensor& v, const Tensor& cu, Pages& pages) {
+  constexpr int64_t kPage = 16;  // tokens; small, so that sequences span several
+  const int64_t N = cu.dim(0) - 1;
+  const int32_t* at = cu.as<int32_t>();
+  int64_t most = 1, total = 0;
+  for (int64_t i = 0; i < N; ++i) most = std::max<int64_t>(most, (at[i + 1] - at[i] + kPage - 1) / kPage);
+  pages.table = call.make(DType::kI32, {N, most});
+  for (int64_t i = 0; i < N * most; ++i) pages.table.as<int32_t>()[i] = int32_t(total++);
+  pages.k = call.make(cache_dtype(call, k), {total, kPage, k.dim(1), k.dim(2)});
+  pages.v = call.make(cache_dtype(call, v), {total, kPage, v.dim(1), v.dim(2)});
+  return kv_append(call.ctx(), {.k = k, .v = v, .cu_seqlens = cu, .start = call.ints(std::vector<int32_t>(N, 0)), .block_table = pages.table,
+                                .k_cache = pages.k, .v_cache = pages.v});
+}
+
+Status run_prefill(OpCall& call) {
+  SLUICE_NEED(q, "q");
+  SLUICE_NEED(k, "k");
+  SLUICE_NEED(v, "v");
+  SLUICE_NEED(cu_q, "cu_seqlens_q");
+  SLUICE_NEED(cu_k, "cu_seqlens_k");
+  const Tensor gate = call.find("gate");
+  Pages pages;
+  SLUICE_RETURN_IF_ERROR(fill_pages(call, k, v, cu_k, pages));
+  std::vector<int32_t> lens;
+  for (int64_t i = 0; i + 1 < cu_k.dim(0); ++i) lens.push_back(cu_k.as<int32_t>()[i + 1] - cu_k.as<int32_t>()[i]);
+  const int64_t T = q.dim(0), HQ = q.dim(1), D = q.dim(2);
+  GqaPrefillArgs a{{.q = q, .k_cache = pages.k, .v_cache = pages.v, .block_table = pages.table, .seq_lens = call.ints(lens), .cu_seqlens = cu_q,
+                    .o = call.output("o", call.dtype(), {T, HQ, D}), .lse = call.output("lse", DType::kF32, {T, HQ}), .scale = scale_of(call, D)}};
+  SLUICE_RETURN_IF_ERROR(gqa_prefill(call.ctx(), a));
+  if (!gate.present()) return {};
+  a.gate = gate, a.lse = Tensor(), a.o = call.output("o_gated", call.dtype(), {T, HQ, D});
+  return gqa_prefill(call.ctx(), a);
+}
+
+Status run_decode(OpCall& call) {
+  SLUICE_NEED(q, "q");
+  SLUICE_NEED(k_cache, "k_cache");
+  SLUICE_NEED(v_cache, "v_cache");
+  SLUICE_NEED(table, "block_table");
+  SLUICE_NEED(lens, "seq_lens");
+  const int64_t B = q.dim(0), HQ = q.dim(1), D = q.dim(2);
+  return gqa_decode(call.ctx(), {{.q = q, .k_cache = call.copy(k_cache, cache_dtype(call, k_cache)),
+                                  .v_cache = call.copy(v_cache, cache_dtype(call, v_cache)), .block_table = table, .seq_lens = lens,
+                                  .o = call.output("o", call.dtype(), {B, HQ, D}), .lse = call.output("lse", DType::kF32, {B, HQ}),
+                                  .scale = scale_of(call, D)}});
+}
+
+}  // namespace
+
+std::vector<OpAdapter> attention_adapters() {
+  return {
+      {"gqa_prefill", "gqa_prefill", run_prefill, {"kv_append"}},
+      {"gqa_decode", "gqa_decode", run_decode, {}},
+  };
+}
+
+}  // namespace sluice

@@ -1,0 +1,91 @@
+// Operators on tensors by name, as the oracle files name them: what `sluice op` and oracle_tests share.
+//
+// An adapter maps a case (named inputs and JSON parameters) to calls of operators and names the outputs. It is the only place
+// that knows the files' layouts; the operators know their own.
+#pragma once
+
+#include <boost/json.hpp>
+#include <deque>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "core/impl.h"
+#include "core/tensor.h"
+
+namespace sluice {
+
+using NamedTensors = std::map<std::string, Tensor, std::less<>>;
+
+// One call of an adapter: its inputs, where outputs are collected, and the memory behind them.
+class OpCall {
+ public:
+  // `dtype` is what floating-point outputs are written in, and what operands are where an operator has a choice.
+  OpCall(Context& ctx, const NamedTensors& in, const boost::json::object& params, DType dtype)
+      : ctx_(ctx), in_(in), params_(params), dtype_(dtype) {}
+
+  Context& ctx() { return ctx_; }
+  DType dtype() const { return dtype_; }
+
+  // Input "name"; absent (rank 0) when the case has none. need() records an error instead.
+  Tensor find(std::string_view name) const;
+  Tensor need(std::string_view name);
+  double number(std::string_view name, double fallback) const;
+  bool flag(std::string_view name, bool fallback) const;
+  std::string text(std::string_view name, std::string fallback) const;
+  const boost::json::object& params() const { return params_; }
+
+  // Zero-filled memory that lives as long as the call.
+  Tensor make(DType dtype, std::initializer_list<int64_t> dims);
+  Tensor ints(const std::vector<int32_t>& values);
+  // A dense copy, converted between f32 and bf16.
+  Tensor copy(const Tensor& t, DType dtype);
+  Tensor copy(const Tensor& t) { return copy(t, t.dtype); }
+
+  Tensor output(const std::string& name, DType dtype, std::initializer_list<int64_t> dims) {
+    return outputs_[name] = make(dtype, dims);
+  }
+  void output(const std::string& name, const Tensor& t) { outputs_[name] = t; }
+  const NamedTensors& outputs() const { return outputs_; }
+  const Status& status() const { return status_; }
+
+ private:
+  Context& ctx_;
+  const NamedTensors& in_;
+  const boost::json::object& params_;
+  DType dtype_;
+  NamedTensors outputs_;
+  std::deque<std::vector<std::byte>> memory_;
+  Status status_;
+};
+
+// const Tensor var = input "name"; ends the adapter where it is missing, because its dimensions are read next.
+#define SLUICE_NEED(var, name)        \
+  const Tensor var = call.need(name); \
+  if (!var.present()) return call.status()
+
+struct OpAdapter {
+  const char* oracle;  // the operator's name in the oracle files
+  const char* op;      // the operator that is under test, whose implementations are listed
+  Status (*run)(OpCall&);
+  std::vector<const char*> also;  // other operators that the adapter calls; forced along where they have the implementation
+};
+
+std::span<const OpAdapter> op_adapters();
+// By operator or oracle name; null if there is none.
+const OpAdapter* find_op_adapter(std::string_view name);
+
+// The choices that force `impl` on an adapter's operators, as far as they have it and this CPU runs it.
+ImplChoices force_impl(const OpAdapter& adapter, const std::string& impl, const CpuFeatures& cpu);
+
+// Runs the adapter and checks that all inputs were there.
+Status run_op(const OpAdapter& adapter, OpCall& call);
+
+// Parts of the table, one a file.
+std::vector<OpAdapter> row_adapters();
+std::vector<OpAdapter> delta_adapters();
+std::vector<OpAdapter> attention_adapters();
+
+}  // namespace sluice

@@ -1,0 +1,45 @@
+// The implementations, one a file, and the blocking that the vector forms share.
+#pragma once
+
+#include "ops/matmul/matmul.h"
+
+namespace sluice {
+
+Status matmul_reference(Context&, const MatmulArgs&, std::byte*);
+Status matmul_cpu(Context&, const MatmulArgs&, std::byte*);
+Status matmul_avx512(Context&, const MatmulArgs&, std::byte*);
+Status matmul_avx512_bf16(Context&, const MatmulArgs&, std::byte*);
+Status matmul_amx(Context&, const MatmulArgs&, std::byte*);
+
+size_t matmul_cpu_workspace(const Context&, const MatmulArgs&);
+size_t matmul_avx512_workspace(const Context&, const MatmulArgs&);
+size_t matmul_avx512_bf16_workspace(const Context&, const MatmulArgs&);
+size_t matmul_amx_workspace(const Context&, const MatmulArgs&);
+
+inline constexpr int kDotColumns = 4;   // rows of w in a tile of the dot-product form
+inline constexpr int kDotChunk = 1024;  // elements of k that are summed on their own, and then added
+
+// What the dot-product form (dot_body.h) is built from: a tile of `tile_rows` rows of x times kDotColumns rows of w.
+struct DotShape {
+  int tile_rows;
+  int row_tiles;      // that use a tile of w together, from L1
+  int step;           // elements of k in a vector
+  int element_bytes;  // as they are multiplied: 4 when operands are widened
+};
+
+// How a call is cut into items, and what memory it needs. Nothing here changes a result, only its speed.
+struct DotPlan {
+  int64_t steps;           // over K, the last one padded with zeros
+  int64_t row_tiles;       // over M
+  bool direct;             // few rows: w is read where it lies, once; else each item copies its rows of w to a panel in L2 first
+  int64_t item_columns;    // rows of w in an item, a multiple of 4
+  int64_t item_row_tiles;  // tiles of x in an item
+  int64_t items_n, items_m;
+  bool alone;                               // too little work to wake the team
+  size_t x_bytes, panel_bytes, sums_bytes;  // of scratch: x once; panel and sums for each thread
+};
+
+DotPlan plan_dot(const MatmulArgs& a, const DotShape& shape, int threads);
+size_t dot_workspace(const MatmulArgs& a, const DotShape& shape, int threads);
+
+}  // namespace sluice

@@ -1,0 +1,184 @@
+#include "ops/matmul/cases.h"
+#include "ops/matmul/matmul.h"
+#include "tests/support/op_testing.h"
+
+namespace sluice {
+namespace {
+
+using namespace sluice::testing;
+
+constexpr DType kDTypes[] = {DType::kF32, DType::kBF16};
+
+// The contract's limits are relative to a typical output, sqrt(K) for the unit operands used here. A lone output may have cancelled
+// to much less, and its error has not: there, the limit relative to the output itself grows accordingly.
+Tolerance limit(const Storage& want, int64_t k) {
+  if (want.tensor().dtype == DType::kBF16) return {4e-3, 8e-3};
+  double squares = 0;
+  for (const double v : want.values()) squares += v * v;
+  const double rms = std::sqrt(squares / std::max<double>(1, double(want.tensor().numel())));
+  const double depth = std::sqrt(double(k) / 1024 + 1), cancelled = rms > 0 ? std::max(1.0, std::sqrt(double(k)) / rms) : 1;
+  return {2e-6 * depth * cancelled, 2e-5 * depth * cancelled};
+}
+
+std::string label(const char* impl, int64_t m, int64_t n, int64_t k, DType x, DType w, DType y) {
+  const auto s = [](int64_t i) { return std::to_string(i); };
+  return std::string(impl) + " M " + s(m) + " N " + s(n) + " K " + s(k) + " " + std::string(dtype_name(x)) + " x " +
+         std::string(dtype_name(w)) + " -> " + std::string(dtype_name(y));
+}
+
+// Odd strides everywhere; bf16 operands two bytes off any alignment. The margins around and between rows are NaN, so a product that
+// took anything from beyond a row would show.
+void expect_matches_reference(int64_t m, int64_t n, int64_t k, DType xt, DType wt, DType yt, Random& random) {
+  const Storage x = random.normal(xt, {m, k}, 1, k + 3, 1), w = random.normal(wt, {n, k}, 1, k + 5, 1);
+  Storage want(yt, {m, n}, n + 7, 1);
+  MatmulArgs args{.x = x, .w = w, .y = want};
+  ASSERT_TRUE(check_matmul(args).ok()) << check_matmul(args).message();
+  run_ok(impl_named(matmul_impls(), "reference"), args);
+  for (const auto* impl : runnable(matmul_impls(), args)) {
+    Storage got(yt, {m, n}, n + 7, 1);
+    args.y = got;
+    run_ok(*impl, args);
+    expect_close(got, want, limit(want, k), label(impl->name, m, n, k, xt, wt, yt));
+  }
+}
+
+TEST(Matmul, MatchesReferenceInEveryShape) {
+  Random random(1);
+  int turn = 0;
+  for (const int64_t m : kMatmulRows)
+    for (const int64_t n : kMatmulColumns)
+      for (const int64_t k : kMatmulDepths) {
+        // Every shape in two of the eight dtype combinations (one with both operands bf16), the combinations in turn.
+        const DType y = kDTypes[turn % 2], x = kDTypes[turn / 2 % 2], w = x == DType::kBF16 ? DType::kF32 : kDTypes[turn / 4 % 2];
+        expect_matches_reference(m, n, k, DType::kBF16, DType::kBF16, y, random);
+        expect_matches_reference(m, n, k, x, w, kDTypes[(turn + 1) % 2], random);
+        ++turn;
+      }
+}
+
+TEST(Matmul, MatchesReferenceInEveryDType) {
+  Random random(2);
+  for (const DType x : kDTypes)
+    for (const DType w : kDTypes)
+      for (const DType y : kDTypes)
+        for (const int64_t m : {1, 16, 33}) {
+          expect_matches_reference(m, 50, 1124, x, w, y, random);  // more than one chunk of the dot form, with a tail
+          expect_matches_reference(m, 64, 1536, x, w, y, random);
+        }
+}
+
+// More rows than an item takes, and more columns, so that items are cut both ways.
+TEST(Matmul, MatchesReferenceAcrossItems) {
+  Random random(3);
+  expect_matches_reference(551, 281, 70, DType::kBF16, DType::kBF16, DType::kF32, random);
+  expect_matches_reference(551, 70, 40, DType::kF32, DType::kBF16, DType::kBF16, random);
+  expect_matches_reference(40, 533, 600, DType::kF32, DType::kF32, DType::kF32, random);
+  expect_matches_reference(3, 533, 600, DType::kBF16, DType::kBF16, DType::kF32, random);
+}
+
+// Exact in every order of summation: small integers. A row or column that went astray cannot hide in a tolerance.
+TEST(Matmul, SmallIntegersAreExact) {
+  Random random(4);
+  for (const DType t : kDTypes)
+    for (const int64_t m : {1, 7, 40}) {
+      Storage x(t, {m, 77}), w(t, {37, 77}), want(DType::kF32, {m, 37});
+      x.fill([&] { return random.integer(-8, 8); });
+      w.fill([&] { return random.integer(-8, 8); });
+      run_ok(impl_named(matmul_impls(), "reference"), MatmulArgs{.x = x, .w = w, .y = want});
+      for (const auto* impl : runnable(matmul_impls(), MatmulArgs{.x = x, .w = w, .y = want})) {
+        const Storage got(DType::kF32, {m, 37});
+        run_ok(*impl, MatmulArgs{.x = x, .w = w, .y = got});
+        expect_same_bits(got, want, impl->name);
+      }
+    }
+}
+
+// One row at a time, in batches of every kind, on one thread and on several: the same bits.
+TEST(Matmul, SameBitsAloneAndInABatch) {
+  Random random(5);
+  constexpr int64_t kM = 70, kN = 83;
+  for (const int64_t k : {100, 1700})
+    for (const DType t : kDTypes) {
+      const Storage x = random.normal(t, {kM, k}), w = random.normal(DType::kBF16, {kN, k});
+      for (const auto* impl : runnable(matmul_impls(), MatmulArgs{.x = x, .w = w, .y = Storage(DType::kF32, {kM, kN})})) {
+        const Storage whole(DType::kF32, {kM, kN});
+        run_ok(*impl, MatmulArgs{.x = x, .w = w, .y = whole});
+        for (const int threads : {1, 2})
+          for (const int64_t rows : {1, 6, 13, 16, 25, 70}) {
+            const Storage parts(DType::kF32, {kM, kN});
+            for (int64_t m = 0; m < kM; m += rows) {
+              const int64_t end = std::min(m + rows, kM);
+              run_ok(*impl, MatmulArgs{.x = x.tensor().slice(0, m, end), .w = w, .y = parts.tensor().slice(0, m, end)}, threads);
+            }
+            expect_same_bits(
+                whole, parts,
+                std::string(impl->name) + ", " + std::to_string(rows) + " rows, " + std::to_string(threads) + " threads");
+          }
+      }
+    }
+}
+
+// Columns too: an output does not depend on its neighbours in w.
+TEST(Matmul, SameBitsForAnySliceOfTheWeights) {
+  Random random(6);
+  for (const int64_t m : {1, 40}) {
+    const Storage x = random.normal(DType::kBF16, {m, 200}), w = random.normal(DType::kBF16, {90, 200});
+    for (const auto* impl : runnable(matmul_impls(), MatmulArgs{.x = x, .w = w, .y = Storage(DType::kF32, {m, 90})})) {
+      const Storage whole(DType::kF32, {m, 90}), parts(DType::kF32, {m, 90});
+      run_ok(*impl, MatmulArgs{.x = x, .w = w, .y = whole});
+      for (const auto& [begin, end] : {std::pair{0, 5}, {5, 38}, {38, 90}})
+        run_ok(*impl, MatmulArgs{.x = x, .w = w.tensor().slice(0, begin, end), .y = parts.tensor().slice(1, begin, end)});
+      expect_same_bits(whole, parts, impl->name);
+    }
+  }
+}
+
+// What is not finite reaches exactly the outputs that use it, from the last elements of ragged rows too.
+TEST(Matmul, NanAndInfinityPropagate) {
+  constexpr int64_t kK = 45, kN = 21;
+  for (const DType t : kDTypes)
+    for (const int64_t m : {1, 5, 35}) {
+      Storage x(t, {m, kK}), w(t, {kN, kK});
+      x.fill([] { return 1.0; });
+      int64_t i = 0;
+      w.fill([&] {
+        const int64_t n = i / kK, k = i++ % kK;
+        return n == 3 && k == kK - 1 ? NAN : n == 20 && k == 0 ? INFINITY : 0.5;
+      });
+      for (const auto* impl : runnable(matmul_impls(), MatmulArgs{.x = x, .w = w, .y = Storage(DType::kBF16, {m, kN})})) {
+        const Storage y(DType::kBF16, {m, kN});
+        run_ok(*impl, MatmulArgs{.x = x, .w = w, .y = y});
+        const auto v = y.values();
+        for (int64_t o = 0; o < m * kN; ++o) {
+          const int64_t n = o % kN;
+          if (n == 3) EXPECT_TRUE(std::isnan(v[o])) << impl->name;
+          else EXPECT_EQ(v[o], n == 20 ? INFINITY : 22.5) << impl->name << " row " << o / kN << " column " << n;
+        }
+      }
+    }
+}
+
+TEST(Matmul, RefusesBadArguments) {
+  const Storage x(DType::kF32, {2, 8}), w(DType::kF32, {5, 8}), narrow(DType::kF32, {5, 7}), ids(DType::kI32, {5, 8}),
+      y(DType::kF32, {2, 5});
+  Storage wide(DType::kF32, {2, 16});
+  Tensor spread = wide.tensor();
+  spread.shape[1] = 8, spread.stride[1] = 2;
+  EXPECT_EQ(check_matmul({.x = x, .w = narrow, .y = y}).message(), "matmul: w has shape [5, 7], wanted [5, 8]");
+  EXPECT_EQ(check_matmul({.x = x, .w = ids, .y = y}).message(), "matmul: w is I32, wanted F32 or BF16");
+  EXPECT_EQ(check_matmul({.x = x, .w = w, .y = x}).message(), "matmul: y has shape [2, 8], wanted [2, 5]");
+  EXPECT_EQ(check_matmul({.x = spread, .w = w, .y = y}).message(), "matmul: x must have stride 1 in its last dimension");
+  EXPECT_EQ(check_matmul({.x = x, .y = y}).message(), "matmul: w is missing");
+}
+
+TEST(Matmul, TileFormsRefuseFp32Operands) {
+  const Storage x(DType::kF32, {2, 8}), w(DType::kBF16, {5, 8}), y(DType::kF32, {2, 5});
+  for (const char* name : {"amx", "avx512_bf16"}) {
+    const Can can = impl_named(matmul_impls(), name).can({.x = x, .w = w, .y = y});
+    ASSERT_FALSE(can.yes());
+    EXPECT_STREQ(can.refusal, "x and w are not both BF16");
+  }
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,18 @@
+// Shapes for the test and the bench.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice {
+
+struct RmsnormCase {
+  int64_t rows, heads, dim, row_stride;  // heads 0: rank 2; row_stride 0: dense
+};
+
+inline constexpr RmsnormCase kRmsnormCases[] = {
+    {0, 0, 128, 0}, {1, 0, 1, 0},    {1, 0, 15, 0},      {3, 0, 16, 0},     {5, 0, 17, 40},
+    {65, 0, 63, 0}, {63, 0, 200, 0}, {4, 0, 1024, 1030}, {13, 3, 128, 792}, {7, 2, 65, 200},
+};
+inline constexpr RmsnormCase kRmsnormBenchCases[] = {{512, 0, 1024, 0}, {1, 0, 1024, 0}, {512, 8, 256, 0}, {1, 8, 256, 0}};
+
+}  // namespace sluice

@@ -1,0 +1,50 @@
+#include <cmath>
+
+#include "core/check.h"
+#include "ops/sample/forms.h"
+#include "ops/sample/sample.h"
+
+namespace sluice {
+
+namespace {
+
+Status check_params(const SamplingParams& p, size_t row) {
+  const auto wrong = [&](const char* name, double value, const char* wanted) {
+    return invalid("sample: params[" + std::to_string(row) + "]." + name + " is " + std::to_string(value) + ", wanted " + wanted);
+  };
+  if (!(p.temperature >= 0 && std::isfinite(p.temperature))) return wrong("temperature", p.temperature, "0 or more");
+  if (p.top_k < 0) return wrong("top_k", p.top_k, "0 (all) or more");
+  if (!(p.top_p > 0 && p.top_p <= 1)) return wrong("top_p", p.top_p, "more than 0, at most 1");
+  if (!(p.min_p >= 0 && p.min_p <= 1)) return wrong("min_p", p.min_p, "0 to 1");
+  return {};
+}
+
+}  // namespace
+
+Status check_sample(const SampleArgs& a) {
+  const int64_t B = a.logits.shape[0];
+  ArgCheck c("sample");
+  c.rank("logits", a.logits, 2, 2).dtype("logits", a.logits, {DType::kF32}).inner_contiguous("logits", a.logits);
+  c.that(a.logits.shape[1] > 0, "logits has no columns");
+  c.that(int64_t(a.params.size()) == B, "params must have one entry for each row of logits");
+  c.dtype("positions", a.positions, {DType::kI32}).shape("positions", a.positions, {B}).inner_contiguous("positions", a.positions);
+  c.dtype("ids", a.ids, {DType::kI32}).shape("ids", a.ids, {B}).inner_contiguous("ids", a.ids);
+  c.dtype("logprobs", a.logprobs, {DType::kF32}).shape("logprobs", a.logprobs, {B}).inner_contiguous("logprobs", a.logprobs);
+  SLUICE_RETURN_IF_ERROR(c.status());
+  for (size_t b = 0; b < a.params.size(); ++b) SLUICE_RETURN_IF_ERROR(check_params(a.params[b], b));
+  return {};
+}
+
+namespace {
+constexpr Impl<SampleArgs> kImpls[] = {
+    {.name = "avx512", .isa = Isa::kAvx512, .workspace = sample_workspace, .run = sample_avx512},
+    {.name = "cpu", .workspace = sample_workspace, .run = sample_cpu},
+    {.name = "reference", .run = sample_reference},
+};
+}  // namespace
+
+std::span<const Impl<SampleArgs>> sample_impls() { return kImpls; }
+OpInfo sample_op_info() { return describe_op("sample", sample_impls()); }
+Status sample(Context& ctx, const SampleArgs& a) { return dispatch("sample", sample_impls(), check_sample, ctx, a); }
+
+}  // namespace sluice

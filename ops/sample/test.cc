@@ -1,0 +1,226 @@
+#include <limits>
+
+#include "ops/sample/cases.h"
+#include "ops/sample/exp64.h"
+#include "ops/sample/philox.h"
+#include "ops/sample/sample.h"
+#include "tests/support/op_testing.h"
+
+namespace sluice {
+namespace {
+
+using namespace sluice::testing;
+
+struct Outputs {
+  Storage ids, logprobs;
+  explicit Outputs(int64_t rows) : ids(DType::kI32, {rows}), logprobs(DType::kF32, {rows}) {}
+};
+
+Storage count_up(int64_t rows, int64_t from = 0) {
+  Storage s(DType::kI32, {rows});
+  s.fill([&] { return from++; });
+  return s;
+}
+
+Outputs run(const Impl<SampleArgs>& impl, const Tensor& logits, std::span<const SamplingParams> params, const Storage& positions,
+            int threads = 2) {
+  Outputs out(logits.shape[0]);
+  const SampleArgs args{.logits = logits, .params = params, .positions = positions, .ids = out.ids, .logprobs = out.logprobs};
+  EXPECT_TRUE(check_sample(args).ok()) << check_sample(args).message();
+  run_ok(impl, args, threads);
+  return out;
+}
+
+// Equal ids, and log-probabilities within the contract's limit; NaN only together.
+void expect_same_choice(const Outputs& got, const Outputs& want, const std::string& what) {
+  EXPECT_EQ(got.ids.values(), want.ids.values()) << what;
+  const std::vector<double> g = got.logprobs.values(), w = want.logprobs.values();
+  for (size_t i = 0; i < w.size(); ++i) EXPECT_LE(std::abs(g[i] - w[i]), 1e-5 + 1e-6 * std::abs(w[i])) << what;
+  EXPECT_TRUE(got.ids.margins_intact() && got.logprobs.margins_intact()) << what;
+}
+
+TEST(Sample, ChoosesAsTheReference) {
+  Random random(1);
+  const auto& reference = impl_named(sample_impls(), "reference");
+  for (const SampleCase& c : kSampleCases)
+    for (SamplingParams p : kSampleParams)
+      for (const double stddev : {0.1, 3.0}) {
+        const Storage logits = random.normal(DType::kF32, {c.rows, c.vocab}, stddev, c.row_stride);
+        p.seed = uint64_t(random.integer(0, std::numeric_limits<int64_t>::max()));
+        const std::vector<SamplingParams> params(c.rows, p);
+        const Storage positions = count_up(c.rows);
+        const Outputs want = run(reference, logits, params, positions);
+        for (const auto* impl : runnable(sample_impls(), SampleArgs{}))
+          expect_same_choice(run(*impl, logits, params, positions), want,
+                             std::string(impl->name) + " vocab " + std::to_string(c.vocab) + " top_k " + std::to_string(p.top_k) +
+                                 " top_p " + std::to_string(p.top_p) + " min_p " + std::to_string(p.min_p));
+      }
+}
+
+// Logits of few values, so that every filter cuts through equal ones: ids decide.
+TEST(Sample, TiesGoToTheLowestId) {
+  Random random(2);
+  const auto& reference = impl_named(sample_impls(), "reference");
+  for (const int64_t levels : {0, 1, 3})
+    for (const SamplingParams& p : kSampleParams) {
+      Storage logits(DType::kF32, {40, 300});
+      logits.fill([&] { return double(random.integer(-levels, 0)); });
+      const std::vector<SamplingParams> params(40, p);
+      const Storage positions = count_up(40);
+      const Outputs want = run(reference, logits, params, positions);
+      for (const auto* impl : runnable(sample_impls(), SampleArgs{}))
+        expect_same_choice(run(*impl, logits, params, positions), want, impl->name);
+    }
+  Storage equal(DType::kF32, {1, 100});
+  equal.fill([] { return -2.0; });
+  const std::vector<SamplingParams> greedy(1), one{{.temperature = 1, .top_k = 1}};
+  for (const auto* impl : runnable(sample_impls(), SampleArgs{})) {
+    EXPECT_EQ(run(*impl, equal, greedy, count_up(1)).ids.values()[0], 0) << impl->name;
+    EXPECT_EQ(run(*impl, equal, one, count_up(1)).ids.values()[0], 0) << impl->name;
+    EXPECT_NEAR(run(*impl, equal, greedy, count_up(1)).logprobs.values()[0], -std::log(100.0), 1e-5) << impl->name;
+  }
+}
+
+// Chi-square of 40000 draws over 10 tokens: below 33.7 in all but one of ten thousand seeds (9 degrees of freedom).
+TEST(Sample, DrawsWithTheRightProbabilities) {
+  constexpr int64_t kDraws = 40000, kVocab = 10;
+  constexpr double kLimit = 33.7, kTemperature = 0.8;
+  Storage logits(DType::kF32, {kDraws, kVocab});
+  int64_t i = 0;
+  logits.fill([&] { return 0.3 * double((i++ % kVocab) * 7 % 10); });
+  double total = 0;
+  std::vector<double> expected(kVocab);
+  for (int64_t v = 0; v < kVocab; ++v) total += expected[v] = std::exp(logits.values()[v] / kTemperature);
+  const std::vector<SamplingParams> params(kDraws, {.temperature = float(kTemperature), .seed = 12345});
+  for (const auto* impl : runnable(sample_impls(), SampleArgs{})) {
+    std::vector<double> count(kVocab);
+    for (const double id : run(*impl, logits, params, count_up(kDraws)).ids.values()) ++count[size_t(id)];
+    double chi2 = 0;
+    for (int64_t v = 0; v < kVocab; ++v) {
+      const double e = expected[v] / total * kDraws;
+      chi2 += (count[v] - e) * (count[v] - e) / e;
+    }
+    EXPECT_LT(chi2, kLimit) << impl->name;
+  }
+}
+
+// By hand: probabilities 0.5, 0.3, 0.15, 0.05. Which tokens can come out under each filter.
+TEST(Sample, FiltersKeepTheRightTokens) {
+  const double probability[] = {0.15, 0.5, 0.05, 0.3};
+  Storage logits(DType::kF32, {2000, 4});
+  int64_t i = 0;
+  logits.fill([&] { return std::log(probability[i++ % 4]); });
+  const auto kept = [&](const Impl<SampleArgs>& impl, const SamplingParams& p) {
+    std::set<int> ids;
+    for (const double id : run(impl, logits, std::vector<SamplingParams>(2000, p), count_up(2000)).ids.values())
+      ids.insert(int(id));
+    return ids;
+  };
+  using Ids = std::set<int>;
+  for (const auto* impl : runnable(sample_impls(), SampleArgs{})) {
+    EXPECT_EQ(kept(*impl, {.temperature = 1}), (Ids{0, 1, 2, 3})) << impl->name;
+    EXPECT_EQ(kept(*impl, {.temperature = 1, .top_k = 2}), (Ids{1, 3})) << impl->name;
+    EXPECT_EQ(kept(*impl, {.temperature = 1, .top_p = 0.45f}), (Ids{1})) << impl->name;
+    EXPECT_EQ(kept(*impl, {.temperature = 1, .top_p = 0.75f}), (Ids{1, 3})) << impl->name;
+    EXPECT_EQ(kept(*impl, {.temperature = 1, .top_p = 0.81f}), (Ids{0, 1, 3})) << impl->name;
+    // After top_k 2 the best has 0.5 / 0.8 = 0.625 of what is left.
+    EXPECT_EQ(kept(*impl, {.temperature = 1, .top_k = 2, .top_p = 0.6f}), (Ids{1})) << impl->name;
+    EXPECT_EQ(kept(*impl, {.temperature = 1, .min_p = 0.2f}), (Ids{0, 1, 3})) << impl->name;
+    EXPECT_EQ(kept(*impl, {.temperature = 1, .min_p = 1}), (Ids{1})) << impl->name;
+  }
+}
+
+TEST(Sample, BadLogitsAreReported) {
+  const double inf = std::numeric_limits<double>::infinity();
+  for (const double bad : {double(NAN), inf, -inf})
+    for (const int64_t at : {0, 63, 64, 4096, 5000}) {
+      Storage logits(DType::kF32, {2, 5001});
+      int64_t i = 0;
+      logits.fill([&] { return i++ == 5001 + at ? bad : 1.0; });
+      for (const SamplingParams& p : {SamplingParams{}, SamplingParams{.temperature = 1, .top_k = 5}})
+        for (const auto* impl : runnable(sample_impls(), SampleArgs{})) {
+          const Outputs out = run(*impl, logits, std::vector<SamplingParams>(2, p), count_up(2));
+          EXPECT_GE(out.ids.values()[0], 0) << impl->name;
+          EXPECT_EQ(out.ids.values()[1], -1) << impl->name << " " << at;
+          EXPECT_TRUE(std::isnan(out.logprobs.values()[1])) << impl->name << " " << at;
+        }
+    }
+}
+
+TEST(Sample, ExtremesOfFiniteLogits) {
+  Storage logits(DType::kF32, {1, 3});
+  const double values[] = {-3e38, 3e38, 0};
+  int i = 0;
+  logits.fill([&] { return values[i++]; });
+  const float tiny = std::numeric_limits<float>::denorm_min();
+  for (const SamplingParams& p : {SamplingParams{}, SamplingParams{.temperature = 1}, SamplingParams{.temperature = tiny}})
+    for (const auto* impl : runnable(sample_impls(), SampleArgs{})) {
+      const Outputs out = run(*impl, logits, std::vector<SamplingParams>{p}, count_up(1));
+      EXPECT_EQ(out.ids.values()[0], 1) << impl->name;
+      EXPECT_EQ(out.logprobs.values()[0], 0) << impl->name;
+    }
+}
+
+// One row of a full vocabulary, flat enough that draws reach far down, alone and in a batch, with one and two threads.
+TEST(Sample, SameChoiceAloneAndInABatch) {
+  Random random(3);
+  constexpr int64_t kRows = 8, kVocab = 40000;
+  const Storage logits = random.normal(DType::kF32, {kRows, kVocab}, 1.0);
+  std::vector<SamplingParams> params;
+  for (int64_t b = 0; b < kRows; ++b) params.push_back(kSampleParams[b]), params.back().seed = 99 + b;
+  const Storage positions = count_up(kRows, 1000);
+  const Outputs want = run(impl_named(sample_impls(), "reference"), logits, params, positions);
+  for (const auto* impl : runnable(sample_impls(), SampleArgs{})) {
+    const Outputs batch = run(*impl, logits, params, positions), one_thread = run(*impl, logits, params, positions, 1);
+    expect_same_choice(batch, want, impl->name);
+    expect_same_bits(batch.ids, one_thread.ids, impl->name);
+    expect_same_bits(batch.logprobs, one_thread.logprobs, impl->name);
+    for (int64_t b = 0; b < kRows; ++b) {
+      const Outputs alone = run(*impl, logits.tensor().slice(0, b, b + 1), std::span(params).subspan(b, 1), count_up(1, 1000 + b));
+      EXPECT_EQ(alone.ids.values()[0], batch.ids.values()[b]) << impl->name;
+      EXPECT_EQ(alone.logprobs.values()[0], batch.logprobs.values()[b]) << impl->name;
+    }
+  }
+}
+
+// Known answers of the authors' own test (Random123, kat_vectors).
+TEST(Sample, Philox) {
+  using Block = std::array<uint32_t, 4>;
+  EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}), (Block{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}), (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+            (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+  EXPECT_NE(sample_uniform(1, 5), sample_uniform(1ull << 32 | 1, 5));
+  EXPECT_NE(sample_uniform(1, 5), sample_uniform(1, 6));
+}
+
+TEST(Sample, Exp64) {
+  Random random(4);
+  for (int i = 0; i < 20000; ++i) {
+    const double x = -random.uniform(0, i < 10000 ? 1 : 708), want = std::exp(x);
+    ASSERT_NEAR(exp64(Double8{} + x)[5] / want, 1, 1e-15) << x;
+  }
+  EXPECT_EQ(exp64(Double8{})[0], 1);
+  EXPECT_EQ(exp64(Double8{} - 709.0)[0], 0);
+  EXPECT_EQ(exp64(Double8{} - 1e300)[0], 0);
+  EXPECT_EQ(exp64(Double8{} - std::numeric_limits<double>::infinity())[0], 0);
+}
+
+TEST(Sample, RefusesBadArguments) {
+  const Storage logits(DType::kF32, {1, 8}), empty(DType::kF32, {1, 0}), position = ints({0});
+  const Outputs out(1);
+  const auto message = [&](const Storage& x, std::vector<SamplingParams> params) {
+    return check_sample({.logits = x, .params = params, .positions = position, .ids = out.ids, .logprobs = out.logprobs}).message();
+  };
+  EXPECT_EQ(message(logits, {{}}), "");
+  EXPECT_EQ(message(logits, {}), "sample: params must have one entry for each row of logits");
+  EXPECT_EQ(message(empty, {{}}), "sample: logits has no columns");
+  EXPECT_EQ(message(logits, {{.temperature = -1}}), "sample: params[0].temperature is -1.000000, wanted 0 or more");
+  EXPECT_EQ(message(logits, {{.temperature = NAN}}), "sample: params[0].temperature is nan, wanted 0 or more");
+  EXPECT_EQ(message(logits, {{.top_k = -1}}), "sample: params[0].top_k is -1.000000, wanted 0 (all) or more");
+  EXPECT_EQ(message(logits, {{.top_p = 0}}), "sample: params[0].top_p is 0.000000, wanted more than 0, at most 1");
+  EXPECT_EQ(message(logits, {{.min_p = 1.5f}}), "sample: params[0].min_p is 1.500000, wanted 0 to 1");
+}
+
+}  // namespace
+}  // namespace sluice

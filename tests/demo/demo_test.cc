@@ -1,0 +1,67 @@
+// The demo model against transformers: the ids of every case in both dtypes, and in fp32 the log-probabilities.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "engine/generation.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+namespace sluice {
+namespace {
+
+const std::string kDemo = SLUICE_SOURCE_DIR "/demo";
+
+std::vector<int32_t> ids_of(const Tensor& t) { return {t.as<int32_t>(), t.as<int32_t>() + t.numel()}; }
+
+class Demo : public ::testing::TestWithParam<DTypeChoice> {
+ protected:
+  static std::vector<std::string> cases(const SafetensorsFile& oracle) {
+    std::vector<std::string> keys;
+    for (const auto& name : oracle.names())
+      if (name.ends_with(".input_ids")) keys.push_back(name.substr(0, name.size() - 10));
+    return keys;
+  }
+};
+
+TEST_P(Demo, GreedyIdsEqualTransformers) {
+  const auto oracle = SafetensorsFile::open(kDemo + "/oracle.safetensors").value();
+  auto engine = Engine::create({.model = kDemo + "/model", .dtype = GetParam(), .max_context = 4096}).value();
+  const auto keys = cases(oracle);
+  ASSERT_GE(keys.size(), 36u);
+  for (const std::string& key : keys) {
+    const auto want = ids_of(*oracle.find(key + ".greedy_ids"));
+    auto sequence = engine->open(ids_of(*oracle.find(key + ".input_ids"))).value();
+    Generation generation(*engine, *sequence, {.max_tokens = 96, .stop_ids = engine->model().config().eos_token_ids});
+    std::vector<int32_t> got;
+    std::vector<float> logprobs;
+    while (const auto token = generation.next().value()) got.push_back(token->id), logprobs.push_back(token->logprob);
+    EXPECT_EQ(got, want) << key;
+    const Tensor& expected = *oracle.find(key + ".next_logprobs");  // ends with the log-probability of the last new token
+    const double limit = GetParam() == DTypeChoice::kF32 ? 1e-3 : 0.25;
+    for (size_t i = 0; i < logprobs.size() && got == want; ++i)
+      EXPECT_NEAR(logprobs[i], expected.as<float>()[size_t(expected.numel()) - logprobs.size() + i], limit) << key << " token " << i;
+    engine->close(*sequence);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(DTypes, Demo, ::testing::Values(DTypeChoice::kBF16, DTypeChoice::kF32),
+                         [](const auto& info) { return info.param == DTypeChoice::kBF16 ? "bf16" : "fp32"; });
+
+TEST(DemoTexts, PromptsRenderAndEncodeAsInTheOracle) {
+  const auto oracle = SafetensorsFile::open(kDemo + "/oracle.safetensors").value();
+  const auto about = parse_json(read_small_file(kDemo + "/oracle.json", 1 << 20).value(), "oracle.json").value();
+  const auto tokenizer = Tokenizer::load(kDemo + "/model").value();
+  for (const auto& c : about.at("cases").as_array()) {
+    const std::string key(c.at("key").as_string());
+    EXPECT_EQ(tokenizer.encode(std::string_view(c.at("prompt").as_string()), true), ids_of(*oracle.find(key + ".input_ids"))) << key;
+    EXPECT_EQ(tokenizer.decode(ids_of(*oracle.find(key + ".greedy_ids")), true), std::string(c.at("text").as_string())) << key;
+  }
+}
+
+}  // namespace
+}  // namespace sluice

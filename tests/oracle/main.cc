@@ -1,0 +1,26 @@
+// oracle_tests: holds Sluice to a folder of reference data.
+//
+//   oracle_tests --oracles DIR [--parts models,ops,tokenizer] [--only NAME] [--dtype fp32,bf16]
+#include <CLI/CLI.hpp>
+
+#include "tests/oracle/parts.h"
+
+int main(int argc, char** argv) {
+  sluice::OracleOptions o{.folder = SLUICE_TEST_DATA "/oracles"};
+  std::vector<std::string> parts{"ops", "models", "tokenizer"}, dtypes{"fp32", "bf16"};
+  CLI::App app{"Checks against reference data; the format is in docs/oracles.md."};
+  app.add_option("--oracles", o.folder, "folder with ops/, models/, tokenizer/")->check(CLI::ExistingDirectory)->capture_default_str();
+  app.add_option("--parts", parts, "which parts")->delimiter(',')->check(CLI::IsMember({"models", "ops", "tokenizer"}))->capture_default_str();
+  app.add_option("--only", o.only, "only checks whose name contains this");
+  app.add_option("--dtype", dtypes, "which arithmetic")->delimiter(',')->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
+  app.add_option("--threads", o.threads, "threads; 0: one for each physical core");
+  CLI11_PARSE(app, argc, argv);
+  o.dtypes = {dtypes.begin(), dtypes.end()};
+  sluice::Report report;
+  for (const std::string& part : parts) {
+    if (part == "ops") check_ops(o, report);
+    if (part == "models") check_models(o, report);
+    if (part == "tokenizer") check_tokenizer(o, report);
+  }
+  return report.finish();
+}
