@@ -4,8 +4,8 @@
 //   inputs before the call come from conv_state[slot, c, :], oldest first; zeros for a new sequence
 //   afterwards conv_state holds the last W-1 inputs, copied (from the old state where the sequence is shorter)
 //
-// Slot < 0: the sequence's y is zero and no state is read or written. Empty sequences keep their state (a new one's becomes zero).
-// Tolerance: fp32 rel_rms 2e-6, max_rel 2e-5; bf16 4e-3, 8e-3; the states are exact copies.
+// Slot < 0: the sequence's y and step_states are zero and conv_state is neither read nor written. Empty sequences keep their state
+// (a new one's becomes zero). Tolerance: fp32 rel_rms 2e-6, max_rel 2e-5; bf16 4e-3, 8e-3; the states are exact copies.
 #pragma once
 
 #include <span>

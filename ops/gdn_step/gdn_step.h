@@ -10,17 +10,17 @@
 namespace sluice {
 
 struct GdnStepArgs {
-  Tensor qkv;          // [B, C] f32 or bf16, C = 2*HK*K + HV*V
-  Tensor z;            // [B, HV, V] f32 or bf16: the output gate
-  Tensor b, a;         // [B, HV] f32 or bf16
-  Tensor conv_weight;  // [C, W] f32 or bf16
+  Tensor qkv;             // [B, C] f32 or bf16, C = 2*HK*K + HV*V
+  Tensor z;               // [B, HV, V] f32 or bf16: the output gate
+  Tensor b, a;            // [B, HV] f32 or bf16
+  Tensor conv_weight;     // [C, W] f32 or bf16
   Tensor A_log, dt_bias;  // [HV] f32 or bf16
-  Tensor norm_weight;  // [V] f32 or bf16
-  Tensor conv_ring;    // [S, R, C] f32, see qkv_conv_split
-  Tensor start;        // [B] i32
-  Tensor slots;        // [B] i32; < 0: y is zero
+  Tensor norm_weight;     // [V] f32 or bf16
+  Tensor conv_ring;       // [S, R, C] f32, see qkv_conv_split
+  Tensor start;           // [B] i32
+  Tensor slots;           // [B] i32; < 0: y is zero
   GdnState state;
-  Tensor y;            // [B, HV, V] f32 or bf16
+  Tensor y;  // [B, HV, V] f32 or bf16
   float scale = 0;
   float l2_eps = 1e-6f;
   float norm_eps = 1e-6f;

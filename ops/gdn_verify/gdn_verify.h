@@ -1,4 +1,5 @@
-// gdn_verify: draft rows appended to the open chunks without closing them, so that rejecting the last of them is `start` moved back.
+// gdn_verify: draft rows appended to the open chunks without closing them, so that rejecting the last of them is `start` moved
+// back.
 //
 // start % 64 plus the rows of the call must be at most 64 for every sequence: the engine ends a draft at the chunk's end. When
 // the accepted rows fill the chunk, the engine calls gdn_close. The same bits as gdn_prefill. Tolerance: as gdn_prefill.

@@ -1,7 +1,7 @@
 #include "ops/gqa_prefill/gqa_prefill.h"
 
 #include "core/rows.h"
-#include "ops/gqa_prefill/problem.h"
+#include "ops/gqa_prefill/test_problem.h"
 
 namespace sluice {
 namespace {

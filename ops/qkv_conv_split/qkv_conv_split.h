@@ -17,17 +17,17 @@
 namespace sluice {
 
 struct QkvConvSplitArgs {
-  Tensor qkv;        // [T, C] f32 or bf16, C = 2*HK*K + HV*V, stride free in dimension 0
-  Tensor b, a;       // [T, HV] f32 or bf16
-  Tensor weight;     // [C, W] f32 or bf16, W 2 to 4
-  Tensor A_log;      // [HV] f32 or bf16
-  Tensor dt_bias;    // [HV] f32 or bf16
-  Tensor conv_ring;  // [S, R, C] f32, C contiguous, R a power of two >= W
-  Tensor cu_seqlens; // [B+1] i32
-  Tensor start;      // [B] i32: position of the sequence's first row in this call; positions below 0 read as zero
-  Tensor slots;      // [B] i32
-  Tensor q, k;       // [T, HK, K] f32
-  Tensor v;          // [T, HV, V] f32
+  Tensor qkv;          // [T, C] f32 or bf16, C = 2*HK*K + HV*V, stride free in dimension 0
+  Tensor b, a;         // [T, HV] f32 or bf16
+  Tensor weight;       // [C, W] f32 or bf16, W 2 to 4
+  Tensor A_log;        // [HV] f32 or bf16
+  Tensor dt_bias;      // [HV] f32 or bf16
+  Tensor conv_ring;    // [S, R, C] f32, C contiguous, R a power of two >= W
+  Tensor cu_seqlens;   // [B+1] i32
+  Tensor start;        // [B] i32: position of the sequence's first row in this call; positions below 0 read as zero
+  Tensor slots;        // [B] i32
+  Tensor q, k;         // [T, HK, K] f32
+  Tensor v;            // [T, HV, V] f32
   Tensor log_g, beta;  // [T, HV] f32
   float l2_eps = 1e-6f;
   bool allow_neg_eigval = false;

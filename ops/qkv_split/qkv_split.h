@@ -1,7 +1,7 @@
 // qkv_split: takes the fused projection of a gated delta layer apart. Copies, so bits are kept.
 //
 //   kConcatenated (Qwen3.5):   a row of `mixed` is [q HK*K | k HK*K | v HV*V | z HV*V | b HV | a HV], each head-major;
-//                              outputs that are absent are skipped, and a row may end after the last one that is asked for
+//                              z, b and a may be absent, and a row may end after the last one that is asked for
 //   kPerKeyHead (Qwen3-Next):  a row of `mixed` is, for each key head, [q K | k K | v r*V | z r*V]; a row of `ba` is, for each key
 //                              head, [b r | a r]; r = HV / HK
 #pragma once
@@ -16,11 +16,11 @@ namespace sluice {
 enum class QkvLayout : unsigned char { kConcatenated, kPerKeyHead };
 
 struct QkvSplitArgs {
-  Tensor mixed;            // [T, W] f32 or bf16, stride free in dimension 0
-  Tensor ba;               // [T, 2*HV] as mixed; only with kPerKeyHead
-  Tensor q, k;             // [T, HK, K] same dtype as mixed, stride free but in the last dimension
-  Tensor v, z;             // [T, HV, V]; z optional
-  Tensor b, a;             // [T, HV]; optional, both or none
+  Tensor mixed;  // [T, W] f32 or bf16, stride free in dimension 0
+  Tensor ba;     // [T, 2*HV] as mixed; with kPerKeyHead, where b and a are asked for
+  Tensor q, k;   // [T, HK, K] same dtype as mixed, stride free but in the last dimension
+  Tensor v, z;   // [T, HV, V]; z optional
+  Tensor b, a;   // [T, HV]; optional, both or none
   QkvLayout layout = QkvLayout::kConcatenated;
 };
 

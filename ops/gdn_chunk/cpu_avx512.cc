@@ -1,0 +1,11 @@
+#include "core/simd_avx512.h"
+#include "ops/gdn_chunk/body.h"
+#include "ops/gdn_chunk/forms.h"
+
+namespace sluice::gdn {
+
+Status append_avx512(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch) {
+  return append_body<simd::Avx512>(ctx, make_view(a, closing), scratch);
+}
+
+}  // namespace sluice::gdn

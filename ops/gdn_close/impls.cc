@@ -1,0 +1,43 @@
+#include "ops/gdn_chunk/forms.h"
+#include "ops/gdn_chunk/scratch.h"
+#include "ops/gdn_close/forms.h"
+
+namespace sluice {
+
+Status check_gdn_close(const GdnCloseArgs& a) {
+  SLUICE_RETURN_IF_ERROR(gdn::check_state("gdn_close", a.state));
+  const int64_t B = a.slots.dim(0);
+  ArgCheck c("gdn_close");
+  c.shape("slots", a.slots, {B}).dtype("slots", a.slots, {DType::kI32}).inner_contiguous("slots", a.slots);
+  c.shape("rows", a.rows, {B}).dtype("rows", a.rows, {DType::kI32}).inner_contiguous("rows", a.rows);
+  SLUICE_RETURN_IF_ERROR(c.status());
+  SLUICE_RETURN_IF_ERROR(gdn::check_slots("gdn_close", a.slots, a.state.s.dim(0)));
+  for (int64_t b = 0; b < B; ++b) {
+    const int32_t rows = a.rows.as<int32_t>()[b];
+    if (a.slots.as<int32_t>()[b] >= 0 && (rows < 0 || rows > kChunk))
+      return invalid("gdn_close: sequence " + std::to_string(b) + " has " + std::to_string(rows) + " open rows, wanted 0 to 64");
+  }
+  return {};
+}
+
+namespace {
+
+Can whole_vectors(const GdnCloseArgs& a) { return gdn::whole_vectors(a.state.s.dim(2), a.state.s.dim(3)); }
+
+size_t workspace(const Context& ctx, const GdnCloseArgs& a) {
+  return gdn::scratch_bytes(ctx.team->size(), a.state.s.dim(2), a.state.s.dim(3));
+}
+
+constexpr Impl<GdnCloseArgs> kImpls[] = {
+    {.name = "avx512", .isa = Isa::kAvx512, .can = whole_vectors, .workspace = workspace, .run = gdn_close_avx512},
+    {.name = "cpu", .can = whole_vectors, .workspace = workspace, .run = gdn_close_cpu},
+    {.name = "reference", .run = gdn_close_reference},
+};
+
+}  // namespace
+
+std::span<const Impl<GdnCloseArgs>> gdn_close_impls() { return kImpls; }
+OpInfo gdn_close_op_info() { return describe_op("gdn_close", gdn_close_impls()); }
+Status gdn_close(Context& ctx, const GdnCloseArgs& a) { return dispatch("gdn_close", gdn_close_impls(), check_gdn_close, ctx, a); }
+
+}  // namespace sluice

@@ -1,0 +1,12 @@
+// The implementations, one a file.
+#pragma once
+
+#include "ops/gdn_decode_classic/gdn_decode_classic.h"
+
+namespace sluice {
+
+Status gdn_decode_classic_reference(Context&, const GdnDecodeClassicArgs&, std::byte*);
+Status gdn_decode_classic_cpu(Context&, const GdnDecodeClassicArgs&, std::byte*);
+Status gdn_decode_classic_avx512(Context&, const GdnDecodeClassicArgs&, std::byte*);
+
+}  // namespace sluice

@@ -1,0 +1,16 @@
+// The implementations, one a file.
+#pragma once
+
+#include "ops/gdn_chunk/view.h"
+#include "ops/gdn_step/gdn_step.h"
+
+namespace sluice {
+
+Status gdn_step_reference(Context&, const GdnStepArgs&, std::byte*);
+Status gdn_step_cpu(Context&, const GdnStepArgs&, std::byte*);
+Status gdn_step_avx512(Context&, const GdnStepArgs&, std::byte*);
+
+// The state's part of the arguments. q, k, v and o are absent: they exist one head at a time, in scratch.
+gdn::View make_step_view(const GdnStepArgs& a);
+
+}  // namespace sluice

@@ -1,0 +1,86 @@
+#include "core/check.h"
+#include "ops/gdn_chunk/forms.h"
+#include "ops/gdn_chunk/scratch.h"
+#include "ops/gdn_step/forms.h"
+
+namespace sluice {
+namespace {
+
+constexpr const char* kOp = "gdn_step";
+
+Status check_parameters(const GdnStepArgs& a, int64_t C, int64_t HV, int64_t V) {
+  const std::initializer_list<DType> floats = {DType::kF32, DType::kBF16};
+  const int64_t W = a.conv_weight.dim(1), R = a.conv_ring.dim(1);
+  ArgCheck c(kOp);
+  c.rank("conv_weight", a.conv_weight, 2, 2).that(W >= 2 && W <= 4, "conv_weight has a width outside 2 to 4");
+  c.shape("conv_weight", a.conv_weight, {C, W}).dtype("conv_weight", a.conv_weight, floats);
+  c.that(a.conv_weight.contiguous(), "conv_weight must be dense");
+  c.shape("A_log", a.A_log, {HV}).dtype("A_log", a.A_log, floats).inner_contiguous("A_log", a.A_log);
+  c.shape("dt_bias", a.dt_bias, {HV}).dtype("dt_bias", a.dt_bias, floats).inner_contiguous("dt_bias", a.dt_bias);
+  c.shape("norm_weight", a.norm_weight, {V})
+      .dtype("norm_weight", a.norm_weight, floats)
+      .inner_contiguous("norm_weight", a.norm_weight);
+  c.rank("conv_ring", a.conv_ring, 3, 3).shape("conv_ring", a.conv_ring, {a.state.s.dim(0), R, C});
+  c.dtype("conv_ring", a.conv_ring, {DType::kF32}).inner_contiguous("conv_ring", a.conv_ring);
+  c.that(R >= W && (R & (R - 1)) == 0, "conv_ring must hold a power of two of rows, no fewer than the weight's width");
+  return c.status();
+}
+
+Status check_starts(const GdnStepArgs& a) {
+  for (int64_t b = 0; b < a.slots.dim(0); ++b)
+    if (const int32_t start = a.start.as<int32_t>()[b]; start < 0 && a.slots.as<int32_t>()[b] >= 0)
+      return invalid("gdn_step: sequence " + std::to_string(b) + " starts at " + std::to_string(start) + ", wanted 0 or more");
+  return {};
+}
+
+}  // namespace
+
+Status check_gdn_step(const GdnStepArgs& a) {
+  SLUICE_RETURN_IF_ERROR(gdn::check_state(kOp, a.state));
+  const std::initializer_list<DType> floats = {DType::kF32, DType::kBF16};
+  const int64_t HK = a.state.k.dim(1), HV = a.state.s.dim(1), K = a.state.s.dim(2), V = a.state.s.dim(3);
+  const int64_t B = a.slots.dim(0), C = 2 * HK * K + HV * V;
+  ArgCheck c(kOp);
+  c.shape("qkv", a.qkv, {B, C}).dtype("qkv", a.qkv, floats).inner_contiguous("qkv", a.qkv);
+  c.shape("z", a.z, {B, HV, V}).dtype("z", a.z, floats).inner_contiguous("z", a.z);
+  c.shape("b", a.b, {B, HV}).dtype("b", a.b, floats).inner_contiguous("b", a.b);
+  c.shape("a", a.a, {B, HV}).dtype("a", a.a, floats).inner_contiguous("a", a.a);
+  c.shape("y", a.y, {B, HV, V}).dtype("y", a.y, floats).inner_contiguous("y", a.y);
+  c.shape("slots", a.slots, {B}).dtype("slots", a.slots, {DType::kI32}).inner_contiguous("slots", a.slots);
+  c.shape("start", a.start, {B}).dtype("start", a.start, {DType::kI32}).inner_contiguous("start", a.start);
+  SLUICE_RETURN_IF_ERROR(c.status());
+  SLUICE_RETURN_IF_ERROR(check_parameters(a, C, HV, V));
+  SLUICE_RETURN_IF_ERROR(gdn::check_slots(kOp, a.slots, a.state.s.dim(0)));
+  return check_starts(a);
+}
+
+gdn::View make_step_view(const GdnStepArgs& a) {
+  gdn::View v{.B = a.slots.dim(0), .HK = a.state.k.dim(1), .HV = a.state.s.dim(1), .K = a.state.s.dim(2), .V = a.state.s.dim(3)};
+  v.o = gdn::make_row_view(a.y);
+  v.start = a.start.as<int32_t>(), v.slots = a.slots.as<int32_t>();
+  v.state = gdn::make_state_view(a.state);
+  v.scale = a.scale, v.l2_eps = a.l2_eps;
+  return v;
+}
+
+namespace {
+
+Can whole_vectors(const GdnStepArgs& a) { return gdn::whole_vectors(a.state.s.dim(2), a.state.s.dim(3)); }
+
+size_t workspace(const Context& ctx, const GdnStepArgs& a) {
+  return gdn::scratch_bytes(ctx.team->size(), a.state.s.dim(2), a.state.s.dim(3));
+}
+
+constexpr Impl<GdnStepArgs> kImpls[] = {
+    {.name = "avx512", .isa = Isa::kAvx512, .can = whole_vectors, .workspace = workspace, .run = gdn_step_avx512},
+    {.name = "cpu", .can = whole_vectors, .workspace = workspace, .run = gdn_step_cpu},
+    {.name = "reference", .run = gdn_step_reference},
+};
+
+}  // namespace
+
+std::span<const Impl<GdnStepArgs>> gdn_step_impls() { return kImpls; }
+OpInfo gdn_step_op_info() { return describe_op(kOp, gdn_step_impls()); }
+Status gdn_step(Context& ctx, const GdnStepArgs& a) { return dispatch(kOp, gdn_step_impls(), check_gdn_step, ctx, a); }
+
+}  // namespace sluice

@@ -1,0 +1,41 @@
+#include "ops/gdn_chunk/forms.h"
+#include "ops/gdn_chunk/scratch.h"
+#include "ops/gdn_verify/gdn_verify.h"
+
+namespace sluice {
+
+using gdn::Closing;
+
+Status check_gdn_verify(const GdnVerifyArgs& a) {
+  return gdn::check_args("gdn_verify", a, gdn::RowsPerSequence::kAny, Closing::kNever);
+}
+
+namespace {
+
+Can whole_vectors(const GdnVerifyArgs& a) { return gdn::whole_vectors(a.k.dim(2), a.v.dim(2)); }
+size_t workspace(const Context& ctx, const GdnVerifyArgs& a) {
+  return gdn::scratch_bytes(ctx.team->size(), a.k.dim(2), a.v.dim(2));
+}
+Status run_avx512(Context& ctx, const GdnVerifyArgs& a, std::byte* scratch) {
+  return gdn::append_avx512(ctx, a, Closing::kNever, scratch);
+}
+Status run_cpu(Context& ctx, const GdnVerifyArgs& a, std::byte* scratch) {
+  return gdn::append_cpu(ctx, a, Closing::kNever, scratch);
+}
+Status run_reference(Context&, const GdnVerifyArgs& a, std::byte*) { return gdn::append_reference(a, Closing::kNever); }
+
+constexpr Impl<GdnVerifyArgs> kImpls[] = {
+    {.name = "avx512", .isa = Isa::kAvx512, .can = whole_vectors, .workspace = workspace, .run = run_avx512},
+    {.name = "cpu", .can = whole_vectors, .workspace = workspace, .run = run_cpu},
+    {.name = "reference", .run = run_reference},
+};
+
+}  // namespace
+
+std::span<const Impl<GdnVerifyArgs>> gdn_verify_impls() { return kImpls; }
+OpInfo gdn_verify_op_info() { return describe_op("gdn_verify", gdn_verify_impls()); }
+Status gdn_verify(Context& ctx, const GdnVerifyArgs& a) {
+  return dispatch("gdn_verify", gdn_verify_impls(), check_gdn_verify, ctx, a);
+}
+
+}  // namespace sluice
