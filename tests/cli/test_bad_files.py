@@ -147,7 +147,7 @@ class BadFiles(unittest.TestCase):
     def test_row_10_chat_template(self):
         templates = {
             "{% for i in range(10**9) %}{% endfor %}": "",
-            "{% set s = 'x' %}{% for i in range(99) %}{% set s = s + s %}{{ s }}{% endfor %}": "",
+            "{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}{{ n.s }}": "",
             "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}": "",
             "{{ messages | no_such_filter }}": "no_such_filter",
             "{{ 'x' * 10**10 }}": "",

@@ -55,8 +55,14 @@ class Run(unittest.TestCase):
         self.assertEqual([i for i in special if i in (2045, 2047)], [2047, 2045, 2047, 2045, 2047])
 
     def test_chat_keeps_the_conversation(self):
-        r = run("run", input=f"{QUESTION}\nAdd 494 and 92.\n")
-        self.assertEqual(r.stdout, f"{ANSWER}\n494 + 92 = 586. The answer is 586.\n")
+        second = "Add 494 and 92."
+        r = run("run", input=f"{QUESTION}\n{second}\n/new\n{second}\n")
+        lines = r.stdout.splitlines()
+        turns = [("user", QUESTION), ("assistant", ANSWER), ("user", second)]
+        whole = "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns) + "<|im_start|>assistant\n"
+        self.assertEqual(lines[0], ANSWER)
+        self.assertEqual(lines[1], run("run", "--raw", "--parse-special", "-p", whole).stdout.strip())
+        self.assertEqual(lines[2], run("run", "-p", second).stdout.strip())
 
     def test_prompt_from_standard_input(self):
         self.assertEqual(run("run", "--prompt-file", "-", input=QUESTION).stdout.strip(), ANSWER)
