@@ -1,132 +1,17 @@
 // Sixteen fp32 lanes, the same interface for every instruction set, so that an operator's body is written once.
 //
-// A body is a template over an instruction set type `V` (simd::Plain, simd::Avx512 in core/simd_avx512.h); each cpu*.cc file
-// instantiates it for one of them. Plain uses the compiler's vector extension and runs on any CPU.
+// A body is a template over an instruction set type `V` (simd::Plain in core/simd_plain.h, simd::Avx512 in core/simd_avx512.h); each
+// cpu*.cc file instantiates it for one of them.
 // Rules for bodies: a multiply-add that may be fused is written fma() (never a * b + c in one expression is relied on to fuse:
 // the build says -ffp-contract=off), and a tail is handled with load_n / store_n so that it takes the same arithmetic.
 // Results are the same bits for every call of one instruction set; Plain rounds twice in fma() and so differs from Avx512.
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
-#include "core/dtype.h"
-
-#define SLUICE_INLINE inline __attribute__((always_inline))
+#include "core/simd_plain.h"
 
 namespace sluice::simd {
-
-inline constexpr int kLanes = 16;
-
-struct Plain {
-  using F = float __attribute__((vector_size(64)));
-  using I = int32_t __attribute__((vector_size(64)));
-
-  static SLUICE_INLINE F zero() { return F{}; }
-  static SLUICE_INLINE F set1(float x) { return F{} + x; }
-  static SLUICE_INLINE F load(const float* p) { F r; std::memcpy(&r, p, sizeof r); return r; }
-  static SLUICE_INLINE void store(float* p, F a) { std::memcpy(p, &a, sizeof a); }
-  // The first n lanes, 0 <= n <= 16; the others are zero, and their memory is not touched.
-  static SLUICE_INLINE F load_n(const float* p, int n) {
-    if (n == kLanes) return load(p);
-    F r{};
-    for (int i = 0; i < n; ++i) r[i] = p[i];
-    return r;
-  }
-  static SLUICE_INLINE void store_n(float* p, F a, int n) {
-    if (n == kLanes) return store(p, a);
-    for (int i = 0; i < n; ++i) p[i] = a[i];
-  }
-
-  static SLUICE_INLINE F load(const Bf16* p) {
-    F r;
-    for (int i = 0; i < kLanes; ++i) r[i] = float(p[i]);
-    return r;
-  }
-  static SLUICE_INLINE F load_n(const Bf16* p, int n) {
-    if (n == kLanes) return load(p);
-    F r{};
-    for (int i = 0; i < n; ++i) r[i] = float(p[i]);
-    return r;
-  }
-  static SLUICE_INLINE void store(Bf16* p, F a) {  // rounds to nearest even
-    for (int i = 0; i < kLanes; ++i) p[i] = Bf16(a[i]);
-  }
-  static SLUICE_INLINE void store_n(Bf16* p, F a, int n) {
-    if (n == kLanes) return store(p, a);
-    for (int i = 0; i < n; ++i) p[i] = Bf16(a[i]);
-  }
-
-  // Columns of a row-major [n, W] block, W <= 4: lane i of column[w] is p[i * W + w]; lanes from n on are zero.
-  template <int W, class X>
-  static SLUICE_INLINE void load_columns(const X* p, int n, F (&column)[W]) {
-    for (int w = 0; w < W; ++w) {
-      column[w] = zero();
-      for (int i = 0; i < n; ++i) column[w][i] = float(p[i * W + w]);
-    }
-  }
-
-  static SLUICE_INLINE F add(F a, F b) { return a + b; }
-  static SLUICE_INLINE F sub(F a, F b) { return a - b; }
-  static SLUICE_INLINE F mul(F a, F b) { return a * b; }
-  static SLUICE_INLINE F div(F a, F b) { return a / b; }
-  static SLUICE_INLINE F fma(F a, F b, F c) { return a * b + c; }   // a * b + c
-  static SLUICE_INLINE F fnma(F a, F b, F c) { return c - a * b; }  // c - a * b
-  static SLUICE_INLINE F min(F a, F b) { return a < b ? a : b; }    // b where either is NaN
-  static SLUICE_INLINE F max(F a, F b) { return a > b ? a : b; }
-  static SLUICE_INLINE F sqrt(F a) {
-    F r;
-    for (int i = 0; i < kLanes; ++i) r[i] = __builtin_sqrtf(a[i]);
-    return r;
-  }
-  static SLUICE_INLINE F abs(F a) {
-    I bits;
-    std::memcpy(&bits, &a, sizeof a);
-    bits &= 0x7fffffff;
-    std::memcpy(&a, &bits, sizeof a);
-    return a;
-  }
-  static SLUICE_INLINE F round(F a) {  // nearest even, for |a| < 2^22
-    const F magic = set1(12582912.0f);
-    return (a + magic) - magic;
-  }
-  // a * 2^n for integral n in [-252, 252]; in two steps, so that results below the normal range are right.
-  static SLUICE_INLINE F scale_by_power_of_2(F a, F n) {
-    const I whole = __builtin_convertvector(n, I), half = whole >> 1, rest = whole - half;
-    const I hb = (half + 127) << 23, rb = (rest + 127) << 23;
-    F h, r;
-    std::memcpy(&h, &hb, sizeof h), std::memcpy(&r, &rb, sizeof r);
-    return a * h * r;
-  }
-
-  // Rows become columns.
-  static SLUICE_INLINE void transpose(F (&r)[kLanes]) {
-    for (int i = 0; i < kLanes; ++i)
-      for (int j = 0; j < i; ++j) {
-        const float t = r[i][j];
-        r[i][j] = r[j][i], r[j][i] = t;
-      }
-  }
-  static SLUICE_INLINE F swap_pairs(F a) {  // lanes 1, 0, 3, 2, ...
-    return __builtin_shuffle(a, I{1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14});
-  }
-
-  // Sum of the lanes, in one fixed tree: 8 apart, then 4, 2, 1.
-  static SLUICE_INLINE float reduce_add(F a) {
-    for (int step = 8; step > 0; step /= 2)
-      for (int i = 0; i < step; ++i) a[i] = a[i] + a[i + step];
-    return a[0];
-  }
-  // out[i] = reduce_add(a[i]), the same tree.
-  static SLUICE_INLINE void reduce_add8(const F (&a)[8], float* out) {
-    for (int i = 0; i < 8; ++i) out[i] = reduce_add(a[i]);
-  }
-  static SLUICE_INLINE float reduce_max(F a) {
-    float m = a[0];
-    for (int i = 1; i < kLanes; ++i) m = a[i] > m ? a[i] : m;
-    return m;
-  }
-};
 
 // Functions of 16 lanes. Errors are in units in the last place (ulp) against fp64, seen by core/simd_test.cc.
 
