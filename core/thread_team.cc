@@ -21,44 +21,51 @@ constexpr double kSpinSeconds = 200e-6;
 }  // namespace
 
 ThreadTeam::ThreadTeam(int threads) : size_(std::max(1, threads)) {
-  for (int i = 1; i < size_; ++i) workers_.emplace_back([this, i] { work(i); });
+  for (int i = 1; i < size_; ++i) helpers_.emplace_back([this, i] { help(i); });
 }
 
 ThreadTeam::~ThreadTeam() {
   stop_.store(true);
-  generation_.fetch_add(1);
-  generation_.notify_all();
-  for (auto& w : workers_) w.join();
+  bell_.fetch_add(1);
+  bell_.notify_all();
+  for (auto& h : helpers_) h.join();
 }
 
-void ThreadTeam::run_erased(Job job, void* data) {
+void ThreadTeam::share(Job job, void* data) {
+  // Nobody is inside: the last call waited for that.
   job_ = job, data_ = data;
-  running_.store(size_ - 1, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  left_.store(0, std::memory_order_relaxed);
+  const uint64_t number = (door_.load(std::memory_order_relaxed) & ~(kNumber - 1)) + kNumber;
+  door_.store(number | kOpen, std::memory_order_release);
+  bell_.fetch_add(1, std::memory_order_release);
+  bell_.notify_all();
   job(data, 0);
-  // A worker may have lost its core to another process: yield after a while instead of holding ours against it.
-  constexpr int kSpins = 1000;  // about 70 us on CPUs whose pause takes 140 cycles
-  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
+  const uint64_t closed = door_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  const auto inside = uint32_t(closed & (kNumber - 1)) / kOneInside;
+  constexpr int kSpins = 1000;  // some 70 us; then the helper has likely lost its core, and spinning would not bring it back
+  for (int spins = 0; left_.load(std::memory_order_acquire) != inside; ++spins) {
     if (spins < kSpins) cpu_relax();
     else std::this_thread::yield();
   }
 }
 
-void ThreadTeam::work(int thread) {
-  for (uint32_t seen = 0;;) {
-    const double deadline = now_seconds() + kSpinSeconds;
-    uint32_t current;
-    for (int spins = 0; (current = generation_.load(std::memory_order_acquire)) == seen; ++spins) {
-      cpu_relax();
-      if (spins % 16 != 15) continue;
-      std::this_thread::yield();  // so that another process that wants this core gets it
-      if (now_seconds() > deadline) generation_.wait(seen, std::memory_order_acquire);
+void ThreadTeam::help(int thread) {
+  uint64_t seen = 0;
+  for (double deadline = now_seconds() + kSpinSeconds; !stop_.load(std::memory_order_relaxed);) {
+    const uint32_t bell = bell_.load(std::memory_order_acquire);
+    uint64_t door = door_.load(std::memory_order_acquire);
+    while ((door & kOpen) && door / kNumber != seen) {
+      if (!door_.compare_exchange_weak(door, door + kOneInside, std::memory_order_acq_rel)) continue;
+      seen = door / kNumber;
+      job_(data_, thread);
+      left_.fetch_add(1, std::memory_order_release);
+      deadline = now_seconds() + kSpinSeconds;
     }
-    seen = current;
-    if (stop_.load()) return;
-    job_(data_, thread);
-    running_.fetch_sub(1, std::memory_order_release);
+    for (int spins = 0; spins < 16; ++spins) cpu_relax();
+    if (now_seconds() > deadline) {
+      bell_.wait(bell, std::memory_order_acquire);
+      deadline = now_seconds() + kSpinSeconds;
+    }
   }
 }
 

@@ -1,14 +1,13 @@
-// A fixed team of threads for the operators: static, repeatable splits; workers spin briefly, then park.
+// A fixed team of threads for the operators. The caller is thread 0 and never waits for a helper to show up: work is cut into parts
+// that are claimed one by one, so a helper that lost its core to another process costs its share of the speed and nothing else.
 //
-// The caller is thread 0. Work is split over outputs only, never over a sum, so results do not depend on the team's size.
+// Work is split over outputs only, never over a sum, so results depend neither on the team's size nor on who did what.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <thread>
-#include <type_traits>
 #include <vector>
 
 namespace sluice {
@@ -22,51 +21,48 @@ class ThreadTeam {
 
   int size() const { return size_; }
 
-  // Calls f(thread) once on every thread of the team and returns when all are done.
-  template <class F>
-  void run(F&& f) {
-    if (size_ == 1) return void(f(0));
-    using Fn = std::remove_reference_t<F>;
-    run_erased([](void* p, int thread) { (*static_cast<Fn*>(p))(thread); }, const_cast<void*>(static_cast<const void*>(&f)));
-  }
-
-  // f(begin, end, thread) over contiguous parts of [0, n); a part is never smaller than `grain` items unless it is the last.
-  template <class F>
-  void split(int64_t n, int64_t grain, F&& f) {
-    const int64_t parts = std::clamp<int64_t>(n / std::max<int64_t>(grain, 1), 1, size_);
-    if (n <= 0) return;
-    if (parts == 1) return void(f(int64_t(0), n, 0));
-    run([&](int thread) {
-      if (thread < parts) f(n * thread / parts, n * (thread + 1) / parts, thread);
-    });
-  }
-
-  // f(item, thread) for each item in [0, n), handed out in order to whoever is free. For items of uneven cost.
+  // f(item, thread) for each item in [0, n), handed out in order to whoever is free. `thread` is below size(); one thread runs one
+  // item at a time, so scratch may be kept by thread.
   template <class F>
   void each(int64_t n, F&& f) {
-    if (n <= 0) return;
-    if (n == 1 || size_ == 1) {
+    if (n <= 1 || size_ == 1) {
       for (int64_t i = 0; i < n; ++i) f(i, 0);
       return;
     }
     std::atomic<int64_t> next{0};
-    run([&](int thread) {
+    auto job = [&](int thread) {
       for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) f(i, thread);
-    });
+    };
+    share([](void* p, int thread) { (*static_cast<decltype(job)*>(p))(thread); }, &job);
+  }
+
+  // f(begin, end, thread) over contiguous parts of [0, n), none smaller than `grain` items unless there is only one.
+  template <class F>
+  void split(int64_t n, int64_t grain, F&& f) {
+    if (n <= 0) return;
+    const int64_t parts = std::clamp<int64_t>(n / std::max<int64_t>(grain, 1), 1, kPartsPerThread * size_);
+    each(parts, [&](int64_t i, int thread) { f(n * i / parts, n * (i + 1) / parts, thread); });
   }
 
  private:
+  static constexpr int64_t kPartsPerThread = 4;  // enough to even out threads of unequal speed
+
   using Job = void (*)(void*, int);
-  void run_erased(Job job, void* data);
-  void work(int thread);
+  // Runs job(data, 0) here and job(data, thread) on each helper that joins before this one is done.
+  void share(Job job, void* data);
+  void help(int thread);
+
+  // The door to the current job: its number, how many helpers went in, and whether it is open.
+  static constexpr uint64_t kOpen = 1, kOneInside = 2, kNumber = uint64_t(1) << 32;
 
   const int size_;
   Job job_ = nullptr;
   void* data_ = nullptr;
-  alignas(64) std::atomic<uint32_t> generation_{0};  // counts jobs; workers wait for it to change
-  alignas(64) std::atomic<int> running_{0};          // workers still in the current job
+  alignas(64) std::atomic<uint64_t> door_{0};
+  alignas(64) std::atomic<uint32_t> left_{0};  // helpers that came out of the current job
+  alignas(64) std::atomic<uint32_t> bell_{0};  // changes with every job; parked helpers wait on it
   std::atomic<bool> stop_{false};
-  std::vector<std::thread> workers_;
+  std::vector<std::thread> helpers_;
 };
 
 }  // namespace sluice

@@ -11,6 +11,7 @@ import tempfile
 PROGRAM = os.environ["SLUICE_PROGRAM"]
 SOURCE = pathlib.Path(os.environ["SLUICE_SOURCE"])
 DEMO = SOURCE / "demo"
+QUICK = bool(os.environ.get("SLUICE_QUICK"))  # sanitizer builds, ten times slower: a few tasks of each kind
 
 
 def run(*args, env=None, **options):

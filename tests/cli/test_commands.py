@@ -8,7 +8,7 @@ import tempfile
 import unittest
 import xml.dom.minidom
 
-from program import DEMO, SOURCE, read_safetensors, run, write_safetensors
+from program import DEMO, QUICK, SOURCE, read_safetensors, run, write_safetensors
 
 QUESTION = "Jon has 83 buttons. Jon finds 88 more. Jon sells 60. How many buttons are there in the end?"
 ANSWER = "83 + 88 = 171. 171 - 60 = 111. The answer is 111."
@@ -130,7 +130,8 @@ class Score(unittest.TestCase):
 
 class Eval(unittest.TestCase):
     def test_thresholds_of_the_demo_model(self):
-        o = json.loads(run("eval", "--json").stdout)["tasks"]
+        limit = ["--limit", "3"] if QUICK else []
+        o = json.loads(run("eval", "--json", *limit).stdout)["tasks"]
         for task, least in (("math", 0.99), ("recall8", 0.98), ("recall32", 0.94), ("recall64", 0.88)):
             self.assertGreaterEqual(o[task]["accuracy"], least, task)
             self.assertEqual(o[task]["accuracy"], o[task]["correct"] / o[task]["count"])
@@ -142,7 +143,14 @@ class Eval(unittest.TestCase):
         self.assertGreaterEqual(len(forms), 2)
         for form in forms:
             r = run(
-                "eval", "--task", "math", "--limit", "200", "--min-accuracy", "0.95", env={"SLUICE_IMPL": f"gdn_prefill:{form}"}
+                "eval",
+                "--task",
+                "math",
+                "--limit",
+                "3" if QUICK else "200",
+                "--min-accuracy",
+                "0.95",
+                env={"SLUICE_IMPL": f"gdn_prefill:{form}"},
             )
             self.assertEqual(r.returncode, 0, f"{form}: {r.stdout}{r.stderr}")
 

@@ -1,0 +1,49 @@
+#include "core/thread_team.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice {
+namespace {
+
+TEST(ThreadTeam, EveryItemRunsOnce) {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadTeam team(threads);
+    for (const int64_t n : {0, 1, 2, 3, 17, 1000}) {
+      std::vector<std::atomic<int>> runs(size_t(n) + 1);
+      team.each(n, [&](int64_t i, int thread) {
+        ASSERT_LT(thread, threads);
+        ++runs[size_t(i)];
+      });
+      for (int64_t i = 0; i < n; ++i) ASSERT_EQ(runs[size_t(i)], 1);
+    }
+  }
+}
+
+TEST(ThreadTeam, PartsCoverTheRangeAndRespectTheGrain) {
+  ThreadTeam team(3);
+  for (const int64_t n : {0, 1, 5, 64, 65, 1000})
+    for (const int64_t grain : {0, 1, 10, 2000}) {
+      std::vector<std::atomic<int>> runs(size_t(n) + 1);
+      team.split(n, grain, [&](int64_t begin, int64_t end, int) {
+        ASSERT_TRUE(end - begin >= std::min(grain, n) && end > begin);
+        for (int64_t i = begin; i < end; ++i) ++runs[size_t(i)];
+      });
+      for (int64_t i = 0; i < n; ++i) ASSERT_EQ(runs[size_t(i)], 1);
+    }
+}
+
+// One thread index is never used by two at once, so that scratch can be kept by it; and what a job wrote is seen after it.
+TEST(ThreadTeam, ScratchByThreadIsSafeOverManyShortJobs) {
+  ThreadTeam team(4);
+  std::vector<int64_t> plain(4, 0);
+  int64_t expected = 0;
+  for (int job = 0; job < 20000; ++job) {
+    const int64_t n = 1 + job % 7;
+    team.each(n, [&](int64_t, int thread) { ++plain[size_t(thread)]; });
+    expected += n;
+  }
+  EXPECT_EQ(plain[0] + plain[1] + plain[2] + plain[3], expected);
+}
+
+}  // namespace
+}  // namespace sluice
