@@ -55,8 +55,7 @@ Result<std::vector<std::unique_ptr<Sequence>>> open_at_depth(Engine& engine, int
     if (depth > 0) {
       const auto done = engine.prefill(*s);
       if (!done.ok()) return done.status();
-    }
-    else s->tokens.clear();
+    } else s->tokens.clear();
     sequences.push_back(std::move(s));
   }
   return sequences;
@@ -105,7 +104,8 @@ Result<std::vector<Series>> measure(const BenchOptions& o, Engine& engine) {
   // One short warm-up of each touches weights and workspace.
   for (auto timed : {time_prefill(engine, o, std::min<int64_t>(o.prompt, 32)), time_decode(engine, o, 1)})
     if (!timed.ok()) return timed.status();
-  Series prefill{at_depth("prefill " + std::to_string(o.prompt), o.depth), {}}, decode{at_depth("decode " + std::to_string(o.gen), o.depth), {}};
+  Series prefill{at_depth("prefill " + std::to_string(o.prompt), o.depth), {}},
+      decode{at_depth("decode " + std::to_string(o.gen), o.depth), {}};
   Progress progress("measuring");
   for (int64_t r = 0; r < o.repeats; ++r) {
     if (o.prompt > 0) {
@@ -131,33 +131,47 @@ struct Facts {
 };
 
 void print_md(const Facts& f, const std::vector<Series>& all) {
-  fmt::print("| model | MB | dtype | threads | batch | test | tokens/s | median |\n| --- | ---: | --- | ---: | ---: | --- | ---: | ---: |\n");
+  fmt::print(
+      "| model | MB | dtype | threads | batch | test | tokens/s | median |\n| --- | ---: | --- | ---: | ---: | --- | ---: | ---: "
+      "|\n");
   for (const Series& s : all)
-    fmt::print("| {} | {:.1f} | {} | {} | {} | {} | {:.2f} +- {:.2f} | {:.2f} |\n", f.model, f.weights_mb, f.dtype, f.threads, f.batch, s.test,
-               s.mean(), s.deviation(), s.median());
+    fmt::print("| {} | {:.1f} | {} | {} | {} | {} | {:.2f} +- {:.2f} | {:.2f} |\n", f.model, f.weights_mb, f.dtype, f.threads,
+               f.batch, s.test, s.mean(), s.deviation(), s.median());
 }
 
 void print_csv(const Facts& f, const std::vector<Series>& all) {
   fmt::print("model,weights_mb,dtype,threads,batch,test,mean,deviation,median\n");
   for (const Series& s : all)
-    fmt::print("{},{:.1f},{},{},{},{},{:.3f},{:.3f},{:.3f}\n", f.model, f.weights_mb, f.dtype, f.threads, f.batch, s.test, s.mean(), s.deviation(),
-               s.median());
+    fmt::print("{},{:.1f},{},{},{},{},{:.3f},{:.3f},{:.3f}\n", f.model, f.weights_mb, f.dtype, f.threads, f.batch, s.test, s.mean(),
+               s.deviation(), s.median());
 }
 
 void print_json(const Facts& f, const std::vector<Series>& all) {
   boost::json::array tests;
   for (const Series& s : all)
-    tests.push_back({{"test", s.test}, {"mean", s.mean()}, {"deviation", s.deviation()}, {"median", s.median()},
+    tests.push_back({{"test", s.test},
+                     {"mean", s.mean()},
+                     {"deviation", s.deviation()},
+                     {"median", s.median()},
                      {"tokens_per_s", boost::json::array(s.rates.begin(), s.rates.end())}});
-  fmt::print("{}\n", boost::json::serialize(boost::json::object{{"model", f.model}, {"weights_mb", f.weights_mb}, {"dtype", f.dtype},
-                                                                {"threads", f.threads}, {"batch", f.batch}, {"tests", tests}}));
+  fmt::print("{}\n", boost::json::serialize(boost::json::object{{"model", f.model},
+                                                                {"weights_mb", f.weights_mb},
+                                                                {"dtype", f.dtype},
+                                                                {"threads", f.threads},
+                                                                {"batch", f.batch},
+                                                                {"tests", tests}}));
 }
 
 Result<std::unique_ptr<Engine>> bench_engine(const BenchOptions& o) {
   if (!o.random_weights) return make_engine(o.model, o.batch);
   SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
-  EngineOptions e{.model = o.config, .random_weights = true, .threads = o.model.threads, .prefill_chunk = o.model.prefill_chunk,
-                  .max_context = o.model.max_context, .max_sequences = o.batch, .impl = env.impl};
+  EngineOptions e{.model = o.config,
+                  .random_weights = true,
+                  .threads = o.model.threads,
+                  .prefill_chunk = o.model.prefill_chunk,
+                  .max_context = o.model.max_context,
+                  .max_sequences = o.batch,
+                  .impl = env.impl};
   e.dtype = o.model.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kBF16;
   return Engine::create(e);
 }
@@ -169,7 +183,8 @@ Status bench_model(const BenchOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const std::vector<Series> all, measure(o, *engine));
   namespace fs = std::filesystem;
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, o.random_weights ? Result<std::string>(o.config) : model_dir(o.model));
-  const Facts facts{fs::path(dir).lexically_normal().filename().string(), engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",
+  const Facts facts{fs::path(dir).lexically_normal().filename().string(),
+                    engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",
                     double(engine->model().weight_bytes()) / 1e6, engine->context().team->size(), o.batch};
   if (o.format == "json") print_json(facts, all);
   else if (o.format == "csv") print_csv(facts, all);
@@ -177,7 +192,8 @@ Status bench_model(const BenchOptions& o) {
   if (o.plot.empty()) return {};
   std::vector<Bar> bars;
   for (const Series& s : all) bars.push_back({s.test, s.mean(), s.deviation()});
-  return write_bar_chart(o.plot, facts.model + ", " + facts.dtype + ", " + std::to_string(facts.threads) + " threads: tokens per second", bars);
+  return write_bar_chart(
+      o.plot, facts.model + ", " + facts.dtype + ", " + std::to_string(facts.threads) + " threads: tokens per second", bars);
 }
 
 // The operators' benches are a program of their own beside this one (Google Benchmark); it takes over this process.
@@ -203,18 +219,22 @@ void add_bench(CLI::App& app, Command& command) {
   add_model_options(*sub, o->model);
   sub->add_option("--config", o->config, "a config.json, for --random-weights");
   sub->add_flag("--random-weights", o->random_weights, "make weights up instead of reading a checkpoint");
-  sub->add_option("--prompt", o->prompt, "tokens of the prefill test; 0 leaves it out")->check(CLI::NonNegativeNumber)->capture_default_str();
-  sub->add_option("--gen", o->gen, "tokens of the decode test; 0 leaves it out")->check(CLI::NonNegativeNumber)->capture_default_str();
-  sub->add_option("--depth", o->depth, "tokens in the context before either test")->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub->add_option("--prompt", o->prompt, "tokens of the prefill test; 0 leaves it out")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  sub->add_option("--gen", o->gen, "tokens of the decode test; 0 leaves it out")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  sub->add_option("--depth", o->depth, "tokens in the context before either test")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   sub->add_option("--batch", o->batch, "sequences side by side")->check(CLI::Range(1, 4096))->capture_default_str();
   sub->add_option("-r,--repeats", o->repeats, "repeats")->check(CLI::Range(1, 10000))->capture_default_str();
   sub->add_option("-o,--output", o->format, "md, json or csv")->check(CLI::IsMember({"md", "json", "csv"}))->capture_default_str();
   sub->add_option("--plot", o->plot, "also draw the figures as an SVG file");
   CLI::App* ops = sub->add_subcommand("ops", "measure operators, each in every implementation that this machine runs");
   ops->add_option("NAME", o->ops, "operators; all if left out");
-  ops->callback([o, &command] {
-    command = [o] { return fail(bench_ops(o->ops)); };
-  });
+  ops->callback([o, &command] { command = [o] { return fail(bench_ops(o->ops)); }; });
   sub->callback([o, ops, &command] {
     if (ops->parsed()) return;
     command = [o] {

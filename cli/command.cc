@@ -16,18 +16,32 @@ int fail(const Status& status) {
 }
 
 void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
-  if (positional) app.add_option("MODEL", o.model, "folder of a Hugging Face checkpoint; the demo model if left out")->envname("SLUICE_MODEL");
+  if (positional)
+    app.add_option("MODEL", o.model, "folder of a Hugging Face checkpoint; the demo model if left out")->envname("SLUICE_MODEL");
   app.add_option("--dtype", o.dtype, "arithmetic of activations: bf16, fp32, or what the checkpoint is stored in")
-      ->check(CLI::IsMember({"auto", "bf16", "fp32"}))->envname("SLUICE_DTYPE")->capture_default_str();
-  app.add_option("--device", o.device, "where to run")->check(CLI::IsMember({"cpu"}))->envname("SLUICE_DEVICE")->capture_default_str();
+      ->check(CLI::IsMember({"auto", "bf16", "fp32"}))
+      ->envname("SLUICE_DTYPE")
+      ->capture_default_str();
+  app.add_option("--device", o.device, "where to run")
+      ->check(CLI::IsMember({"cpu"}))
+      ->envname("SLUICE_DEVICE")
+      ->capture_default_str();
   app.add_option("--threads", o.threads, "threads; 0 means one for each physical core")
-      ->check(CLI::Range(0, 1024))->envname("SLUICE_THREADS")->capture_default_str();
+      ->check(CLI::Range(0, 1024))
+      ->envname("SLUICE_THREADS")
+      ->capture_default_str();
   app.add_option("--prefill-chunk", o.prefill_chunk, "most prompt tokens in one step; results do not depend on it")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 20))->envname("SLUICE_PREFILL_CHUNK")->capture_default_str();
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
+      ->envname("SLUICE_PREFILL_CHUNK")
+      ->capture_default_str();
   app.add_option("--max-context", o.max_context, "tokens a sequence may have; 0 means what the model allows")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 31))->envname("SLUICE_MAX_CONTEXT")->capture_default_str();
+      ->check(CLI::Range(int64_t(0), int64_t(1) << 31))
+      ->envname("SLUICE_MAX_CONTEXT")
+      ->capture_default_str();
   app.add_option("--state-dtype", o.state_dtype, "type of the recurrent state")
-      ->check(CLI::IsMember({"fp32"}))->envname("SLUICE_STATE_DTYPE")->capture_default_str();
+      ->check(CLI::IsMember({"fp32"}))
+      ->envname("SLUICE_STATE_DTYPE")
+      ->capture_default_str();
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
                "a sequence's bits do not depend on what runs beside it; on the CPU always so");
 }
@@ -52,8 +66,12 @@ Result<std::string> model_dir(const ModelOptions& o) {
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, int64_t max_sequences) {
   SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o));
-  EngineOptions e{.model = dir, .threads = o.threads, .prefill_chunk = o.prefill_chunk, .max_context = o.max_context,
-                  .max_sequences = max_sequences, .impl = env.impl};
+  EngineOptions e{.model = dir,
+                  .threads = o.threads,
+                  .prefill_chunk = o.prefill_chunk,
+                  .max_context = o.max_context,
+                  .max_sequences = max_sequences,
+                  .impl = env.impl};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
   return Engine::create(e);
 }
@@ -73,8 +91,7 @@ std::vector<int64_t> stop_ids(const Texts& texts, const ModelConfig& config) {
 }
 
 Result<std::vector<int32_t>> encode_chat(const Texts& texts, const boost::json::array& messages, bool parse_special) {
-  if (!texts.chat)
-    return Status(Code::kNotFound, "the checkpoint has no chat template", "use --raw to give the prompt as it is");
+  if (!texts.chat) return Status(Code::kNotFound, "the checkpoint has no chat template", "use --raw to give the prompt as it is");
   SLUICE_ASSIGN_OR_RETURN(const ChatOutput out, texts.chat->render(messages, nullptr, true, {}));
   std::vector<Tokenizer::Span> spans;
   for (const auto& run : out.runs)
@@ -93,7 +110,8 @@ Result<std::vector<int32_t>> parse_ids(const std::string& text, const std::strin
     int32_t id = 0;
     const auto [next, error] = std::from_chars(p, end, id);
     if (error != std::errc())
-      return invalid(where + ": '" + std::string(p, std::min(end, p + 12)) + "' is not a token id", "write numbers with commas or spaces between");
+      return invalid(where + ": '" + std::string(p, std::min(end, p + 12)) + "' is not a token id",
+                     "write numbers with commas or spaces between");
     ids.push_back(id);
     p = next;
   }

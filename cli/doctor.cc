@@ -30,7 +30,9 @@ std::vector<Verdict> judge_ops(const CpuFeatures& cpu, const ImplChoices& forced
       if (!can.yes()) v.reason = can.refusal;
       else if (force != forced.end() && force->second != impl.name) v.reason = "SLUICE_IMPL asks for " + force->second;
       else if (taken) v.reason = winner + " comes first";
-      else v.chosen = taken = true, winner = impl.name, v.reason = force != forced.end() ? "asked for by SLUICE_IMPL" : "first in the list that this CPU runs";
+      else
+        v.chosen = taken = true, winner = impl.name,
+        v.reason = force != forced.end() ? "asked for by SLUICE_IMPL" : "first in the list that this CPU runs";
       verdicts.push_back(std::move(v));
     }
   }
@@ -41,7 +43,8 @@ void print_text(const CpuFeatures& cpu, const std::vector<Verdict>& verdicts, bo
   fmt::print("{:<10} {}\n{:<10} {}\n", "version", SLUICE_VERSION, "CPU", cpu.brand);
   fmt::print("{:<10} {} physical\n", "cores", cpu.physical_cores);
   auto yes = [](bool b) { return b ? "yes" : "no"; };
-  fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 bf16 {}, AMX bf16 {}\n", "can do", yes(cpu.avx2), yes(cpu.avx512), yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
+  fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 bf16 {}, AMX bf16 {}\n", "can do", yes(cpu.avx2), yes(cpu.avx512),
+             yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
   const auto demo = demo_model_dir();
   fmt::print("{:<10} {}\n", "demo model", demo.ok() ? *demo : demo.status().message());
   if (!ops) return;
@@ -60,8 +63,13 @@ void print_json(const CpuFeatures& cpu, const std::vector<Verdict>& verdicts) {
     list.push_back({{"impl", v.impl}, {"chosen", v.chosen}, {"reason", v.reason}});
   }
   const boost::json::object all{{"version", SLUICE_VERSION},
-                                {"cpu", {{"brand", cpu.brand}, {"physical_cores", cpu.physical_cores}, {"avx2", cpu.avx2}, {"avx512", cpu.avx512},
-                                         {"avx512_bf16", cpu.avx512_bf16}, {"amx_bf16", cpu.amx_bf16}}},
+                                {"cpu",
+                                 {{"brand", cpu.brand},
+                                  {"physical_cores", cpu.physical_cores},
+                                  {"avx2", cpu.avx2},
+                                  {"avx512", cpu.avx512},
+                                  {"avx512_bf16", cpu.avx512_bf16},
+                                  {"amx_bf16", cpu.amx_bf16}}},
                                 {"ops", ops}};
   fmt::print("{}\n", boost::json::serialize(all));
 }

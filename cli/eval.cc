@@ -35,7 +35,9 @@ Result<Task> parse_task(const std::string& line, const std::string& where) {
   Task t;
   for (auto [key, field] : {std::pair<const char*, std::string*>{"task", &t.name}, {"user", &t.user}, {"expected", &t.expected}}) {
     const auto* s = v.is_object() && v.as_object().contains(key) ? v.at(key).if_string() : nullptr;
-    if (!s) return bad_file(where + ": field '" + key + "' is missing or no string", "a row is {\"task\": ..., \"user\": ..., \"expected\": ...}");
+    if (!s)
+      return bad_file(where + ": field '" + key + "' is missing or no string",
+                      "a row is {\"task\": ..., \"user\": ..., \"expected\": ...}");
     *field = std::string(*s);
   }
   return t;
@@ -100,10 +102,11 @@ void print_json(const std::map<std::string, Tally>& tallies) {
 
 Result<bool> eval(const EvalOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
-  const std::string path = o.tasks.empty() ? (std::filesystem::path(dir) / ".." / "tasks.jsonl").lexically_normal().string() : o.tasks;
+  const std::string path =
+      o.tasks.empty() ? (std::filesystem::path(dir) / ".." / "tasks.jsonl").lexically_normal().string() : o.tasks;
   SLUICE_ASSIGN_OR_RETURN(const auto tasks, read_tasks(o, path));
-  SLUICE_ASSIGN_OR_RETURN(const Texts texts, load_texts(dir));
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model));
+  SLUICE_ASSIGN_OR_RETURN(const Texts texts, load_texts(dir));
   const GenerationParams params{.max_tokens = o.max_tokens, .stop_ids = stop_ids(texts, engine->model().config())};
   std::map<std::string, Tally> tallies;
   Progress progress("evaluating");
@@ -127,7 +130,9 @@ void add_eval(CLI::App& app, Command& command) {
   add_model_options(*sub, o->model);
   sub->add_option("TASKS", o->tasks, "JSON lines {task, user, expected}; the demo's tasks if left out");
   sub->add_option("--task", o->only, "only tasks of this name; may be repeated");
-  sub->add_option("--limit", o->limit, "only the first so many of each task; 0: all")->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub->add_option("--limit", o->limit, "only the first so many of each task; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   sub->add_option("-n,--max-tokens", o->max_tokens, "most new tokens an answer")->check(CLI::PositiveNumber)->capture_default_str();
   sub->add_option("--min-accuracy", o->min_accuracy, "exit with 1 when any task is below this share")->check(CLI::Range(0.0, 1.0));
   sub->add_flag("--json", o->json, R"(print {"tasks": {NAME: {"correct", "count", "accuracy"}}})");
@@ -135,7 +140,8 @@ void add_eval(CLI::App& app, Command& command) {
     command = [o] {
       const auto reached = eval(*o);
       if (!reached.ok()) return fail(reached.status());
-      return *reached ? 0 : kFailure;
+      if (!*reached) return fail({Code::kModelError, fmt::format("an accuracy is below --min-accuracy {}", o->min_accuracy)});
+      return 0;
     };
   });
 }

@@ -15,7 +15,8 @@ struct InspectOptions {
 void print_config(const ModelConfig& c) {
   int64_t full = 0;
   for (const LayerKind k : c.layers) full += k == LayerKind::kFullAttention;
-  fmt::print("{:<22} {} ({}{})\n", "architecture", c.architecture, c.model_type, c.wrapped ? ", text part of a multimodal wrapper" : "");
+  fmt::print("{:<22} {} ({}{})\n", "architecture", c.architecture, c.model_type,
+             c.wrapped ? ", text part of a multimodal wrapper" : "");
   fmt::print("{:<22} {}, hidden {}, MLP {}\n", "layers", c.num_layers, c.hidden_size, c.intermediate_size);
   fmt::print("{:<22} {} layers, {} key and {} value heads of {} and {}, convolution {}\n", "gated delta", c.num_layers - full,
              c.linear_key_heads, c.linear_value_heads, c.linear_key_dim, c.linear_value_dim, c.conv_width);
@@ -23,10 +24,11 @@ void print_config(const ModelConfig& c) {
              c.num_attention_heads, c.num_kv_heads, c.head_dim, c.rotary_dim, c.rope_theta);
   fmt::print("{:<22} {}, {} head\n", "vocabulary", c.vocab_size, c.tie_word_embeddings ? "tied" : "untied");
   fmt::print("{:<22} {} tokens\n", "context", c.max_position_embeddings);
-  const int64_t state = (c.num_layers - full) * c.linear_value_heads * c.linear_key_dim * c.linear_value_dim * int64_t(sizeof(float));
+  const int64_t state =
+      (c.num_layers - full) * c.linear_value_heads * c.linear_key_dim * c.linear_value_dim * int64_t(sizeof(float));
   const int64_t kv = full * 2 * c.num_kv_heads * c.head_dim * int64_t(sizeof(Bf16));
-  fmt::print("{:<22} {:.1f} MB of recurrent state, {:.1f} kB of keys and values a token (bf16)\n", "a sequence takes", double(state) / 1e6,
-             double(kv) / 1e3);
+  fmt::print("{:<22} {:.1f} MB of recurrent state, {:.1f} kB of keys and values a token (bf16)\n", "a sequence takes",
+             double(state) / 1e6, double(kv) / 1e3);
 }
 
 Status inspect(const InspectOptions& o) {
@@ -37,8 +39,8 @@ Status inspect(const InspectOptions& o) {
   print_config(config);
   int64_t parameters = 0;
   for (const auto& name : checkpoint.names()) parameters += checkpoint.find(name)->numel();
-  fmt::print("{:<22} {} tensors, {:.2f} M parameters, {:.1f} MB\n", "checkpoint", checkpoint.names().size(), double(parameters) / 1e6,
-             double(checkpoint.total_bytes()) / 1e6);
+  fmt::print("{:<22} {} tensors, {:.2f} M parameters, {:.1f} MB\n", "checkpoint", checkpoint.names().size(),
+             double(parameters) / 1e6, double(checkpoint.total_bytes()) / 1e6);
   fmt::print("{:<22} {}\n", "arithmetic", loaded.model->activation_dtype() == DType::kBF16 ? "bf16" : "fp32");
   fmt::print("{:<22} {}\n", "multi-token prediction", loaded.model->has_mtp() ? "yes" : "no");
   for (const auto& note : loaded.notes) fmt::print("{:<22} {}\n", "note", note);

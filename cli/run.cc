@@ -36,7 +36,8 @@ struct Answer {
 // Flags go before generation_config.json, which goes before greedy.
 SamplingParams sampling_params(const RunOptions& o, const GenerationConfig& g) {
   SamplingParams p;
-  if (g.do_sample) p = {.temperature = float(g.temperature), .top_k = int(g.top_k), .top_p = float(g.top_p), .min_p = float(g.min_p)};
+  if (g.do_sample)
+    p = {.temperature = float(g.temperature), .top_k = int(g.top_k), .top_p = float(g.top_p), .min_p = float(g.min_p)};
   if (o.temperature) p.temperature = *o.temperature;
   if (o.top_k) p.top_k = *o.top_k;
   if (o.top_p) p.top_p = *o.top_p;
@@ -60,7 +61,8 @@ Result<Answer> answer(Engine& engine, const Texts* texts, Sequence& sequence, co
   const double begin = now_seconds();
   double first = begin;
   for (;;) {
-    SLUICE_ASSIGN_OR_RETURN(const auto token, generation.next([&](int64_t done) { progress.show(done, int64_t(sequence.tokens.size())); }));
+    SLUICE_ASSIGN_OR_RETURN(const auto token,
+                            generation.next([&](int64_t done) { progress.show(done, int64_t(sequence.tokens.size())); }));
     if (!token) break;
     if (a.ids.empty()) first = now_seconds(), progress.clear();
     a.ids.push_back(token->id);
@@ -100,7 +102,9 @@ Result<std::string> read_prompt(const RunOptions& o) {
     return text.str();
   }
   std::ifstream file(o.prompt_file, std::ios::binary);
-  if (!file) return Status(Code::kNotFound, o.prompt_file + ": cannot be read", "give --prompt-file a readable file, or - for standard input");
+  if (!file)
+    return Status(Code::kNotFound, o.prompt_file + ": cannot be read",
+                  "give --prompt-file a readable file, or - for standard input");
   text << file.rdbuf();
   return text.str();
 }
@@ -172,11 +176,12 @@ Status chat(const RunOptions& o, Engine& engine, const Texts& texts, const Gener
 Status run(const RunOptions& o) {
   const double begin = now_seconds();
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
+  // The engine first: a damaged checkpoint is refused before a large tokenizer is read.
+  SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model));
   // Token ids in and out need no tokenizer; everything else does.
   std::optional<Texts> texts;
   if (auto loaded = load_texts(dir); loaded.ok()) texts = std::move(loaded).value();
   else if (o.ids.empty() || loaded.status().code() != Code::kNotFound) return loaded.status();
-  SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model));
   if (stderr_is_terminal())
     for (const auto& note : engine->notes()) fmt::print(stderr, "note: {}\n", note);
   const double load_s = now_seconds() - begin;
@@ -202,9 +207,13 @@ void add_run(CLI::App& app, Command& command) {
   sub->add_option("--system", o->system, "a system message in front");
   sub->add_flag("--raw", o->raw, "give the prompt to the model as it is, without the chat template");
   sub->add_flag("--parse-special", o->parse_special, "let the prompt's text match special tokens, as Hugging Face does");
-  sub->add_option("-n,--max-tokens", o->max_tokens, "most new tokens")->check(CLI::Range(int64_t(0), int64_t(1) << 31))->capture_default_str();
-  sub->add_option("--temperature", o->temperature, "0 takes the best token; default: generation_config.json")->check(CLI::Range(0.0, 100.0));
-  sub->add_option("--top-p", o->top_p, "sample from the best tokens that together reach this probability")->check(CLI::Range(1e-6, 1.0));
+  sub->add_option("-n,--max-tokens", o->max_tokens, "most new tokens")
+      ->check(CLI::Range(int64_t(0), int64_t(1) << 31))
+      ->capture_default_str();
+  sub->add_option("--temperature", o->temperature, "0 takes the best token; default: generation_config.json")
+      ->check(CLI::Range(0.0, 100.0));
+  sub->add_option("--top-p", o->top_p, "sample from the best tokens that together reach this probability")
+      ->check(CLI::Range(1e-6, 1.0));
   sub->add_option("--top-k", o->top_k, "sample from this many best tokens; 0: all")->check(CLI::Range(0, 1 << 30));
   sub->add_option("--min-p", o->min_p, "drop tokens below this share of the best one's probability")->check(CLI::Range(0.0, 1.0));
   sub->add_option("--seed", o->seed, "the same seed gives the same text")->capture_default_str();

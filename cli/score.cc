@@ -32,7 +32,8 @@ Status score(const ScoreOptions& o) {
     std::memcpy(logits + first * vocab, rows.data, rows.bytes());
     progress.show(sequence->computed, length);
   }
-  const std::pair<std::string, Tensor> tensors[] = {{"ids", Tensor::of(ids.data(), {length})}, {"logits", Tensor::of(logits, {length, vocab})}};
+  const std::pair<std::string, Tensor> tensors[] = {{"ids", Tensor::of(ids.data(), {length})},
+                                                    {"logits", Tensor::of(logits, {length, vocab})}};
   return write_safetensors(o.out, tensors);
 }
 

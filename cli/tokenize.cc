@@ -18,7 +18,8 @@ struct TokenizeOptions {
 };
 
 void print_tokens(const Texts& texts, const std::vector<int32_t>& ids) {
-  for (const int32_t id : ids) fmt::print("{:>8}  {}\n", id, boost::json::serialize(boost::json::string(texts.tokenizer.decode({&id, 1}, false))));
+  for (const int32_t id : ids)
+    fmt::print("{:>8}  {}\n", id, boost::json::serialize(boost::json::string(texts.tokenizer.decode({&id, 1}, false))));
 }
 
 Status tokenize(const TokenizeOptions& o) {
