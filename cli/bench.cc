@@ -237,10 +237,7 @@ void add_bench(CLI::App& app, Command& command) {
   ops->callback([o, &command] { command = [o] { return fail(bench_ops(o->ops)); }; });
   sub->callback([o, ops, &command] {
     if (ops->parsed()) return;
-    command = [o] {
-      const Status s = bench_model(*o);
-      return s.ok() ? 0 : fail(s);
-    };
+    command = [o] { return exit_code(bench_model(*o)); };
   });
 }
 

@@ -20,6 +20,9 @@ inline constexpr int kFailure = 1, kUsage = 2;
 // Prints "sluice: error: message; hint" and returns the exit code that fits.
 int fail(const Status& status);
 
+// How a subcommand ends: 0, or what fail() returns.
+inline int exit_code(const Status& status) { return status.ok() ? 0 : fail(status); }
+
 // A subcommand's function: 0, or what fail() returned.
 using Command = std::function<int()>;
 

@@ -90,10 +90,7 @@ void add_doctor(CLI::App& app, Command& command) {
   sub->add_flag("--ops", o->ops, "list every operator's implementations with the reason for the choice");
   sub->add_flag("--json", o->json, "print everything as JSON");
   sub->callback([o, &command] {
-    command = [o] {
-      const Status s = doctor(*o);
-      return s.ok() ? 0 : fail(s);
-    };
+    command = [o] { return exit_code(doctor(*o)); };
   });
 }
 

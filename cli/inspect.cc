@@ -60,10 +60,7 @@ void add_inspect(CLI::App& app, Command& command) {
   sub->add_option("MODEL", o->model.model, "folder of a Hugging Face checkpoint; the demo model if left out");
   sub->add_flag("--tensors", o->tensors, "list every tensor");
   sub->callback([o, &command] {
-    command = [o] {
-      const Status s = inspect(*o);
-      return s.ok() ? 0 : fail(s);
-    };
+    command = [o] { return exit_code(inspect(*o)); };
   });
 }
 

@@ -66,10 +66,7 @@ void add_op(CLI::App& app, Command& command) {
       ->capture_default_str();
   sub->add_option("--threads", o->threads, "threads; 0 means one for each physical core")->check(CLI::Range(0, 1024));
   sub->callback([o, &command] {
-    command = [o] {
-      const Status s = run_op_command(*o);
-      return s.ok() ? 0 : fail(s);
-    };
+    command = [o] { return exit_code(run_op_command(*o)); };
   });
 }
 

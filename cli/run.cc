@@ -220,10 +220,7 @@ void add_run(CLI::App& app, Command& command) {
   sub->add_flag("--json", o->json, "print one JSON object instead of text");
   sub->add_flag("--stats", o->stats, "print tokens per second on stderr even when it is not a terminal");
   sub->callback([o, &command] {
-    command = [o] {
-      const Status s = run(*o);
-      return s.ok() ? 0 : fail(s);
-    };
+    command = [o] { return exit_code(run(*o)); };
   });
 }
 

@@ -55,10 +55,7 @@ void add_tokenize(CLI::App& app, Command& command) {
   sub->add_flag("--parse-special", o->parse_special, "let the text match special tokens, as Hugging Face does");
   sub->add_flag("--json", o->json, "print the ids as a JSON array");
   sub->callback([o, &command] {
-    command = [o] {
-      const Status s = tokenize(*o);
-      return s.ok() ? 0 : fail(s);
-    };
+    command = [o] { return exit_code(tokenize(*o)); };
   });
 }
 

@@ -19,7 +19,7 @@ Status check_forced(const ImplChoices& forced) {
   return {};
 }
 
-// Row and column of the first value that is not finite, if any.
+// The first row that holds a value that is not finite, if any.
 std::optional<int64_t> first_row_not_finite(const Tensor& t) {
   for (int64_t r = 0; r < t.dim(0); ++r)
     for (int64_t c = 0; c < t.dim(1); ++c) {
