@@ -3,13 +3,24 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 #include "base/status.h"
 
 namespace sluice {
 
-// Operator name -> the implementation the user forces: SLUICE_IMPL=gdn_prefill:reference,matmul:cpu
-using ImplChoices = std::map<std::string, std::string>;
+// The implementation that the user asks for. A strict choice refuses the calls that it cannot serve; another is a family of forms (portable,
+// portable_mma), and calls that none of them serves go on down the operator's list.
+struct ImplChoice {
+  ImplChoice() = default;
+  ImplChoice(std::string impl, bool strict = true) : impl(std::move(impl)), strict(strict) {}  // NOLINT: a name is a strict choice
+
+  std::string impl;
+  bool strict = true;
+};
+
+// By operator. SLUICE_IMPL=gdn_prefill:reference,matmul:cpu makes strict ones, the flags of core/backend.h the others.
+using ImplChoices = std::map<std::string, ImplChoice, std::less<>>;
 
 struct Environment {
   ImplChoices impl;

@@ -18,6 +18,7 @@ enum class Code {
   kResourceExhausted,  // memory, slots, pages, budgets
   kIo,                 // the operating system failed a read or write
   kModelError,         // the model produced something that is not finite
+  kDevice,             // a GPU or its driver failed
 };
 
 class [[nodiscard]] Status {

@@ -15,12 +15,18 @@
 namespace sluice::cli {
 namespace {
 
+struct OpBenchOptions {
+  std::vector<std::string> names;
+  std::string device = "cpu", label, impl, peers;
+  BackendFlags backend;
+};
+
 struct BenchOptions {
   ModelOptions model;
+  OpBenchOptions ops;
   std::string config, format = "md", plot;
   bool random_weights = false;
   int64_t prompt = 512, gen = 128, depth = 0, batch = 1, repeats = 5;
-  std::vector<std::string> ops;
 };
 
 // Tokens per second of every repeat.
@@ -196,19 +202,37 @@ Status bench_model(const BenchOptions& o) {
       o.plot, facts.model + ", " + facts.dtype + ", " + std::to_string(facts.threads) + " threads: tokens per second", bars);
 }
 
-// The operators' benches are a program of their own beside this one (Google Benchmark); it takes over this process.
-Status bench_ops(const std::vector<std::string>& names) {
+// The operators' benches are a program of their own beside this one; it takes over this process.
+Status bench_ops(const OpBenchOptions& o, const std::string& format, const std::string& plot) {
   namespace fs = std::filesystem;
   std::error_code ec;
   const fs::path program = fs::read_symlink("/proc/self/exe", ec).parent_path() / "op_bench";
-  std::string filter;
-  for (const auto& n : names) filter += (filter.empty() ? "--benchmark_filter=^(" : "|") + n;
-  if (!filter.empty()) filter += ")/";
-  std::vector<char*> args{const_cast<char*>("op_bench")};
-  if (!filter.empty()) args.push_back(filter.data());
+  std::vector<std::string> words{"op_bench"};
+  words.insert(words.end(), o.names.begin(), o.names.end());
+  for (const auto& [flag, value] : {std::pair<const char*, const std::string&>{"--device", o.device},
+                                    {"--output", format},
+                                    {"--plot", plot},
+                                    {"--case", o.label},
+                                    {"--impl", o.impl},
+                                    {"--peers", o.peers},
+                                    {"--linear-attn-backend", o.backend.both},
+                                    {"--linear-attn-prefill-backend", o.backend.prefill},
+                                    {"--linear-attn-decode-backend", o.backend.decode}})
+    if (!value.empty()) words.insert(words.end(), {flag, value});
+  std::vector<char*> args;
+  for (std::string& w : words) args.push_back(w.data());
   args.push_back(nullptr);
   execv(program.c_str(), args.data());
   return {Code::kNotFound, program.string() + " cannot be started", "build the target op_bench"};
+}
+
+void add_op_bench_options(CLI::App& ops, OpBenchOptions& o) {
+  ops.add_option("NAME", o.names, "operators; all if left out");
+  ops.add_option("--device", o.device, "cpu or cuda:N")->envname("SLUICE_DEVICE")->capture_default_str();
+  ops.add_option("--case", o.label, "on a GPU: only cases whose label contains this");
+  ops.add_option("--impl", o.impl, "only this implementation");
+  ops.add_option("--peers", o.peers, "on a GPU: times of other kernels, from tools/bench_peers.py; by default those in docs/performance");
+  add_backend_options(ops, o.backend);
 }
 
 }  // namespace
@@ -230,11 +254,13 @@ void add_bench(CLI::App& app, Command& command) {
       ->capture_default_str();
   sub->add_option("--batch", o->batch, "sequences side by side")->check(CLI::Range(1, 4096))->capture_default_str();
   sub->add_option("-r,--repeats", o->repeats, "repeats")->check(CLI::Range(1, 10000))->capture_default_str();
-  sub->add_option("-o,--output", o->format, "md, json or csv")->check(CLI::IsMember({"md", "json", "csv"}))->capture_default_str();
-  sub->add_option("--plot", o->plot, "also draw the figures as an SVG file");
-  CLI::App* ops = sub->add_subcommand("ops", "measure operators, each in every implementation that this machine runs");
-  ops->add_option("NAME", o->ops, "operators; all if left out");
-  ops->callback([o, &command] { command = [o] { return fail(bench_ops(o->ops)); }; });
+  CLI::App* ops = sub->add_subcommand("ops", "measure operators, each in every implementation that the device runs");
+  add_op_bench_options(*ops, o->ops);
+  for (CLI::App* a : {sub, ops}) {
+    a->add_option("-o,--output", o->format, "md, json or csv")->check(CLI::IsMember({"md", "json", "csv"}))->capture_default_str();
+    a->add_option("--plot", o->plot, "also draw the figures as an SVG file");
+  }
+  ops->callback([o, &command] { command = [o] { return fail(bench_ops(o->ops, o->format, o->plot)); }; });
   sub->callback([o, ops, &command] {
     if (ops->parsed()) return;
     command = [o] { return exit_code(bench_model(*o)); };

@@ -46,6 +46,35 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
                "a sequence's bits do not depend on what runs beside it; on the CPU always so");
 }
 
+void add_backend_options(CLI::App& app, BackendFlags& flags) {
+  const CLI::IsMember backends(std::vector<std::string>(std::begin(kBackends), std::end(kBackends)));
+  app.add_option("--linear-attn-backend", flags.both, "form of the gated delta operators; triton, flashinfer and cutedsl name ours by theirs")
+      ->check(backends)
+      ->envname("SLUICE_LINEAR_ATTN_BACKEND")
+      ->capture_default_str();
+  app.add_option("--linear-attn-prefill-backend", flags.prefill, "the same for prefill alone")
+      ->check(backends)
+      ->envname("SLUICE_LINEAR_ATTN_PREFILL_BACKEND");
+  app.add_option("--linear-attn-decode-backend", flags.decode, "the same for decode and verification alone")
+      ->check(backends)
+      ->envname("SLUICE_LINEAR_ATTN_DECODE_BACKEND");
+}
+
+Result<ImplChoices> choose_implementations(const BackendFlags& flags, const Gpu* gpu) {
+  SLUICE_ASSIGN_OR_RETURN(Environment env, read_environment());
+  SLUICE_ASSIGN_OR_RETURN(const BackendPlan plan, choose_backends(flags, gpu));
+  for (const std::string& w : plan.warnings) warn(w);
+  env.impl.insert(plan.choices.begin(), plan.choices.end());  // keeps what is there
+  return env.impl;
+}
+
+void warn(const std::string& message) { fmt::print(stderr, "sluice: warning: {}\n", message); }
+
+void warn_about(const std::vector<Fallback>& fallbacks) {
+  for (const Fallback& f : fallbacks)
+    warn(fmt::format("{}: '{}' was chosen, but {}; '{}' served {} call{}", f.op, f.wanted, f.reason, f.ran, f.calls, f.calls == 1 ? "" : "s"));
+}
+
 Result<std::string> demo_model_dir() {
   namespace fs = std::filesystem;
   std::error_code ec;

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "core/backend.h"
+#include "core/context.h"
 #include "engine/engine.h"
 #include "engine/generation.h"
 #include "io/model_config.h"
@@ -36,6 +38,16 @@ struct ModelOptions {
 
 // --dtype, --threads and the others that run, score, eval and bench have in common. `positional` adds MODEL.
 void add_model_options(CLI::App& app, ModelOptions& o, bool positional = true);
+
+// --linear-attn-backend and its overrides.
+void add_backend_options(CLI::App& app, BackendFlags& flags);
+
+// What the flags and SLUICE_IMPL choose on a device (null: the CPU); the latter is strict and goes first. Warnings go to stderr.
+Result<ImplChoices> choose_implementations(const BackendFlags& flags, const Gpu* gpu);
+
+void warn(const std::string& message);
+// A line for each kind of call that a chosen form could not serve.
+void warn_about(const std::vector<Fallback>& fallbacks);
 
 // The folder that ships with the program: demo/model beside the build or under share/sluice.
 Result<std::string> demo_model_dir();

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "cli/command.h"
+#include "core/runtime.h"
 #include "io/json.h"
 #include "op_runner/case_file.h"
 
@@ -9,7 +10,8 @@ namespace sluice::cli {
 namespace {
 
 struct OpOptions {
-  std::string name, in, out, impl, params, dtype = "fp32";
+  std::string name, in, out, impl, params, dtype = "fp32", device = "cpu";
+  BackendFlags backend;
   int threads = 0;
 };
 
@@ -34,16 +36,19 @@ Status run_op_command(const OpOptions& o) {
   if (!adapter) return invalid("there is no operator '" + o.name + "'", "there are: " + known_operators());
   SLUICE_ASSIGN_OR_RETURN(const CaseFile file, open_case(o.in));
   SLUICE_ASSIGN_OR_RETURN(const boost::json::object params, read_params(o));
-  SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
-  ImplChoices forced = env.impl;
-  if (!o.impl.empty()) {
-    forced = force_impl(*adapter, o.impl, detect_cpu_features());
-    forced[adapter->op] = o.impl;  // so that one it does not have, or this CPU does not run, is refused with the reason
-  }
-  SLUICE_ASSIGN_OR_RETURN(const auto runtime, CpuRuntime::create(o.threads, forced));
+  SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
+  SLUICE_ASSIGN_OR_RETURN(const auto runtime, Runtime::create(device, o.threads));
   Context ctx = runtime->context();
+  SLUICE_ASSIGN_OR_RETURN(ImplChoices choices, choose_implementations(o.backend, ctx.gpu));
+  if (!o.impl.empty()) {
+    choices = force_impl(*adapter, o.impl, ctx);
+    choices[adapter->op] = o.impl;  // so that one it does not have, or this device does not run, is refused with the reason
+  }
+  std::vector<Fallback> fallbacks;
+  ctx.forced = &choices, ctx.fallbacks = &fallbacks;
   OpCall call(ctx, file.in, params, o.dtype == "bf16" ? DType::kBF16 : DType::kF32);
   SLUICE_RETURN_IF_ERROR(run_op(*adapter, call));
+  warn_about(fallbacks);
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const auto& [name, tensor] : call.outputs()) tensors.emplace_back("out." + name, tensor);
   return write_safetensors(o.out, tensors);
@@ -64,6 +69,8 @@ void add_op(CLI::App& app, Command& command) {
   sub->add_option("--dtype", o->dtype, "type of floating-point outputs and of operands where there is a choice")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
+  sub->add_option("--device", o->device, "cpu or cuda:N")->envname("SLUICE_DEVICE")->capture_default_str();
+  add_backend_options(*sub, o->backend);
   sub->add_option("--threads", o->threads, "threads; 0 means one for each physical core")->check(CLI::Range(0, 1024));
   sub->callback([o, &command] {
     command = [o] { return exit_code(run_op_command(*o)); };

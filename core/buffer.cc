@@ -10,20 +10,23 @@
 namespace sluice {
 
 Buffer::~Buffer() {
-  if (data_) munmap(data_, size_);
+  if (data_) release_(data_, size_);
+}
+
+Buffer Buffer::adopt(void* data, size_t bytes, Release release) {
+  Buffer b;
+  b.data_ = static_cast<std::byte*>(data), b.size_ = bytes, b.release_ = release;
+  return b;
 }
 
 Result<Buffer> Buffer::allocate(size_t bytes) {
-  Buffer b;
-  if (bytes == 0) return b;
+  if (bytes == 0) return Buffer();
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED)
     return Status(Code::kResourceExhausted, "could not allocate " + std::to_string(bytes) + " bytes");
   constexpr size_t kHugePage = size_t(2) << 20;  // bytes; smaller buffers would waste most of one
   if (bytes >= kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
-  b.data_ = static_cast<std::byte*>(p);
-  b.size_ = bytes;
-  return b;
+  return adopt(p, bytes, [](void* data, size_t size) { munmap(data, size); });
 }
 
 Result<Arena> Arena::reserve(size_t bytes) {
@@ -39,8 +42,14 @@ Result<Arena> Arena::reserve(size_t bytes) {
                 "raise the limit on virtual memory (ulimit -v)");
 }
 
+Arena Arena::over(Buffer memory) {
+  Arena a;
+  a.memory_ = std::move(memory);
+  return a;
+}
+
 void* Arena::allocate(size_t bytes) {
-  const size_t size = size_t(round_up(int64_t(bytes), int64_t(kCacheLine)));
+  const size_t size = size_t(round_up(int64_t(bytes), int64_t(kAlignment)));
   if (size > memory_.size() - used_) return nullptr;
   void* p = memory_.data() + used_;
   used_ += size;

@@ -1,9 +1,11 @@
 // An operator's implementations: an ordered list, the first that can run is taken, and every refusal has a reason.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -18,33 +20,70 @@ struct Can {
   static constexpr Can no(const char* why) { return {why}; }
 };
 
-// What a machine must have. Used by can() and, without arguments at hand, by `sluice doctor --ops`.
-enum class Isa : unsigned char { kAny, kAvx512, kAvx512Bf16, kAmxBf16 };
+// What a machine must have: a CPU's instruction set, or a GPU's architecture.
+enum class Isa : unsigned char { kAny, kAvx512, kAvx512Bf16, kAmxBf16, kCuda, kSm90a, kSm100a };
+
+constexpr bool is_gpu(Isa isa) { return isa >= Isa::kCuda; }
 
 inline Can cpu_has(const CpuFeatures& cpu, Isa isa) {
   switch (isa) {
-    case Isa::kAny: return {};
     case Isa::kAvx512: return cpu.avx512 ? Can{} : Can::no("this CPU has no AVX-512 F/BW/VL/DQ");
     case Isa::kAvx512Bf16: return cpu.avx512_bf16 ? Can{} : Can::no("this CPU has no AVX-512 bf16 dot product");
     case Isa::kAmxBf16: return cpu.amx_bf16 ? Can{} : Can::no("this CPU has no AMX bf16 tiles, or the kernel refused them");
+    default: return is_gpu(isa) ? Can::no("it runs on a GPU, and the tensors are on the CPU") : Can{};
   }
-  return {};
 }
+
+inline Can gpu_has(const Gpu& gpu, Isa isa) {
+  switch (isa) {
+    case Isa::kSm90a: return gpu.major == 9 ? Can{} : Can::no("this GPU is not of compute capability 9.0");
+    case Isa::kSm100a:
+      if (gpu.major != 10 || (gpu.minor != 0 && gpu.minor != 3)) return Can::no("this GPU is not of compute capability 10.0 or 10.3");
+      if (gpu.cuda_version == 0) return Can::no("it needs a build with CUDA 13.0, and this build's CUDA version is unknown");
+      return gpu.cuda_version >= 13000 ? Can{} : Can::no("it needs a build with CUDA 13.0, and this build had an older one");
+    default: return gpu.major >= 8 ? Can{} : Can::no("this GPU is older than compute capability 8.0");
+  }
+}
+
+// Whether a context on this machine can run such code. `gpu` is null where the tensors are on the CPU.
+inline Can machine_has(const CpuFeatures& cpu, const Gpu* gpu, Isa isa) {
+  if (!gpu) return cpu_has(cpu, isa);
+  return is_gpu(isa) ? gpu_has(*gpu, isa) : Can::no("it runs on the CPU, and the tensors are on a GPU");
+}
+
+// A kernel's entry in a list of implementations; null in a build without that architecture, so that every build has the same list.
+// CMake defines SLUICE_HAS_CUDA (portable kernels), SLUICE_HAS_SM90 and SLUICE_HAS_SM100.
+#if SLUICE_HAS_CUDA
+#define SLUICE_CUDA_FORM(function) function
+#else
+#define SLUICE_CUDA_FORM(function) nullptr
+#endif
+#if SLUICE_HAS_SM90
+#define SLUICE_SM90_FORM(function) function
+#else
+#define SLUICE_SM90_FORM(function) nullptr
+#endif
+#if SLUICE_HAS_SM100
+#define SLUICE_SM100_FORM(function) function
+#else
+#define SLUICE_SM100_FORM(function) nullptr
+#endif
 
 template <class Args>
 struct Impl {
-  const char* name;  // "reference", "cpu", "avx512", ...
+  const char* name;  // "reference", "cpu", "avx512", "portable", "sm90", ...
   Isa isa = Isa::kAny;
   // Whether these arguments are served; null means all that pass the operator's check().
   Can (*can)(const Args&) = nullptr;
-  // Bytes of scratch for one call; null means none. 64-byte aligned.
+  // Bytes of scratch for one call, in the device's memory; null means none. 256-byte aligned.
   size_t (*workspace)(const Context&, const Args&) = nullptr;
-  Status (*run)(Context&, const Args&, std::byte* scratch) = nullptr;
+  Status (*run)(Context&, const Args&, std::byte* scratch) = nullptr;  // null: not in this build
 };
 
 template <class Args>
 Can can_run(const Impl<Args>& impl, const Context& ctx, const Args& args) {
-  if (const Can c = cpu_has(*ctx.cpu, impl.isa); !c.yes()) return c;
+  if (const Can c = machine_has(*ctx.cpu, ctx.gpu, impl.isa); !c.yes()) return c;
+  if (!impl.run) return Can::no("this build has no kernels for it");
   return impl.can ? impl.can(args) : Can{};
 }
 
@@ -60,25 +99,47 @@ Status run_impl(const Impl<Args>& impl, Context& ctx, const Args& args) {
   return impl.run(ctx, args, scratch);
 }
 
-// The implementation these arguments get: the forced one, or the first in the list that can.
+// Whether a form is what was chosen: the one of that name, or, for a flag's choice, one of its family, as portable_mma is of portable.
+inline bool is_choice(const ImplChoice& choice, std::string_view form) {
+  if (choice.strict || !form.starts_with(choice.impl) || form.size() == choice.impl.size()) return form == choice.impl;
+  return form[choice.impl.size()] == '_';
+}
+
+// Counts a call that `choice` could not serve. Only the first of its kind allocates.
+inline void count_fallback(const Context& ctx, const char* op, const ImplChoice& choice, const char* ran, const char* reason) {
+  if (!ctx.fallbacks) return;
+  for (Fallback& f : *ctx.fallbacks)
+    if (f.op == op && f.ran == ran && f.reason == reason) return void(++f.calls);
+  ctx.fallbacks->push_back({.op = op, .ran = ran, .reason = reason, .wanted = choice.impl, .calls = 1});
+}
+
+// The implementation these arguments get: the one that was chosen, or the first in the list that can.
 template <class Args>
 Result<const Impl<Args>*> choose_impl(const char* op, std::span<const Impl<Args>> impls, const Context& ctx, const Args& args) {
-  if (!ctx.forced->empty()) {
-    if (const auto it = ctx.forced->find(op); it != ctx.forced->end()) {
-      for (const auto& impl : impls) {
-        if (it->second != impl.name) continue;
-        if (const Can c = can_run(impl, ctx, args); !c.yes())
-          return Status(Code::kUnsupported, std::string(op) + ": implementation '" + impl.name + "' was asked for, but " + c.refusal);
-        return &impl;
-      }
-      return Status(Code::kInvalidArgument, std::string(op) + ": no implementation is called '" + it->second + "'",
-                    "`sluice doctor --ops` lists them");
+  const auto choice = ctx.forced->find(std::string_view(op));
+  const char* passed_on = nullptr;  // why the choice does not serve this call
+  if (choice != ctx.forced->end()) {
+    for (const auto& impl : impls) {
+      if (!is_choice(choice->second, impl.name)) continue;
+      const Can c = can_run(impl, ctx, args);
+      if (c.yes()) return &impl;
+      passed_on = c.refusal;
     }
+    const auto& [wanted, strict] = choice->second;
+    if (strict && passed_on)
+      return Status(Code::kUnsupported, std::string(op) + ": implementation '" + wanted + "' was asked for, but " + passed_on);
+    if (strict)
+      return Status(Code::kInvalidArgument, std::string(op) + ": no implementation is called '" + wanted + "'",
+                    "`sluice doctor --ops` lists them");
+    if (!passed_on) passed_on = "it has no form of that name";
   }
   const char* last = "it has no implementation";
   for (const auto& impl : impls) {
     const Can c = can_run(impl, ctx, args);
-    if (c.yes()) return &impl;
+    if (c.yes()) {
+      if (passed_on) count_fallback(ctx, op, choice->second, impl.name, passed_on);
+      return &impl;
+    }
     last = c.refusal;
   }
   return Status(Code::kUnsupported, std::string(op) + ": no implementation serves this call: " + last);
@@ -92,10 +153,15 @@ Status dispatch(const char* op, std::span<const Impl<Args>> impls, Status (*chec
   return run_impl(*impl, ctx, args);
 }
 
+// Arguments whose contract header names their tensors, in each_tensor(), for the way to a GPU.
+template <class Args>
+concept GpuArgs = requires(Args& a) { each_tensor(a, [](Tensor&, GpuLayout = GpuLayout::kAsIs) {}); };
+
 // An operator without its argument type, for listings.
 struct ImplInfo {
   const char* name;
   Isa isa;
+  bool built;
 };
 struct OpInfo {
   const char* name;
@@ -105,7 +171,7 @@ struct OpInfo {
 template <class Args>
 OpInfo describe_op(const char* name, std::span<const Impl<Args>> impls) {
   OpInfo info{name, {}};
-  for (const auto& i : impls) info.impls.push_back({i.name, i.isa});
+  for (const auto& i : impls) info.impls.push_back({i.name, i.isa, i.run != nullptr});
   return info;
 }
 

@@ -8,11 +8,16 @@
 #include <cassert>
 #include <initializer_list>
 #include <string>
+#include <utility>
 
 #include "core/device.h"
 #include "core/dtype.h"
 
 namespace sluice {
+
+// How a tensor of the same logical shape lies in a GPU's memory: as on the CPU, or with the last two dimensions in the other order.
+// Contract headers say which, in each_tensor(args, f), which calls f(tensor) or f(tensor, GpuLayout) for every tensor of the arguments.
+enum class GpuLayout : unsigned char { kAsIs, kSwapLastTwo };
 
 struct Tensor {
   static constexpr int kMaxRank = 5;
@@ -94,6 +99,16 @@ struct Tensor {
     ++t.rank;
     return t;
   }
+
+  // The last two dimensions in the other order, same memory.
+  Tensor swap_last_two() const {
+    assert(rank >= 2);
+    Tensor t = *this;
+    std::swap(t.shape[rank - 2], t.shape[rank - 1]), std::swap(t.stride[rank - 2], t.stride[rank - 1]);
+    return t;
+  }
+
+  bool on_gpu() const { return device.kind == DeviceKind::kCuda; }
 
   // A contiguous tensor seen with other dimensions.
   Tensor reshape(std::initializer_list<int64_t> dims) const {

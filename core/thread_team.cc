@@ -20,7 +20,7 @@ constexpr double kSpinSeconds = 200e-6;
 
 }  // namespace
 
-ThreadTeam::ThreadTeam(int threads) : size_(std::max(1, threads)) {
+ThreadTeam::ThreadTeam(int threads) : size_(std::max(1, threads)), stretches_(new Stretch[size_]) {
   for (int i = 1; i < size_; ++i) helpers_.emplace_back([this, i] { help(i); });
 }
 

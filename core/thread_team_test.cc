@@ -19,6 +19,20 @@ TEST(ThreadTeam, EveryItemRunsOnce) {
   }
 }
 
+TEST(ThreadTeam, AThreadGoesOnInItsOwnStretchOnly) {
+  const ThreadTeam team(3);
+  const auto next = [&](int64_t n, int thread) {
+    std::vector<int64_t> items;
+    for (int64_t i = 0; i < n; ++i)
+      if (team.goes_on(i, n, thread)) items.push_back(i + 1);
+    return items;
+  };
+  EXPECT_EQ(next(8, 0), (std::vector<int64_t>{1}));
+  EXPECT_EQ(next(8, 1), (std::vector<int64_t>{3, 4}));
+  EXPECT_EQ(next(8, 2), (std::vector<int64_t>{6, 7}));
+  EXPECT_TRUE(next(3, 1).empty());
+}
+
 TEST(ThreadTeam, PartsCoverTheRangeAndRespectTheGrain) {
   ThreadTeam team(3);
   for (const int64_t n : {0, 1, 5, 64, 65, 1000})

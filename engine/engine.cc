@@ -10,11 +10,11 @@ namespace {
 
 Status check_forced(const ImplChoices& forced) {
   const std::vector<OpInfo> ops = all_ops();
-  for (const auto& [op, impl] : forced) {
+  for (const auto& [op, choice] : forced) {
     const auto it = std::ranges::find_if(ops, [&](const OpInfo& o) { return op == o.name; });
     if (it == ops.end()) return invalid("SLUICE_IMPL: there is no operator '" + op + "'", "`sluice doctor --ops` lists them");
-    if (std::ranges::none_of(it->impls, [&](const ImplInfo& i) { return impl == i.name; }))
-      return invalid("SLUICE_IMPL: operator '" + op + "' has no implementation '" + impl + "'", "`sluice doctor --ops` lists them");
+    if (std::ranges::none_of(it->impls, [&](const ImplInfo& i) { return choice.impl == i.name; }))
+      return invalid("SLUICE_IMPL: operator '" + op + "' has no implementation '" + choice.impl + "'", "`sluice doctor --ops` lists them");
   }
   return {};
 }

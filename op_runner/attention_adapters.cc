@@ -30,7 +30,7 @@ Status fill_pages(OpCall& call, const Tensor& k, const Tensor& v, const Tensor& 
   for (int64_t i = 0; i < N * most; ++i) pages.table.as<int32_t>()[i] = int32_t(total++);
   pages.k = call.make(cache_dtype(call, k), {total, kPage, k.dim(1), k.dim(2)});
   pages.v = call.make(cache_dtype(call, v), {total, kPage, v.dim(1), v.dim(2)});
-  return kv_append(call.ctx(), {.k = k, .v = v, .cu_seqlens = cu, .start = call.ints(std::vector<int32_t>(N, 0)), .block_table = pages.table,
+  return call.run(kv_append, {.k = k, .v = v, .cu_seqlens = cu, .start = call.ints(std::vector<int32_t>(N, 0)), .block_table = pages.table,
                                 .k_cache = pages.k, .v_cache = pages.v});
 }
 
@@ -48,10 +48,10 @@ Status run_prefill(OpCall& call) {
   const int64_t T = q.dim(0), HQ = q.dim(1), D = q.dim(2);
   GqaPrefillArgs a{{.q = q, .k_cache = pages.k, .v_cache = pages.v, .block_table = pages.table, .seq_lens = call.ints(lens), .cu_seqlens = cu_q,
                     .o = call.output("o", call.dtype(), {T, HQ, D}), .lse = call.output("lse", DType::kF32, {T, HQ}), .scale = scale_of(call, D)}};
-  SLUICE_RETURN_IF_ERROR(gqa_prefill(call.ctx(), a));
+  SLUICE_RETURN_IF_ERROR(call.run(gqa_prefill, a));
   if (!gate.present()) return {};
   a.gate = gate, a.lse = Tensor(), a.o = call.output("o_gated", call.dtype(), {T, HQ, D});
-  return gqa_prefill(call.ctx(), a);
+  return call.run(gqa_prefill, a);
 }
 
 Status run_decode(OpCall& call) {
@@ -61,7 +61,7 @@ Status run_decode(OpCall& call) {
   SLUICE_NEED(table, "block_table");
   SLUICE_NEED(lens, "seq_lens");
   const int64_t B = q.dim(0), HQ = q.dim(1), D = q.dim(2);
-  return gqa_decode(call.ctx(), {{.q = q, .k_cache = call.copy(k_cache, cache_dtype(call, k_cache)),
+  return call.run(gqa_decode, {{.q = q, .k_cache = call.copy(k_cache, cache_dtype(call, k_cache)),
                                   .v_cache = call.copy(v_cache, cache_dtype(call, v_cache)), .block_table = table, .seq_lens = lens,
                                   .o = call.output("o", call.dtype(), {B, HQ, D}), .lse = call.output("lse", DType::kF32, {B, HQ}),
                                   .scale = scale_of(call, D)}});

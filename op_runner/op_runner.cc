@@ -72,14 +72,14 @@ const OpAdapter* find_op_adapter(std::string_view name) {
   return nullptr;
 }
 
-ImplChoices force_impl(const OpAdapter& adapter, const std::string& impl, const CpuFeatures& cpu) {
+ImplChoices force_impl(const OpAdapter& adapter, const std::string& impl, const Context& ctx) {
   ImplChoices forced;
   for (const OpInfo& op : all_ops()) {
     const bool called = std::strcmp(op.name, adapter.op) == 0 ||
                         std::ranges::any_of(adapter.also, [&](const char* a) { return std::strcmp(a, op.name) == 0; });
     if (!called) continue;
     for (const ImplInfo& i : op.impls)
-      if (impl == i.name && cpu_has(cpu, i.isa).yes()) forced[op.name] = impl;
+      if (impl == i.name && i.built && machine_has(*ctx.cpu, ctx.gpu, i.isa).yes()) forced[op.name] = impl;
   }
   return forced;
 }

@@ -9,11 +9,15 @@
 #include <map>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/context.h"
 #include "core/impl.h"
 #include "core/tensor.h"
+#if SLUICE_HAS_CUDA
+#include "core/cuda/staging.h"
+#endif
 
 namespace sluice {
 
@@ -26,12 +30,24 @@ class OpCall {
   OpCall(Context& ctx, const NamedTensors& in, const boost::json::object& params, DType dtype)
       : ctx_(ctx), in_(in), params_(params), dtype_(dtype) {}
 
-  Context& ctx() { return ctx_; }
   DType dtype() const { return dtype_; }
+
+  // Calls an operator on tensors of the host: run(gdn_prefill, {...}). Where the context is a GPU's, the tensors' twins in its memory are
+  // the arguments, and everything is copied back.
+  template <class Args>
+  Status run(Status (*op)(Context&, const Args&), const std::type_identity_t<Args>& args) {
+#if SLUICE_HAS_CUDA
+    if constexpr (GpuArgs<Args>)
+      if (ctx_.gpu) return cuda::staged(ctx_, args, [&](const Args& on_gpu) { return op(ctx_, on_gpu); });
+#endif
+    return op(ctx_, args);
+  }
 
   // Input "name"; absent (rank 0) when the case has none. need() records an error instead.
   Tensor find(std::string_view name) const;
   Tensor need(std::string_view name);
+  // An operand as the form wants it: on a GPU in the call's type, on the CPU in the file's.
+  Tensor operand(const Tensor& t) { return ctx_.gpu && t.dtype != dtype_ ? copy(t, dtype_) : t; }
   double number(std::string_view name, double fallback) const;
   bool flag(std::string_view name, bool fallback) const;
   std::string text(std::string_view name, std::string fallback) const;
@@ -77,8 +93,8 @@ std::span<const OpAdapter> op_adapters();
 // By operator or oracle name; null if there is none.
 const OpAdapter* find_op_adapter(std::string_view name);
 
-// The choices that force `impl` on an adapter's operators, as far as they have it and this CPU runs it.
-ImplChoices force_impl(const OpAdapter& adapter, const std::string& impl, const CpuFeatures& cpu);
+// The choices that force `impl` on an adapter's operators, as far as they have it and the context's device runs it.
+ImplChoices force_impl(const OpAdapter& adapter, const std::string& impl, const Context& ctx);
 
 // Runs the adapter and checks that all inputs were there.
 Status run_op(const OpAdapter& adapter, OpCall& call);

@@ -29,22 +29,22 @@ Status run_rmsnorm(OpCall& call) {
   const int64_t T = x.dim(0), D = x.dim(1);
   RmsnormArgs a{.x = x, .weight = weight, .y = call.output("y", call.dtype(), {T, D}), .eps = float(call.number("eps", 1e-6)),
                 .weight_offset = float(call.number("weight_offset", 0))};
-  SLUICE_RETURN_IF_ERROR(rmsnorm(call.ctx(), a));
+  SLUICE_RETURN_IF_ERROR(call.run(rmsnorm, a));
   if (!residual.present()) return {};
   a.residual = residual;
   a.residual_out = call.output("residual_out", DType::kBF16, {T, D});
   a.y = call.output("y_add", call.dtype(), {T, D});
-  SLUICE_RETURN_IF_ERROR(rmsnorm(call.ctx(), a));
+  SLUICE_RETURN_IF_ERROR(call.run(rmsnorm, a));
   a.y = call.output("y_add_from_bf16", call.dtype(), {T, D});
   a.norm_rounded_sum = true;
-  return rmsnorm(call.ctx(), a);
+  return call.run(rmsnorm, a);
 }
 
 Status run_gated_rmsnorm(OpCall& call) {
   SLUICE_NEED(x, "x");
   SLUICE_NEED(z, "z");
   SLUICE_NEED(weight, "weight");
-  return gated_rmsnorm(call.ctx(), {.x = x, .z = z, .weight = weight, .y = call.output("y", call.dtype(), {x.dim(0), x.dim(1)}),
+  return call.run(gated_rmsnorm, {.x = x, .z = z, .weight = weight, .y = call.output("y", call.dtype(), {x.dim(0), x.dim(1)}),
                                     .eps = float(call.number("eps", 1e-6)),
                                     .gate = call.text("gate", "silu") == "sigmoid" ? Gate::kSigmoid : Gate::kSilu,
                                     .norm_before_gate = call.flag("norm_before_gate", true)});
@@ -56,7 +56,7 @@ Status run_l2norm(OpCall& call) {
   const int64_t dim = int64_t(call.number("head_dim", double(buffer.dim(1) / heads)));
   if (offset + heads * dim > buffer.dim(1)) return invalid("l2norm: offset + heads * head_dim exceeds the row of " + std::to_string(buffer.dim(1)));
   const Tensor x = buffer.slice(1, offset, offset + heads * dim).split_last(heads, dim);
-  return l2norm(call.ctx(), {.x = x, .y = call.output("y", call.dtype(), {x.dim(0), heads, dim}), .eps = float(call.number("eps", 1e-6))});
+  return call.run(l2norm, {.x = x, .y = call.output("y", call.dtype(), {x.dim(0), heads, dim}), .eps = float(call.number("eps", 1e-6))});
 }
 
 Status run_gating(OpCall& call) {
@@ -66,7 +66,7 @@ Status run_gating(OpCall& call) {
   SLUICE_NEED(dt_bias, "dt_bias");
   const int64_t T = a.dim(0), HV = a.dim(1);
   const Tensor g = call.output("g", DType::kF32, {T, HV}), alpha = call.output("alpha", DType::kF32, {T, HV});
-  SLUICE_RETURN_IF_ERROR(gating(call.ctx(), {.a = a, .b = b, .A_log = A_log, .dt_bias = dt_bias, .log_g = g,
+  SLUICE_RETURN_IF_ERROR(call.run(gating, {.a = a, .b = b, .A_log = A_log, .dt_bias = dt_bias, .log_g = g,
                                              .beta = call.output("beta", DType::kF32, {T, HV}),
                                              .allow_neg_eigval = call.flag("allow_neg_eigval", false)}));
   for (int64_t i = 0; i < T * HV; ++i) alpha.as<float>()[i] = std::exp(g.as<float>()[i]);
@@ -102,7 +102,7 @@ Status output_axis_of_pair(OpCall& call, RopeArgs a, int64_t pairs) {
   a.q = q, a.q_out = turned, a.k = a.k_out = Tensor(), a.positions = positions;
   for (int32_t which = 0; which < 3; ++which) {
     for (int32_t d = 0; d < 3; ++d) positions.as<int32_t>()[d] = d == which ? 1000 : 0;
-    SLUICE_RETURN_IF_ERROR(rope(call.ctx(), a));
+    SLUICE_RETURN_IF_ERROR(call.run(rope, a));
     for (int64_t i = 0; i < pairs; ++i)
       if (turned.as<float>()[pairs + i] != 0) axis.as<int32_t>()[i] = which;
   }
@@ -124,7 +124,7 @@ Status run_rope(OpCall& call) {
              .cos_sin_factor = float(rope_cos_sin_factor(scaling))};
   if (const auto* section = call.params().if_contains("mrope_section"))
     for (int i = 0; i < 3; ++i) a.mrope_section[size_t(i)] = int(section->as_array().at(size_t(i)).to_number<int64_t>());
-  SLUICE_RETURN_IF_ERROR(rope(call.ctx(), a));
+  SLUICE_RETURN_IF_ERROR(call.run(rope, a));
   const Tensor freq = call.output("inv_freq", DType::kF32, {pairs});
   std::copy(inv_freq.begin(), inv_freq.end(), freq.as<float>());
   if (a.style == RopeStyle::kInterleaved) {
@@ -141,7 +141,7 @@ Status run_conv_prefill(OpCall& call) {
   SLUICE_NEED(cu_seqlens, "cu_seqlens");
   const Tensor state = call.copy(conv_state);
   call.output("conv_state", state);
-  return causal_conv1d(call.ctx(), {.x = x, .weight = weight, .bias = call.find("bias"), .conv_state = state, .cu_seqlens = cu_seqlens,
+  return call.run(causal_conv1d, {.x = x, .weight = weight, .bias = call.find("bias"), .conv_state = state, .cu_seqlens = cu_seqlens,
                                     .slots = call.ints(count_up(cu_seqlens.dim(0) - 1)), .has_state = call.find("has_initial_state"),
                                     .y = call.output("y", call.dtype(), {x.dim(0), x.dim(1)}),
                                     .silu = call.text("activation", "silu") == "silu"});
@@ -162,7 +162,7 @@ Status run_conv_update(OpCall& call) {
                      .slots = slots, .y = call.make(call.dtype(), {B * tokens, C}),
                      .silu = call.text("activation", "silu") == "silu"};
   if (verify) a.step_states = call.make(conv_state.dtype, {B * tokens, C, past});
-  SLUICE_RETURN_IF_ERROR(causal_conv1d(call.ctx(), a));
+  SLUICE_RETURN_IF_ERROR(call.run(causal_conv1d, a));
   call.output("y", verify ? a.y.reshape({B, tokens, C}) : a.y);
   if (verify) {
     Tensor states = a.step_states;
@@ -184,7 +184,7 @@ Status run_qkv_split(OpCall& call) {
     out = call.dtype();
     a.mixed = call.make(out, {x.dim(0), x.dim(1)});
     const Tensor state = call.make(x.dtype, {1, x.dim(1), weight.dim(1) - 1});
-    SLUICE_RETURN_IF_ERROR(causal_conv1d(call.ctx(), {.x = x, .weight = weight, .bias = call.find("bias"), .conv_state = state,
+    SLUICE_RETURN_IF_ERROR(call.run(causal_conv1d, {.x = x, .weight = weight, .bias = call.find("bias"), .conv_state = state,
                                                       .cu_seqlens = call.ints({0, int32_t(x.dim(0))}), .slots = call.ints({0}),
                                                       .has_state = call.ints({0}), .y = a.mixed}));
   } else {
@@ -201,25 +201,25 @@ Status run_qkv_split(OpCall& call) {
     a.z = call.output("z", out, {T, HV, V});
     a.b = call.output("b", out, {T, HV}), a.a = call.output("a", out, {T, HV});
   }
-  return qkv_split(call.ctx(), a);
+  return call.run(qkv_split, a);
 }
 
 Status run_embed(OpCall& call) {
   SLUICE_NEED(ids, "ids");
   SLUICE_NEED(table, "table");
-  return embed(call.ctx(), {.ids = ids, .table = table, .out = call.output("out", DType::kF32, {ids.dim(0), table.dim(1)})});
+  return call.run(embed, {.ids = ids, .table = table, .out = call.output("out", DType::kF32, {ids.dim(0), table.dim(1)})});
 }
 
 Status run_matmul(OpCall& call) {
   SLUICE_NEED(x, "x");
   SLUICE_NEED(w, "w");
-  return matmul(call.ctx(), {.x = x, .w = w, .y = call.output("y", call.dtype(), {x.dim(0), w.dim(0)})});
+  return call.run(matmul, {.x = x, .w = w, .y = call.output("y", call.dtype(), {x.dim(0), w.dim(0)})});
 }
 
 Status run_silu_mul(OpCall& call) {
   SLUICE_NEED(gate, "gate");
   SLUICE_NEED(up, "up");
-  return silu_mul(call.ctx(), {.gate = gate, .up = up, .y = call.output("y", call.dtype(), {gate.dim(0), gate.dim(1)})});
+  return call.run(silu_mul, {.gate = gate, .up = up, .y = call.output("y", call.dtype(), {gate.dim(0), gate.dim(1)})});
 }
 
 }  // namespace

@@ -5,7 +5,8 @@
 //   afterwards conv_state holds the last W-1 inputs, copied (from the old state where the sequence is shorter)
 //
 // Slot < 0: the sequence's y and step_states are zero and conv_state is neither read nor written. Empty sequences keep their state
-// (a new one's becomes zero). Tolerance: fp32 rel_rms 2e-6, max_rel 2e-5; bf16 4e-3, 8e-3; the states are exact copies.
+// (a new one's becomes zero). On a GPU weight and bias may be read before the launch just ahead in the stream has ended.
+// Tolerance: fp32 rel_rms 2e-6, max_rel 2e-5; bf16 4e-3, 8e-3; the states are exact copies.
 #pragma once
 
 #include <span>
@@ -28,6 +29,11 @@ struct CausalConv1dArgs {
   bool update_state = true;  // false: conv_state is only read (verification)
   bool silu = true;
 };
+
+template <class F>
+void each_tensor(CausalConv1dArgs& a, F&& f) {
+  f(a.x), f(a.weight), f(a.bias), f(a.conv_state), f(a.cu_seqlens), f(a.slots), f(a.has_state), f(a.y), f(a.step_states);
+}
 
 Status check_causal_conv1d(const CausalConv1dArgs& a);
 std::span<const Impl<CausalConv1dArgs>> causal_conv1d_impls();

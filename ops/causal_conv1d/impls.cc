@@ -30,6 +30,7 @@ Status check_causal_conv1d(const CausalConv1dArgs& a) {
 
 namespace {
 constexpr Impl<CausalConv1dArgs> kImpls[] = {
+    {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(causal_conv1d_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = causal_conv1d_avx512},
     {.name = "cpu", .run = causal_conv1d_cpu},
     {.name = "reference", .run = causal_conv1d_reference},

@@ -88,22 +88,21 @@ TEST(CausalConv1d, MatchesReference) {
 // The contract worked out by hand for one channel, so that the reference is not only compared with itself.
 TEST(CausalConv1d, KnownValues) {
   const std::vector<float> x{5, 7}, weight{2, 3, 10}, bias{0.5f};
-  for (const auto& impl : causal_conv1d_impls()) {
-    if (!can_run(impl, context(), {}).yes()) continue;
+  for (const auto* impl : runnable(causal_conv1d_impls(), CausalConv1dArgs{})) {
     std::vector<float> state{1, 4}, y(2), steps(4);
     const Storage cu = ints({0, 2}), slots = ints({0});
-    run_ok(impl, CausalConv1dArgs{.x = Tensor::of(x.data(), {2, 1}),
-                                  .weight = Tensor::of(weight.data(), {1, 3}),
-                                  .bias = Tensor::of(bias.data(), {1}),
-                                  .conv_state = Tensor::of(state.data(), {1, 1, 2}),
-                                  .cu_seqlens = cu,
-                                  .slots = slots,
-                                  .y = Tensor::of(y.data(), {2, 1}),
-                                  .step_states = Tensor::of(steps.data(), {2, 1, 2}),
-                                  .silu = false});
-    EXPECT_EQ(y, (std::vector<float>{64.5f, 93.5f})) << impl.name;  // 0.5 + 2*1 + 3*4 + 10*5; 0.5 + 2*4 + 3*5 + 10*7
-    EXPECT_EQ(steps, (std::vector<float>{4, 5, 5, 7})) << impl.name;
-    EXPECT_EQ(state, (std::vector<float>{5, 7})) << impl.name;
+    run_ok(*impl, CausalConv1dArgs{.x = Tensor::of(x.data(), {2, 1}),
+                                   .weight = Tensor::of(weight.data(), {1, 3}),
+                                   .bias = Tensor::of(bias.data(), {1}),
+                                   .conv_state = Tensor::of(state.data(), {1, 1, 2}),
+                                   .cu_seqlens = cu,
+                                   .slots = slots,
+                                   .y = Tensor::of(y.data(), {2, 1}),
+                                   .step_states = Tensor::of(steps.data(), {2, 1, 2}),
+                                   .silu = false});
+    EXPECT_EQ(y, (std::vector<float>{64.5f, 93.5f})) << impl->name;  // 0.5 + 2*1 + 3*4 + 10*5; 0.5 + 2*4 + 3*5 + 10*7
+    EXPECT_EQ(steps, (std::vector<float>{4, 5, 5, 7})) << impl->name;
+    EXPECT_EQ(state, (std::vector<float>{5, 7})) << impl->name;
   }
 }
 
@@ -137,25 +136,26 @@ TEST(CausalConv1d, ReadOnlyStateKeepsItsBits) {
 
 // One call, calls of 1, 2, 3, ... tokens, and one thread: the same y and the same state.
 TEST(CausalConv1d, SameBitsHoweverTheSequenceIsCut) {
-  for (const auto* impl : runnable(causal_conv1d_impls(), CausalConv1dArgs{})) {
-    const CausalConv1dCase c{{45}, 300, 4, true};
-    Random r1(4), r2(4), r3(4);
-    Call whole(c, {kB, kB, kB, kF}, r1), cut(c, {kB, kB, kB, kF}, r2), alone(c, {kB, kB, kB, kF}, r3);
-    run_ok(*impl, whole.args());
-    run_ok(*impl, alone.args(), 1);
-    for (int64_t at = 0, n = 1; at < 45; at += n++) {
-      CausalConv1dArgs a = cut.args();
-      const Storage cu = ints({0, n});
-      a.x = a.x.slice(0, at, at + n), a.y = a.y.slice(0, at, at + n), a.step_states = a.step_states.slice(0, at, at + n);
-      a.cu_seqlens = cu;
-      run_ok(*impl, a);
+  for (const int64_t rows : {45, 700})
+    for (const auto* impl : runnable(causal_conv1d_impls(), CausalConv1dArgs{})) {
+      const CausalConv1dCase c{{rows}, 304, 4, true};
+      Random r1(4), r2(4), r3(4);
+      Call whole(c, {kB, kB, kB, kF}, r1), cut(c, {kB, kB, kB, kF}, r2), alone(c, {kB, kB, kB, kF}, r3);
+      run_ok(*impl, whole.args());
+      run_ok(*impl, alone.args(), 1);
+      for (int64_t at = 0, n = 1; at < rows; at += n, n = std::min(n + 1, rows - at)) {
+        CausalConv1dArgs a = cut.args();
+        const Storage cu = ints({0, n});
+        a.x = a.x.slice(0, at, at + n), a.y = a.y.slice(0, at, at + n), a.step_states = a.step_states.slice(0, at, at + n);
+        a.cu_seqlens = cu;
+        run_ok(*impl, a);
+      }
+      for (const Call* other : {&cut, &alone}) {
+        expect_same_bits(whole.y, other->y, impl->name);
+        expect_same_bits(whole.state, other->state, impl->name);
+        expect_same_bits(whole.steps, other->steps, impl->name);
+      }
     }
-    for (const Call* other : {&cut, &alone}) {
-      expect_same_bits(whole.y, other->y, impl->name);
-      expect_same_bits(whole.state, other->state, impl->name);
-      expect_same_bits(whole.steps, other->steps, impl->name);
-    }
-  }
 }
 
 TEST(CausalConv1d, SameBitsInABatch) {
@@ -172,6 +172,61 @@ TEST(CausalConv1d, SameBitsInABatch) {
     }
     expect_same_bits(batch.y, single.y, impl->name);
     expect_same_bits(batch.state, single.state, impl->name);
+  }
+}
+
+// Without the states after each token, which leave the shortest way through the rows; padding and new sequences anywhere.
+TEST(CausalConv1d, RaggedBatches) {
+  for (const uint64_t seed : {1, 2, 3, 4}) {
+    Random shapes(seed);
+    CausalConv1dCase c{{}, seed % 2 ? 128 : 70, shapes.integer(2, 4), seed > 2, true, 0, seed != 3};
+    std::vector<int64_t> slots, fresh;
+    for (int64_t b = 0; b < 24; ++b) {
+      c.lengths.push_back(std::max<int64_t>(0, shapes.integer(-10, b % 6 ? 20 : 200)));
+      slots.push_back(shapes.integer(0, 4) ? 24 - b : -1), fresh.push_back(shapes.integer(0, 1));
+    }
+    const auto make = [&](bool bf16) {
+      Random random(seed);
+      Call call(c, bf16 ? Types{kB, kB, kB, kB} : Types{kF, kF, kF, kF}, random);
+      call.slots = ints(slots), call.has_state = ints(fresh);
+      return call;
+    };
+    const auto args_of = [](const Call& call) {
+      CausalConv1dArgs a = call.args();
+      a.step_states = {};
+      return a;
+    };
+    for (const bool bf16 : {false, true}) {
+      const Call want = make(bf16);
+      ASSERT_EQ(check_causal_conv1d(args_of(want)).message(), "");
+      run_ok(impl_named(causal_conv1d_impls(), "reference"), args_of(want));
+      for (const auto* impl : runnable(causal_conv1d_impls(), args_of(want))) {
+        const Call got = make(bf16);
+        run_ok(*impl, args_of(got));
+        expect_close(got.y, want.y, limit_for(bf16 ? kB : kF), impl->name);
+        expect_same_bits(got.state, want.state, impl->name);
+      }
+    }
+  }
+}
+
+TEST(CausalConv1d, OddAddresses) {
+  for (const DType type : {kF, kB}) {
+    const auto shifted = [&](uint64_t seed, std::vector<int64_t> shape) {
+      return Random(seed).normal(type, std::move(shape), 1, 0, 1);
+    };
+    const Storage x = shifted(1, {520, 64}), weight = shifted(2, {64, 4}), cu = ints({0, 520}), slot = ints({0});
+    const auto run = [&](const Impl<CausalConv1dArgs>& impl, const Storage& state, const Storage& y) {
+      run_ok(impl, {.x = x, .weight = weight, .conv_state = channels_inside(state), .cu_seqlens = cu, .slots = slot, .y = y});
+    };
+    const Storage want(type, {520, 64}), want_state = shifted(3, {1, 3, 64});
+    run(impl_named(causal_conv1d_impls(), "reference"), want_state, want);
+    for (const auto* impl : runnable(causal_conv1d_impls(), CausalConv1dArgs{})) {
+      const Storage got(type, {520, 64}, 0, 1), state = shifted(3, {1, 3, 64});
+      run(*impl, state, got);
+      expect_close(got, want, limit_for(type), impl->name);
+      expect_same_bits(state, want_state, impl->name);
+    }
   }
 }
 

@@ -9,6 +9,7 @@ namespace sluice {
 Status gated_rmsnorm_reference(Context&, const GatedRmsnormArgs&, std::byte*);
 Status gated_rmsnorm_cpu(Context&, const GatedRmsnormArgs&, std::byte*);
 Status gated_rmsnorm_avx512(Context&, const GatedRmsnormArgs&, std::byte*);
+Status gated_rmsnorm_cuda(Context&, const GatedRmsnormArgs&, std::byte*);
 
 // The vector forms' scratch: an fp32 row of x and one of the gate for each thread, this many elements each.
 constexpr int64_t gated_rmsnorm_scratch_row(int64_t n) { return round_up(n, 16); }

@@ -26,6 +26,11 @@ struct GatedRmsnormArgs {
   bool norm_before_gate = true;
 };
 
+template <class F>
+void each_tensor(GatedRmsnormArgs& a, F&& f) {
+  f(a.x), f(a.z), f(a.weight), f(a.y);
+}
+
 Status check_gated_rmsnorm(const GatedRmsnormArgs& a);
 std::span<const Impl<GatedRmsnormArgs>> gated_rmsnorm_impls();
 Status gated_rmsnorm(Context& ctx, const GatedRmsnormArgs& a);

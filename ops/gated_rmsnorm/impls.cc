@@ -26,6 +26,7 @@ size_t gated_rmsnorm_workspace(const Context& ctx, const GatedRmsnormArgs& a) {
 
 namespace {
 constexpr Impl<GatedRmsnormArgs> kImpls[] = {
+    {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(gated_rmsnorm_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = gated_rmsnorm_workspace, .run = gated_rmsnorm_avx512},
     {.name = "cpu", .workspace = gated_rmsnorm_workspace, .run = gated_rmsnorm_cpu},
     {.name = "reference", .run = gated_rmsnorm_reference},

@@ -8,5 +8,6 @@ namespace sluice {
 Status gating_reference(Context&, const GatingArgs&, std::byte*);
 Status gating_cpu(Context&, const GatingArgs&, std::byte*);
 Status gating_avx512(Context&, const GatingArgs&, std::byte*);
+Status gating_cuda(Context&, const GatingArgs&, std::byte*);
 
 }  // namespace sluice

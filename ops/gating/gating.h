@@ -22,6 +22,11 @@ struct GatingArgs {
   bool allow_neg_eigval = false;
 };
 
+template <class F>
+void each_tensor(GatingArgs& a, F&& f) {
+  f(a.a), f(a.b), f(a.A_log), f(a.dt_bias), f(a.log_g), f(a.beta);
+}
+
 Status check_gating(const GatingArgs& a);
 std::span<const Impl<GatingArgs>> gating_impls();
 Status gating(Context& ctx, const GatingArgs& a);

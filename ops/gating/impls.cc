@@ -20,6 +20,7 @@ Status check_gating(const GatingArgs& a) {
 
 namespace {
 constexpr Impl<GatingArgs> kImpls[] = {
+    {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(gating_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = gating_avx512},
     {.name = "cpu", .run = gating_cpu},
     {.name = "reference", .run = gating_reference},

@@ -1,59 +1,64 @@
-// What the benches of the gated delta operators share: inputs and a pool, in memory like the engine's arena.
+// What the benches of the gated delta operators share: inputs, a pool, and what a call moves and computes.
 #pragma once
 
 #include <cmath>
-#include <memory>
-#include <random>
+#include <string>
 #include <vector>
 
-#include "core/buffer.h"
 #include "ops/gdn_chunk/args.h"
 #include "tests/support/op_bench.h"
 
 namespace sluice::benching {
 
-class GdnProblem {
- public:
-  // `lengths` rows a sequence; each has its slot.
-  GdnProblem(int64_t HK, int64_t HV, int64_t K, int64_t V, const std::vector<int64_t>& lengths, const std::vector<int64_t>& starts)
-      : memory_(Arena::reserve(size_t(1) << 30).value()) {
-    const int64_t B = int64_t(lengths.size());
-    cu_ = {0};
-    for (int64_t n : lengths) cu_.push_back(cu_.back() + int32_t(n));
-    for (int64_t b = 0; b < B; ++b) start_.push_back(int32_t(starts[b])), slots_.push_back(int32_t(b)), has_.push_back(1);
-    const int64_t T = cu_.back();
-    args_.q = normal({T, HK, K}), args_.k = normal({T, HK, K}), args_.v = normal({T, HV, V}), args_.o = normal({T, HV, V});
-    args_.log_g = normal({T, HV}, [](float x) { return -0.05f * x * x; });
-    args_.beta = normal({T, HV}, [](float x) { return 1 / (1 + x * x); });
-    args_.state = {normal({B, HV, K, V}), normal({B, HK, K, 64}, [](float x) { return 0.1f * x; }), normal({B, HV, 64, V}),
-                   normal({B, HV, 64}, [](float) { return -1.0f; })};
-    args_.cu_seqlens = Tensor::of(cu_.data(), {B + 1}), args_.start = Tensor::of(start_.data(), {B});
-    args_.slots = Tensor::of(slots_.data(), {B}), args_.has_state = Tensor::of(has_.data(), {B});
-    args_.scale = 1 / std::sqrt(float(K)), args_.qk_l2norm = true;
-  }
-  const GdnArgs& args() const { return args_; }
-
-  template <class F = float (*)(float)>
-  Tensor normal(
-      std::initializer_list<int64_t> shape, F&& f = [](float x) { return x; }) {
-    const Tensor t = memory_.tensor(DType::kF32, shape);
-    std::normal_distribution<float> normal;
-    for (int64_t i = 0; i < t.numel(); ++i) t.as<float>()[i] = f(normal(rng_));
-    return t;
-  }
-
- private:
-  std::mt19937 rng_{1};
-  Arena memory_;
-  std::vector<int32_t> cu_, start_, slots_, has_;
-  GdnArgs args_;
+struct GdnProblem {
+  int64_t HK, HV, K, V;
+  std::vector<int64_t> lengths;         // rows of each sequence
+  std::vector<int64_t> starts{};        // empty: 0
+  DType io = DType::kF32, state = DType::kF32;
+  int64_t R = kChunk;                   // rows that a chunk may leave open
 };
 
-// Bytes a step moves: S, the open rows with its own, and the row's inputs and output.
-inline double gdn_step_bytes(const GdnArgs& a, int64_t open, int64_t rows) {
-  const double HK = double(a.k.dim(1)), HV = double(a.v.dim(1)), K = double(a.k.dim(2)), V = double(a.v.dim(2)),
-               n = double(open + rows);
-  return 4 * (HV * K * V + HK * K * n + HV * V * n + double(rows) * (2 * HK * K + 2 * HV * V));
+inline std::vector<int32_t> to_int32(const std::vector<int64_t>& v) { return {v.begin(), v.end()}; }
+
+// Every sequence has its slot and a state to go on from. q and k are of length 1, about, as after l2norm.
+inline GdnArgs gdn_inputs(Inputs& in, const GdnProblem& p) {
+  const int64_t B = int64_t(p.lengths.size());
+  std::vector<int32_t> cu{0};
+  for (const int64_t n : p.lengths) cu.push_back(cu.back() + int32_t(n));
+  const int64_t T = cu.back();
+  const DType f = DType::kF32;
+  const auto unit = [&](float x) { return x / std::sqrt(float(p.K)); };
+  const auto small = [](float x) { return 0.1f * x; };
+  GdnArgs a{.q = in.normal(p.io, {T, p.HK, p.K}, unit), .k = in.normal(p.io, {T, p.HK, p.K}, unit), .v = in.normal(p.io, {T, p.HV, p.V})};
+  a.log_g = in.normal(f, {T, p.HV}, [](float x) { return -std::log1p(std::exp(x - 3)); });  // softplus, decays as in trained models
+  a.beta = in.normal(f, {T, p.HV}, [](float x) { return 1 / (1 + std::exp(-x)); });
+  a.cu_seqlens = in.ints(cu), a.start = in.ints(p.starts.empty() ? std::vector<int32_t>(size_t(B), 0) : to_int32(p.starts));
+  a.slots = in.count(B), a.has_state = in.ints(std::vector<int32_t>(size_t(B), 1));
+  a.state = {in.pool(p.state, {B, p.HV, p.K, p.V}, small, GpuLayout::kSwapLastTwo),
+             in.normal(f, {B, p.HK, p.K, p.R}, unit, GpuLayout::kSwapLastTwo), in.normal(f, {B, p.HV, p.R, p.V}, small),
+             in.normal(f, {B, p.HV, p.R}, [](float) { return -1.0f; })};
+  a.o = in.output(p.io, {T, p.HV, p.V});
+  a.scale = 1 / std::sqrt(float(p.K));
+  return a;
+}
+
+template <class Args>
+Args gdn_args(const GdnArgs& common) {
+  Args a;
+  static_cast<GdnArgs&>(a) = common;
+  return a;
+}
+
+// Inputs and output of all rows.
+inline double gdn_row_bytes(const GdnArgs& a) {
+  return double(a.q.bytes() + a.k.bytes() + a.v.bytes() + a.o.bytes() + a.log_g.bytes() + a.beta.bytes());
+}
+
+// A step reads S and the open rows, and writes its own rows; S is written when `closes` of the steps of a cycle (0 to 1) close a chunk.
+inline double gdn_step_bytes(const GdnArgs& a, double open, double rows, double closes) {
+  const double B = double(a.slots.dim(0)), HK = double(a.state.k.dim(1)), HV = double(a.state.s.dim(1)), K = double(a.state.s.dim(2)),
+               V = double(a.state.s.dim(3));
+  return double(a.state.s.bytes()) * (1 + closes) + 4 * B * (open + rows) * (HK * K + HV * V + HV) + gdn_row_bytes(a);
 }
 
 // The floating point work of one token and head in a chunk: S^T k, S^T q and the closing are K V each, the dots K times, the
@@ -62,5 +67,22 @@ inline double gdn_prefill_flops(const GdnArgs& a) {
   const double K = double(a.k.dim(2)), V = double(a.v.dim(2)), HK = double(a.k.dim(1)), HV = double(a.v.dim(1));
   return 2 * double(a.q.dim(0)) * (HV * (3 * K * V + 2 * V * 32.5) + HK * 2 * K * 32.5);
 }
+
+// The same on tensor cores: whole 64 x 64 blocks for each value head, three products with S and two each along K and V.
+inline double gdn_prefill_tile_flops(const GdnArgs& a) {
+  const double K = double(a.k.dim(2)), V = double(a.v.dim(2)), HV = double(a.v.dim(1)), C = kChunk;
+  return 2 * double(a.q.dim(0)) * HV * (3 * K * V + 2 * C * (K + V));
+}
+
+inline std::string heads_label(int64_t HK, int64_t HV) { return std::to_string(HK) + "," + std::to_string(HV); }
+inline std::string state_label(DType t) { return t == DType::kF32 ? "fp32" : "bf16"; }
+
+// Batches and shapes of the decode tables; K = V = 128.
+struct Heads {
+  int64_t HK, HV;
+};
+inline constexpr Heads kGpuDecodeHeads[] = {{16, 64}, {16, 32}, {4, 16}};
+inline constexpr int64_t kGpuDecodeBatches[] = {1, 8, 32, 64, 128, 256};
+inline constexpr int64_t kGpuOpenRows = 16;  // a GPU closes its chunks in parts of this
 
 }  // namespace sluice::benching

@@ -27,6 +27,17 @@ void append_piece(const View& a, int64_t slot, int64_t key_head, const Piece& p,
   }
 }
 
+// S of value heads [head, end_head) of sequence b, which stands at `position`, where a copy is wanted.
+template <class V>
+void copy_checkpoint(const View& a, int64_t b, int64_t position, int64_t head, int64_t end_head) {
+  const CheckpointView& c = a.checkpoints;
+  if (c.every == 0 || position % c.every != 0) return;
+  const int64_t index = c.cu[b] + position / c.every - a.start[b] / c.every - 1, size = a.K * a.V;
+  const float* from = a.state.s + a.slots[b] * a.state.s_pitch;
+  float* to = c.s + index * c.pitch;
+  for (int64_t d = head * size; d < end_head * size; d += kLanes) V::store(to + d, V::load(from + d));
+}
+
 // Key heads [head, end_head) of sequence b.
 template <class V>
 void append_task(const View& a, int64_t b, int64_t head, int64_t end_head, const Scratch& w) {
@@ -43,6 +54,7 @@ void append_task(const View& a, int64_t b, int64_t head, int64_t end_head, const
     const int64_t count = std::min(kChunk - first, end - t);
     for (int64_t h = head; h < end_head; ++h) append_piece<V>(a, slot, h, {t, first, count}, w);
     t += count, first = (first + count) % kChunk;
+    if (first == 0) copy_checkpoint<V>(a, b, a.start[b] + t - begin, head * group, end_head * group);
   }
 }
 

@@ -9,6 +9,7 @@ std::string sequence(const char* op, int64_t b) { return std::string(op) + ": se
 
 // What only the values tell. A wrong one would write outside the pool or break a chunk silently.
 Status check_sequences(const char* op, const GdnArgs& a, Closing closing) {
+  const int64_t R = a.state.g.dim(2);
   const bool varlen = a.cu_seqlens.present();
   const int64_t T = a.q.dim(0);
   const int32_t *start = a.start.as<int32_t>(), *slots = a.slots.as<int32_t>();
@@ -21,12 +22,12 @@ Status check_sequences(const char* op, const GdnArgs& a, Closing closing) {
           "cu_seqlens must rise from 0 to T");
     if (slots[b] < 0) continue;
     if (start[b] < 0) return invalid(sequence(op, b) + " starts at " + std::to_string(start[b]) + ", wanted 0 or more");
-    const int64_t open = start[b] % kChunk;
+    const int64_t open = start[b] % R;
     if (a.has_state.present() && a.has_state.as<int32_t>()[b] == 0 && open != 0)
       return invalid(sequence(op, b) + " is new and has " + std::to_string(open) + " open rows, wanted none", "start it at 0");
-    if (closing == Closing::kNever && open + end - begin > kChunk)
+    if (closing == Closing::kNever && open + end - begin > R)
       return invalid(sequence(op, b) + " has " + std::to_string(open) + " open and " + std::to_string(end - begin) +
-                         " new rows, wanted at most 64 together",
+                         " new rows, wanted at most " + std::to_string(R) + " together",
                      "end the draft where the chunk ends");
   }
   return {};
@@ -36,7 +37,10 @@ Status check_sequences(const char* op, const GdnArgs& a, Closing closing) {
 
 bool dense_slots(const Tensor& t) { return t.rank > 1 && (t.dim(0) == 0 || t[0].contiguous()); }
 
+bool dense_swapped_slots(const Tensor& t) { return dense_slots(t.on_gpu() ? t.swap_last_two() : t); }
+
 Status check_slots(const char* op, const Tensor& slots, int64_t S) {
+  if (slots.on_gpu()) return {};  // reading them would wait for the GPU
   for (int64_t b = 0; b < slots.dim(0); ++b)
     if (const int32_t slot = slots.as<int32_t>()[b]; slot >= S)
       return invalid(sequence(op, b) + " has slot " + std::to_string(slot) + ", wanted less than " + std::to_string(S));
@@ -46,11 +50,15 @@ Status check_slots(const char* op, const Tensor& slots, int64_t S) {
 Status check_state(const char* op, const GdnState& s) {
   const auto &ss = s.s.shape, &ks = s.k.shape;
   ArgCheck c(op);
-  c.rank("state.s", s.s, 4, 4).dtype("state.s", s.s, {DType::kF32}).that(dense_slots(s.s), "state.s must be dense within a slot");
-  c.rank("state.k", s.k, 4, 4).dtype("state.k", s.k, {DType::kF32}).that(dense_slots(s.k), "state.k must be dense within a slot");
-  c.dtype("state.u", s.u, {DType::kF32}).dtype("state.g", s.g, {DType::kF32});
-  c.shape("state.k", s.k, {ss[0], ks[1], ss[2], kChunk}).shape("state.u", s.u, {ss[0], ss[1], kChunk, ss[3]});
-  c.shape("state.g", s.g, {ss[0], ss[1], kChunk});
+  const int64_t R = ks[3];
+  c.rank("state.s", s.s, 4, 4).that(dense_swapped_slots(s.s), "state.s must be dense within a slot");
+  c.rank("state.k", s.k, 4, 4).that(dense_swapped_slots(s.k), "state.k must be dense within a slot");
+  if (s.s.on_gpu()) c.dtype("state.s", s.s, {DType::kF32, DType::kBF16});
+  else c.dtype("state.s", s.s, {DType::kF32});
+  c.dtype("state.k", s.k, {DType::kF32}).dtype("state.u", s.u, {DType::kF32}).dtype("state.g", s.g, {DType::kF32});
+  c.that(R == 16 || R == 32 || R == kChunk, "state.k must have room for 16, 32 or 64 rows");
+  c.shape("state.k", s.k, {ss[0], ks[1], ss[2], R}).shape("state.u", s.u, {ss[0], ss[1], R, ss[3]});
+  c.shape("state.g", s.g, {ss[0], ss[1], R});
   c.that(dense_slots(s.u), "state.u must be dense within a slot").that(dense_slots(s.g), "state.g must be dense within a slot");
   c.that(ks[1] > 0 && ss[1] % std::max<int64_t>(ks[1], 1) == 0,
          "the number of value heads must be a multiple of that of key heads");
@@ -79,10 +87,14 @@ Status check_args(const char* op, const GdnArgs& a, RowsPerSequence rows, Closin
         .that(T == B, "there must be one row a slot");
   }
   SLUICE_RETURN_IF_ERROR(c.status());
+  if (a.slots.on_gpu()) return {};  // reading the values would wait for the GPU; kernels take slots >= S for padding
   SLUICE_RETURN_IF_ERROR(check_slots(op, a.slots, a.state.s.dim(0)));
   return check_sequences(op, a, closing);
 }
 
-Can whole_vectors(int64_t K, int64_t V) { return K % 16 == 0 && V % 16 == 0 ? Can{} : Can::no("K and V must be multiples of 16"); }
+Can vector_form(const GdnState& s) {
+  if (s.g.dim(2) != kChunk) return Can::no("the chunk must be closed every 64 rows");
+  return s.s.dim(2) % 16 == 0 && s.s.dim(3) % 16 == 0 ? Can{} : Can::no("K and V must be multiples of 16");
+}
 
 }  // namespace sluice::gdn

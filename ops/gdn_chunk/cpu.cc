@@ -3,8 +3,8 @@
 
 namespace sluice::gdn {
 
-Status append_cpu(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch) {
-  return append_body<simd::Plain>(ctx, make_view(a, closing), scratch);
+Status append_cpu(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch, const Checkpoints& checkpoints) {
+  return append_body<simd::Plain>(ctx, make_view(a, closing, checkpoints), scratch);
 }
 
 }  // namespace sluice::gdn

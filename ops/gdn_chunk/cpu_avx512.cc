@@ -4,8 +4,8 @@
 
 namespace sluice::gdn {
 
-Status append_avx512(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch) {
-  return append_body<simd::Avx512>(ctx, make_view(a, closing), scratch);
+Status append_avx512(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch, const Checkpoints& checkpoints) {
+  return append_body<simd::Avx512>(ctx, make_view(a, closing, checkpoints), scratch);
 }
 
 }  // namespace sluice::gdn

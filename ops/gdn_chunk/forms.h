@@ -16,14 +16,16 @@ Status check_state(const char* op, const GdnState& s);
 
 // Dense in all dimensions but the first.
 bool dense_slots(const Tensor& t);
+// The same of a tensor whose last two dimensions are swapped on a GPU.
+bool dense_swapped_slots(const Tensor& t);
 // Each slot below S.
 Status check_slots(const char* op, const Tensor& slots, int64_t S);
 
-// The vector forms have no tails.
-Can whole_vectors(int64_t K, int64_t V);
+// Whether the CPU's vector forms, which have no tails, serve this state.
+Can vector_form(const GdnState& s);
 
-Status append_reference(const GdnArgs& a, Closing closing);
-Status append_cpu(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch);
-Status append_avx512(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch);
+Status append_reference(const GdnArgs& a, Closing closing, const Checkpoints& checkpoints = {});
+Status append_cpu(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch, const Checkpoints& checkpoints = {});
+Status append_avx512(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch, const Checkpoints& checkpoints = {});
 
 }  // namespace sluice::gdn

@@ -1,10 +1,12 @@
 // What the tests of the gated delta operators share: inputs of several temperaments, a pool of states, and comparing pools.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "core/rows.h"
 #include "ops/gdn_chunk/args.h"
 #include "ops/gdn_close/gdn_close.h"
 #include "tests/support/op_testing.h"
@@ -43,20 +45,30 @@ inline void copy_into(const Storage& from, Storage& to) {
   std::memcpy(to.tensor().data, from.tensor().data, from.tensor().bytes());
 }
 
-// A pool. Only S is filled: reading a row that was never appended gives NaN.
+// A pool whose chunks are closed every R rows. Only S is filled: reading a row that was never appended gives NaN.
 struct GdnPool {
-  GdnPool(int64_t slots, const GdnShape& d, Random& random) : GdnPool(slots, d) {
+  GdnPool(int64_t slots, const GdnShape& d, Random& random, int64_t R = 64) : GdnPool(slots, d, R) {
     s.fill([&] { return random.normal(0, 0.3); });
   }
-  GdnPool(int64_t slots, const GdnShape& d)
-      : s(DType::kF32, {slots, d.HV, d.K, d.V}),
-        k(DType::kF32, {slots, d.HK, d.K, 64}),
-        u(DType::kF32, {slots, d.HV, 64, d.V}),
-        g(DType::kF32, {slots, d.HV, 64}) {}
-  GdnPool(const GdnPool& o)
-      : GdnPool(o.s.tensor().dim(0), {o.k.tensor().dim(1), o.s.tensor().dim(1), o.s.tensor().dim(2), o.s.tensor().dim(3)}) {
-    copy_into(o.s, s), copy_into(o.k, k), copy_into(o.u, u), copy_into(o.g, g);
+  GdnPool(int64_t slots, const GdnShape& d, int64_t R = 64, DType state = DType::kF32)
+      : s(state, {slots, d.HV, d.K, d.V}),
+        k(DType::kF32, {slots, d.HK, d.K, R}),
+        u(DType::kF32, {slots, d.HV, R, d.V}),
+        g(DType::kF32, {slots, d.HV, R}) {}
+  GdnPool(const GdnPool& o) : GdnPool(o, o.s.tensor().dtype) {}
+  // The same with S in another type.
+  GdnPool(const GdnPool& o, DType state) : GdnPool(o.s.tensor().dim(0), o.shape(), o.rows(), state) {
+    copy_into(o.k, k), copy_into(o.u, u), copy_into(o.g, g);
+    visit_float(o.s, [&]<class X>(const X*) {
+      visit_float(s, [&]<class Y>(const Y*) {
+        const X* from = o.s.tensor().as<X>();
+        if constexpr (std::is_same_v<X, Y>) copy_into(o.s, s);
+        else std::transform(from, from + s.tensor().numel(), s.tensor().as<Y>(), [](X x) { return Y(float(x)); });
+      });
+    });
   }
+  int64_t rows() const { return g.tensor().dim(2); }
+  GdnShape shape() const { return {k.tensor().dim(1), s.tensor().dim(1), s.tensor().dim(2), s.tensor().dim(3)}; }
   GdnState state() const { return {s, k, u, g}; }
 
   Storage s, k, u, g;
@@ -134,11 +146,12 @@ Args gdn_args(const GdnArgs& a) {
   return r;
 }
 
-// The state of each slot after `rows` open rows, by the reference's closing.
-inline Storage closed_states(const GdnPool& pool, const std::vector<int64_t>& slots, const std::vector<int64_t>& rows) {
-  GdnPool copy(pool);
+// The state of each slot after `rows` open rows, by the reference's closing or another form's.
+inline Storage closed_states(const GdnPool& pool, const std::vector<int64_t>& slots, const std::vector<int64_t>& rows,
+                             const char* form = "reference") {
+  GdnPool copy(pool, DType::kF32);
   const Storage ids = ints(slots), counts = ints(rows);
-  run_ok(impl_named(gdn_close_impls(), "reference"), GdnCloseArgs{.slots = ids, .rows = counts, .state = copy.state()});
+  run_ok(impl_named(gdn_close_impls(), form), GdnCloseArgs{.slots = ids, .rows = counts, .state = copy.state()});
   return std::move(copy.s);
 }
 

@@ -11,7 +11,7 @@ namespace {
 // One value head's memory in its slot.
 struct Head {
   float *s, *k, *u, *g;
-  int64_t K, V;
+  int64_t K, V, R;
 };
 
 Head head_of(const GdnState& st, int64_t slot, int64_t head) {
@@ -19,9 +19,10 @@ Head head_of(const GdnState& st, int64_t slot, int64_t head) {
   return {.s = st.s[slot][head].as<float>(),
           .k = st.k[slot][head / group].as<float>(),
           .u = st.u[slot][head].as<float>(),
-          .g = st.g[slot].as<float>() + head * kChunk,
+          .g = st.g[slot].as<float>() + head * st.g.dim(2),
           .K = st.s.dim(2),
-          .V = st.s.dim(3)};
+          .V = st.s.dim(3),
+          .R = st.g.dim(2)};
 }
 
 std::vector<double> current_state(const Head& h, int64_t n) {
@@ -31,7 +32,7 @@ std::vector<double> current_state(const Head& h, int64_t n) {
   for (int64_t j = 0; j < n; ++j) {
     const double decay = std::exp(last - h.g[j]);
     for (int64_t d = 0; d < h.K; ++d)
-      for (int64_t e = 0; e < h.V; ++e) x[d * h.V + e] += decay * h.k[d * kChunk + j] * h.u[j * h.V + e];
+      for (int64_t e = 0; e < h.V; ++e) x[d * h.V + e] += decay * h.k[d * h.R + j] * h.u[j * h.V + e];
   }
   return x;
 }
@@ -66,11 +67,23 @@ std::vector<double> transposed_times(const std::vector<double>& x, const std::ve
 
 namespace {
 
-// Rows [begin, end) of one value head, whose chunk has `first` rows already and whose state after them is x.
-void append_head(const GdnArgs& a, Closing closing, const Head& h, std::vector<double> x, int64_t head, int64_t begin, int64_t end,
-                 int64_t first) {
+// One sequence's rows [begin, end) of the call, before which it has `start` tokens.
+struct Sequence {
+  int64_t index, begin, end, start;
+};
+
+void copy_checkpoint(const Checkpoints& c, const Sequence& sequence, int64_t position, int64_t head, const std::vector<double>& x) {
+  if (c.every == 0 || position % c.every != 0) return;
+  const int64_t index = c.cu.as<int32_t>()[sequence.index] + position / c.every - sequence.start / c.every - 1;
+  float* to = c.s[index][head].as<float>();
+  for (size_t i = 0; i < x.size(); ++i) to[i] = float(x[i]);
+}
+
+// The rows of one value head, whose state before them is x.
+void append_head(const GdnArgs& a, Closing closing, const Checkpoints& checkpoints, const Head& h, std::vector<double> x, int64_t head,
+                 const Sequence& sequence) {
   const int64_t key_head = head / (a.v.dim(1) / a.k.dim(1));
-  for (int64_t t = begin, n = first; t < end; ++t) {
+  for (int64_t t = sequence.begin, n = sequence.start % h.R; t < sequence.end; ++t) {
     const std::vector<double> k = read_row(a.k, t, key_head, a.qk_l2norm, a.l2_eps),
                               q = read_row(a.q, t, key_head, a.qk_l2norm, a.l2_eps);
     std::vector<double> u = read_row(a.v, t, head, false, 0);
@@ -85,12 +98,13 @@ void append_head(const GdnArgs& a, Closing closing, const Head& h, std::vector<d
     for (double& e : o) e *= a.scale;
     write_row(a.o, t, head, o);
 
-    for (int64_t d = 0; d < h.K; ++d) h.k[d * kChunk + n] = float(k[d]);
+    for (int64_t d = 0; d < h.K; ++d) h.k[d * h.R + n] = float(k[d]);
     for (int64_t e = 0; e < h.V; ++e) h.u[n * h.V + e] = float(u[e]);
     h.g[n] = log_g + (n ? h.g[n - 1] : 0.0f);
-    if (++n == kChunk && closing == Closing::kWhenFull) {
+    if (++n == h.R && closing == Closing::kWhenFull) {
       for (size_t i = 0; i < x.size(); ++i) h.s[i] = float(x[i]);
       n = 0;
+      copy_checkpoint(checkpoints, sequence, sequence.start + t + 1 - sequence.begin, head, x);
     }
   }
 }
@@ -101,12 +115,12 @@ std::vector<double> current_state(const GdnState& state, int64_t slot, int64_t h
   return current_state(head_of(state, slot, head), n);
 }
 
-Status append_reference(const GdnArgs& a, Closing closing) {
+Status append_reference(const GdnArgs& a, Closing closing, const Checkpoints& checkpoints) {
   const int64_t HV = a.v.dim(1);
   for (int64_t b = 0; b < a.slots.dim(0); ++b) {
     int64_t begin = b, end = b + 1;
     if (a.cu_seqlens.present()) begin = a.cu_seqlens.as<int32_t>()[b], end = a.cu_seqlens.as<int32_t>()[b + 1];
-    const int64_t slot = a.slots.as<int32_t>()[b], start = a.start.as<int32_t>()[b], first = start % kChunk;
+    const int64_t slot = a.slots.as<int32_t>()[b], start = a.start.as<int32_t>()[b], first = start % a.state.g.dim(2);
     if (slot < 0) {
       for (int64_t t = begin; t < end; ++t)
         for (int64_t head = 0; head < HV; ++head) write_row(a.o, t, head, std::vector<double>(a.v.dim(2), 0.0));
@@ -121,7 +135,7 @@ Status append_reference(const GdnArgs& a, Closing closing) {
       states.push_back(current_state(h, first));
     }
     for (int64_t head = 0; head < HV; ++head)
-      append_head(a, closing, head_of(a.state, slot, head), std::move(states[head]), head, begin, end, first);
+      append_head(a, closing, checkpoints, head_of(a.state, slot, head), std::move(states[head]), head, {b, begin, end, start});
   }
   return {};
 }

@@ -23,6 +23,13 @@ struct StateView {
   int64_t s_pitch = 0, k_pitch = 0, u_pitch = 0, g_pitch = 0;  // elements from slot to slot
 };
 
+// Copies of S on the way; `every` is 0 where there are none.
+struct CheckpointView {
+  float* s = nullptr;
+  const int32_t* cu = nullptr;
+  int64_t every = 0, pitch = 0;  // tokens; elements from copy to copy
+};
+
 struct View {
   int64_t B = 0, HK = 0, HV = 0, K = 0, V = 0;
   RowView q, k, v, o;
@@ -32,6 +39,7 @@ struct View {
   const int32_t *start = nullptr, *slots = nullptr;
   const int32_t* has_state = nullptr;  // null: a sequence is new where start is 0
   StateView state;
+  CheckpointView checkpoints;
   float scale = 0, l2_eps = 0;
   bool qk_l2norm = false;
   bool close = true;  // fold full chunks into S
@@ -39,7 +47,13 @@ struct View {
 
 enum class Closing : bool { kNever, kWhenFull };
 
-View make_view(const GdnArgs& a, Closing closing);
+// Where copies of S go on the way, as in GdnPrefillArgs.
+struct Checkpoints {
+  Tensor s, cu;
+  int64_t every = 0;
+};
+
+View make_view(const GdnArgs& a, Closing closing, const Checkpoints& checkpoints = {});
 RowView make_row_view(const Tensor& t);
 StateView make_state_view(const GdnState& s);
 

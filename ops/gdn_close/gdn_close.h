@@ -18,6 +18,11 @@ struct GdnCloseArgs {
   GdnState state;  // s is written
 };
 
+template <class F>
+void each_tensor(GdnCloseArgs& a, F&& f) {
+  f(a.slots), f(a.rows), each_tensor(a.state, f);
+}
+
 Status check_gdn_close(const GdnCloseArgs& a);
 std::span<const Impl<GdnCloseArgs>> gdn_close_impls();
 Status gdn_close(Context& ctx, const GdnCloseArgs& a);

@@ -1,4 +1,4 @@
-#include "ops/gdn_chunk/forms.h"
+#include "ops/gdn_chunk/cuda_forms.h"
 #include "ops/gdn_chunk/scratch.h"
 #include "ops/gdn_close/forms.h"
 
@@ -12,25 +12,29 @@ Status check_gdn_close(const GdnCloseArgs& a) {
   c.shape("rows", a.rows, {B}).dtype("rows", a.rows, {DType::kI32}).inner_contiguous("rows", a.rows);
   SLUICE_RETURN_IF_ERROR(c.status());
   SLUICE_RETURN_IF_ERROR(gdn::check_slots("gdn_close", a.slots, a.state.s.dim(0)));
+  if (a.slots.on_gpu()) return {};
+  const int64_t R = a.state.g.dim(2);
   for (int64_t b = 0; b < B; ++b) {
     const int32_t rows = a.rows.as<int32_t>()[b];
-    if (a.slots.as<int32_t>()[b] >= 0 && (rows < 0 || rows > kChunk))
-      return invalid("gdn_close: sequence " + std::to_string(b) + " has " + std::to_string(rows) + " open rows, wanted 0 to 64");
+    if (a.slots.as<int32_t>()[b] >= 0 && (rows < 0 || rows > R))
+      return invalid("gdn_close: sequence " + std::to_string(b) + " has " + std::to_string(rows) + " open rows, wanted 0 to " + std::to_string(R));
   }
   return {};
 }
 
 namespace {
 
-Can whole_vectors(const GdnCloseArgs& a) { return gdn::whole_vectors(a.state.s.dim(2), a.state.s.dim(3)); }
+Can vector_form(const GdnCloseArgs& a) { return gdn::vector_form(a.state); }
+Can cuda_form(const GdnCloseArgs& a) { return gdn::cuda_form(a.state); }
 
 size_t workspace(const Context& ctx, const GdnCloseArgs& a) {
   return gdn::scratch_bytes(ctx.team->size(), a.state.s.dim(2), a.state.s.dim(3));
 }
 
 constexpr Impl<GdnCloseArgs> kImpls[] = {
-    {.name = "avx512", .isa = Isa::kAvx512, .can = whole_vectors, .workspace = workspace, .run = gdn_close_avx512},
-    {.name = "cpu", .can = whole_vectors, .workspace = workspace, .run = gdn_close_cpu},
+    {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_close_cuda)},
+    {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = gdn_close_avx512},
+    {.name = "cpu", .can = vector_form, .workspace = workspace, .run = gdn_close_cpu},
     {.name = "reference", .run = gdn_close_reference},
 };
 

@@ -16,45 +16,69 @@ void prefill(const char* form, const GdnInputs& in, int64_t begin, int64_t end, 
   run_ok(impl_named(gdn_prefill_impls(), form), args);
 }
 
+// One step of four sequences: two with `open` rows, one that is new in a slot of NaN, one of padding.
+struct OneStep {
+  OneStep(const GdnDecodeCase& c, int64_t open, int64_t R, DType state, Random& random)
+      : shape{c.HK, c.HV, c.K, c.V},
+        open(open),
+        R(R),
+        before(GdnPool(GdnPool(4, shape, random, R), state)),
+        in(4, shape, Temper::kStrong, DType::kBF16, random) {
+    const GdnInputs history(63, shape, Temper::kMild, DType::kF32, random);
+    const Storage unused(DType::kF32, {63, c.HV, c.V});
+    GdnPool filled(before, DType::kF32);
+    for (const int64_t slot : {1, 3}) prefill("reference", history, 0, open, slot, filled, unused);
+    copy_into(filled.k, before.k), copy_into(filled.u, before.u), copy_into(filled.g, before.g);
+    std::memset(before.s.tensor()[0].data, 0xff, before.s.tensor()[0].bytes());
+  }
+  GdnDecodeArgs args(const GdnPool& pool, const Tensor& o) const {
+    auto a = gdn_args<GdnDecodeArgs>(in.rows(0, 4, o));
+    a.start = start, a.slots = slots, a.has_state = has, a.state = pool.state();
+    return a;
+  }
+  void expect_forms_match() const {
+    GdnPool want(before, DType::kF32);
+    const Storage want_o(DType::kF32, {4, shape.HV, shape.V});
+    run_ok(impl_named(gdn_decode_impls(), "reference"), args(want, want_o));
+    const std::vector<int64_t> ids{1, 3, 0}, rows{(open + 1) % R, (open + 1) % R, 1};
+    const Storage want_s = closed_states(want, ids, rows);
+    const DType type = before.s.tensor().dtype;
+    for (const auto& impl : gdn_decode_impls()) {
+      GdnPool got(before);
+      const Storage o(DType::kF32, {4, shape.HV, shape.V});
+      if (!runs_here(impl, args(got, o)) || (type != DType::kF32 && !is_gpu(impl.isa))) continue;
+      if (type == DType::kF32) {
+        EXPECT_EQ(check_gdn_decode(args(got, o)).to_string(), "");
+      }
+      run_ok(impl, args(got, o));
+      const std::string what = std::string(impl.name) + ", K " + std::to_string(shape.K) + ", V " + std::to_string(shape.V) + ", row " +
+                               std::to_string(open) + " of " + std::to_string(R) + ", " + std::string(dtype_name(type));
+      expect_close(o, want_o, kGdnF32, what + ": o");
+      expect_close(closed_states(got, ids, rows), want_s, type == DType::kF32 ? kGdnF32 : kGdnBf16, what + ": state");
+      expect_same_open_chunk(got, before, 2, R, what + ": a slot that was not named");
+      for (int64_t i = 0; i < shape.HV * shape.V; ++i) ASSERT_EQ(o.tensor()[3].as<float>()[i], 0.0f) << what;
+    }
+  }
+  GdnShape shape;
+  int64_t open, R;
+  GdnPool before;
+  GdnInputs in;
+  const Storage start = ints({open, 64 + open, 0, 0}), slots = ints({1, 3, 0, -1}), has = ints({1, 1, 0, 0});
+};
+
 TEST(GdnDecode, MatchesReference) {
   Random random(1);
   for (const GdnDecodeCase& c : kGdnDecodeCases)
-    for (const int64_t open : kGdnDecodeRows) {
-      const GdnShape d{c.HK, c.HV, c.K, c.V};
-      GdnPool before(4, d, random);
-      const GdnInputs history(63, d, Temper::kMild, DType::kF32, random);
-      const Storage unused(DType::kF32, {63, c.HV, c.V});
-      for (const int64_t slot : {1, 3}) prefill("reference", history, 0, open, slot, before, unused);
-      // Two sequences in the middle, one that is new, and one of padding.
-      const Storage start = ints({open, 64 + open, 0, 0}), slots = ints({1, 3, 0, -1});
-      const GdnInputs in(4, d, Temper::kStrong, DType::kBF16, random);
-      const auto run = [&](const Impl<GdnDecodeArgs>& impl, GdnPool& pool, Storage& o) {
-        auto args = gdn_args<GdnDecodeArgs>(in.rows(0, 4, o));
-        const Storage has = ints({1, 1, 0, 0});
-        args.start = start, args.slots = slots, args.has_state = has, args.state = pool.state();
-        const Status ok = check_gdn_decode(args);
-        ASSERT_TRUE(ok.ok()) << ok.to_string();
-        run_ok(impl, args);
-      };
-      GdnPool want(before);
-      Storage want_o(DType::kF32, {4, c.HV, c.V});
-      run(impl_named(gdn_decode_impls(), "reference"), want, want_o);
-      const std::vector<int64_t> ids{1, 3, 0}, rows{(open + 1) % 64, (open + 1) % 64, 1};
-      const Storage want_s = closed_states(want, ids, rows);
-      for (const char* form : {"cpu", "avx512"}) {
-        const auto& impl = impl_named(gdn_decode_impls(), form);
-        if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
-        GdnPool got(before);
-        Storage o(DType::kF32, {4, c.HV, c.V});
-        run(impl, got, o);
-        const std::string what =
-            std::string(form) + ", K " + std::to_string(c.K) + ", V " + std::to_string(c.V) + ", row " + std::to_string(open);
-        expect_close(o, want_o, kGdnF32, what + ": o");
-        expect_close(closed_states(got, ids, rows), want_s, kGdnF32, what + ": state");
-        expect_same_open_chunk(got, before, 2, 64, what + ": a slot that was not named");
-        for (int64_t i = 0; i < c.HV * c.V; ++i) ASSERT_EQ(o.tensor()[3].as<float>()[i], 0.0f) << what;
-      }
-    }
+    for (const int64_t open : kGdnDecodeRows) OneStep(c, open, 64, DType::kF32, random).expect_forms_match();
+}
+
+TEST(GdnDecode, MatchesReferenceAtEveryCapacityAndInBothTypes) {
+  if (!gpu_context()) GTEST_SKIP() << "no GPU here: CPU forms have chunks of 64 rows and an fp32 pool";
+  Random random(5);
+  for (const GdnDecodeCase& c : kGdnDecodeCases)
+    for (const int64_t R : {16, 32, 64})
+      for (const DType state : {DType::kF32, DType::kBF16})
+        for (const int64_t open : {int64_t(0), int64_t(7), R - 2, R - 1}) OneStep(c, open, R, state, random).expect_forms_match();
 }
 
 // Two sequences of 300 tokens, step by step, against each in one call of gdn_prefill.
@@ -95,10 +119,9 @@ TEST(GdnDecode, SameBitsAloneAndInABatch) {
   const GdnShape d{2, 4, 64, 64};
   const GdnPool before(kBatch, d, random);
   const GdnInputs in(kBatch, d, Temper::kMild, DType::kBF16, random);
-  for (const char* form : {"cpu", "avx512"}) {
-    const auto& impl = impl_named(gdn_decode_impls(), form);
-    if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
+  for (const auto& impl : gdn_decode_impls()) {
     GdnPool together(before), alone(before);
+    bool here = true;
     const Storage o(DType::kBF16, {kBatch, 4, 64}), got(DType::kBF16, {kBatch, 4, 64});
     const auto run = [&](int64_t begin, int64_t end, GdnPool& pool, const Storage& out) {
       std::vector<int64_t> ids;
@@ -107,12 +130,13 @@ TEST(GdnDecode, SameBitsAloneAndInABatch) {
                     has = ints(std::vector<int64_t>(ids.size(), 1));
       auto args = gdn_args<GdnDecodeArgs>(in.rows(begin, end, out));
       args.start = start, args.slots = slots, args.has_state = has, args.state = pool.state();
-      run_ok(impl, args);
+      here = here && runs_here(impl, args);
+      if (here) run_ok(impl, args);
     };
     run(0, kBatch, together, o);
     for (int64_t b = kBatch; b-- > 0;) run(b, b + 1, alone, got);
-    expect_same_bits(got, o, form);
-    expect_same_pool(alone, together, form);
+    expect_same_bits(got, o, impl.name);
+    expect_same_pool(alone, together, impl.name);
   }
 }
 

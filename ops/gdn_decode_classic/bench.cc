@@ -2,30 +2,41 @@
 #include "ops/gdn_decode_classic/cases.h"
 #include "ops/gdn_decode_classic/gdn_decode_classic.h"
 
-namespace sluice {
+namespace sluice::benching {
 namespace {
 
+void add(Where where, const GdnProblem& p) {
+  const std::string label = heads_label(p.HK, p.HV) + "/" + state_label(p.state) + "/B" + std::to_string(p.lengths.size());
+  bench<GdnDecodeClassicArgs>(
+      {"gdn_decode_classic", label, where}, {gdn_decode_classic_impls(), check_gdn_decode_classic}, [p, label](Inputs& in) {
+        const GdnArgs a = gdn_inputs(in, p);
+        return Call<GdnDecodeClassicArgs>{.args = {.q = a.q,
+                                                   .k = a.k,
+                                                   .v = a.v,
+                                                   .log_g = a.log_g,
+                                                   .beta = a.beta,
+                                                   .slots = a.slots,
+                                                   .state = a.state.s,
+                                                   .o = a.o,
+                                                   .scale = a.scale,
+                                                   .qk_l2norm = true},
+                                          .work = {.bytes = gdn_row_bytes(a) + 2 * double(a.state.s.bytes())},
+                                          .outputs = {a.o, a.state.s},
+                                          .state_bytes = a.state.s.bytes(),
+                                          .peer = "gdn_decode/" + label};
+      });
+}
+
 const bool registered = [] {
-  for (const GdnDecodeClassicCase& c : kGdnDecodeClassicBenchCases) {
-    const std::vector<int64_t> one(c.batch, 1), start(c.batch, 0);
-    auto problem = std::make_shared<benching::GdnProblem>(c.HK, c.HV, c.K, c.V, one, start);
-    const GdnArgs& a = problem->args();
-    const GdnDecodeClassicArgs args{.q = a.q,
-                                    .k = a.k,
-                                    .v = a.v,
-                                    .log_g = a.log_g,
-                                    .beta = a.beta,
-                                    .slots = a.slots,
-                                    .state = a.state.s,
-                                    .o = a.o,
-                                    .scale = a.scale,
-                                    .qk_l2norm = true};
-    const std::string label = std::to_string(c.batch) + "/heads" + std::to_string(c.HK) + ":" + std::to_string(c.HV);
-    benching::bench_impls("gdn_decode_classic", label, gdn_decode_classic_impls(), args, {.bytes = 2 * double(args.state.bytes())},
-                          problem);
-  }
+  for (const GdnDecodeClassicCase& c : kGdnDecodeClassicBenchCases)
+    add(Where::kCpu, {.HK = c.HK, .HV = c.HV, .K = c.K, .V = c.V, .lengths = std::vector<int64_t>(size_t(c.batch), 1)});
+  for (const Heads& h : kGpuDecodeHeads)
+    for (const DType state : {DType::kF32, DType::kBF16})
+      for (const int64_t B : kGpuDecodeBatches)
+        add(Where::kGpu, {.HK = h.HK, .HV = h.HV, .K = 128, .V = 128, .lengths = std::vector<int64_t>(size_t(B), 1), .io = DType::kBF16,
+                          .state = state});
   return true;
 }();
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::benching

@@ -24,6 +24,11 @@ struct GdnDecodeClassicArgs {
   float l2_eps = 1e-6f;
 };
 
+template <class F>
+void each_tensor(GdnDecodeClassicArgs& a, F&& f) {
+  f(a.q), f(a.k), f(a.v), f(a.log_g), f(a.beta), f(a.slots), f(a.state, GpuLayout::kSwapLastTwo), f(a.o);
+}
+
 Status check_gdn_decode_classic(const GdnDecodeClassicArgs& a);
 std::span<const Impl<GdnDecodeClassicArgs>> gdn_decode_classic_impls();
 Status gdn_decode_classic(Context& ctx, const GdnDecodeClassicArgs& a);

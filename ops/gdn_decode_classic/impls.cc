@@ -1,5 +1,5 @@
 #include "core/check.h"
-#include "ops/gdn_chunk/forms.h"
+#include "ops/gdn_chunk/cuda_forms.h"
 #include "ops/gdn_decode_classic/body.h"
 
 namespace sluice {
@@ -8,7 +8,7 @@ Status check_gdn_decode_classic(const GdnDecodeClassicArgs& a) {
   const std::initializer_list<DType> floats = {DType::kF32, DType::kBF16};
   ArgCheck c("gdn_decode_classic");
   c.rank("state", a.state, 4, 4).dtype("state", a.state, floats).rank("k", a.k, 3, 3);
-  c.that(gdn::dense_slots(a.state), "state must be dense within a slot");
+  c.that(gdn::dense_swapped_slots(a.state), "state must be dense within a slot");
   const int64_t B = a.slots.dim(0), HK = a.k.dim(1), HV = a.state.dim(1), K = a.state.dim(2), V = a.state.dim(3);
   c.that(HK > 0 && HV % std::max<int64_t>(HK, 1) == 0, "the number of value heads must be a multiple of that of key heads");
   c.shape("q", a.q, {B, HK, K}).dtype("q", a.q, floats).inner_contiguous("q", a.q);
@@ -44,13 +44,18 @@ ClassicView make_classic_view(const GdnDecodeClassicArgs& a) {
 
 namespace {
 
-Can whole_vectors(const GdnDecodeClassicArgs& a) { return gdn::whole_vectors(a.k.dim(2), a.v.dim(2)); }
+Can whole_vectors(const GdnDecodeClassicArgs& a) {
+  return a.k.dim(2) % 16 == 0 && a.v.dim(2) % 16 == 0 ? Can{} : Can::no("K and V must be multiples of 16");
+}
+
+Can cuda_form(const GdnDecodeClassicArgs& a) { return gdn::cuda_form({.s = a.state}); }
 
 size_t workspace(const Context& ctx, const GdnDecodeClassicArgs& a) {
   return size_t(ctx.team->size() * classic_scratch_row(a.k.dim(2), a.v.dim(2))) * sizeof(float);
 }
 
 constexpr Impl<GdnDecodeClassicArgs> kImpls[] = {
+    {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_decode_classic_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = whole_vectors, .workspace = workspace, .run = gdn_decode_classic_avx512},
     {.name = "cpu", .can = whole_vectors, .workspace = workspace, .run = gdn_decode_classic_cpu},
     {.name = "reference", .run = gdn_decode_classic_reference},

@@ -46,12 +46,10 @@ TEST(GdnDecodeClassic, MatchesReference) {
       };
       Storage want(type, {c.batch + 1, c.HV, c.K, c.V}), want_o(DType::kF32, {c.batch, c.HV, c.V});
       run(impl_named(gdn_decode_classic_impls(), "reference"), want, want_o);
-      for (const char* form : {"cpu", "avx512"}) {
-        const auto& impl = impl_named(gdn_decode_classic_impls(), form);
-        if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
+      for (const auto* impl : runnable(gdn_decode_classic_impls(), classic_args(in, 0, c.batch, slots, before, want_o))) {
         Storage got(type, {c.batch + 1, c.HV, c.K, c.V}), o(DType::kF32, {c.batch, c.HV, c.V});
-        run(impl, got, o);
-        const std::string what = std::string(form) + ", K " + std::to_string(c.K) + ", V " + std::to_string(c.V);
+        run(*impl, got, o);
+        const std::string what = std::string(impl->name) + ", K " + std::to_string(c.K) + ", V " + std::to_string(c.V);
         expect_close(o, want_o, kGdnF32, what + ": o");
         if (type == DType::kF32) expect_close(got, want, kGdnF32, what + ": state");
         else expect_within_one_ulp(got, want, what + ": state");
@@ -91,16 +89,30 @@ TEST(GdnDecodeClassic, SameBitsAloneAndInABatch) {
   const GdnShape d{2, 4, 64, 48};
   const GdnInputs in(5, d, Temper::kMild, DType::kBF16, random);
   const Storage before = random.normal(DType::kF32, {5, d.HV, d.K, d.V}), all = ints({4, 2, 0, 1, 3});
-  for (const char* form : {"cpu", "avx512"}) {
-    const auto& impl = impl_named(gdn_decode_classic_impls(), form);
-    if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
+  for (const auto* impl : runnable(gdn_decode_classic_impls(), classic_args(in, 0, 5, all, before, before))) {
     Storage together(DType::kF32, {5, d.HV, d.K, d.V}), alone(DType::kF32, {5, d.HV, d.K, d.V});
     copy_into(before, together), copy_into(before, alone);
     const Storage o(DType::kBF16, {5, d.HV, d.V}), got(DType::kBF16, {5, d.HV, d.V});
-    run_ok(impl, classic_args(in, 0, 5, all, together, o));
-    for (int64_t b = 0; b < 5; ++b) run_ok(impl, classic_args(in, b, b + 1, all.tensor().slice(0, b, b + 1), alone, got), 1);
-    expect_same_bits(got, o, form);
-    expect_same_bits(alone, together, form);
+    run_ok(*impl, classic_args(in, 0, 5, all, together, o));
+    for (int64_t b = 0; b < 5; ++b) run_ok(*impl, classic_args(in, b, b + 1, all.tensor().slice(0, b, b + 1), alone, got), 1);
+    expect_same_bits(got, o, impl->name);
+    expect_same_bits(alone, together, impl->name);
+  }
+}
+
+// What the host cannot see: a slot behind the pool is padding.
+TEST(GdnDecodeClassic, SlotsBehindThePoolArePaddingOnAGpu) {
+  if (!gpu_context()) GTEST_SKIP() << "no GPU here";
+  Random random(5);
+  const GdnInputs in(2, {1, 2, 64, 64}, Temper::kMild, DType::kF32, random);
+  const Storage before = random.normal(DType::kF32, {3, 2, 64, 64}), slots = ints({3, 1 << 30}), o(DType::kF32, {2, 2, 64});
+  Storage state(DType::kF32, {3, 2, 64, 64});
+  copy_into(before, state);
+  for (const auto& impl : gdn_decode_classic_impls()) {
+    if (!is_gpu(impl.isa)) continue;
+    run_ok(impl, classic_args(in, 0, 2, slots, state, o));
+    EXPECT_EQ(o.values(), std::vector<double>(2 * 2 * 64, 0.0)) << impl.name;
+    expect_same_bits(state, before, impl.name);
   }
 }
 

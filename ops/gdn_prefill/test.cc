@@ -1,83 +1,32 @@
-#include <numeric>
-
-#include "ops/gdn_chunk/problem_testing.h"
-#include "ops/gdn_prefill/cases.h"
-#include "ops/gdn_prefill/gdn_prefill.h"
+#include "ops/gdn_prefill/test_problem.h"
 
 namespace sluice {
 namespace {
 
 using namespace sluice::testing;
 
-std::vector<int64_t> cumulative(const std::vector<int64_t>& lengths) {
-  std::vector<int64_t> cu{0};
-  for (int64_t n : lengths) cu.push_back(cu.back() + n);
-  return cu;
-}
-
-// Appends the rows that `starts` say are open, with the reference.
-void open_rows(GdnPool& pool, const GdnPrefillCase& c, const std::vector<int64_t>& slots, Random& random) {
-  for (size_t b = 0; b < c.starts.size(); ++b) {
-    const int64_t n = c.starts[b] % 64;
-    if (n == 0) continue;
-    const GdnInputs in(n, {c.HK, c.HV, c.K, c.V}, Temper::kMild, DType::kF32, random);
-    const Storage o(DType::kF32, {n, c.HV, c.V}), cu = ints({0, n}), start = ints({c.starts[b] - n}), slot = ints({slots[b]});
-    const Storage has = ints({1});
-    auto args = gdn_args<GdnPrefillArgs>(in.rows(0, n, o));
-    args.cu_seqlens = cu, args.start = start, args.slots = slot, args.has_state = has, args.state = pool.state();
-    run_ok(impl_named(gdn_prefill_impls(), "reference"), args);
-  }
-}
-
-struct Types {
-  DType in, out;
-};
-
-void match_reference(const GdnPrefillCase& c, Temper temper, Types types, uint64_t seed) {
-  Random random(seed);
-  const GdnShape d{c.HK, c.HV, c.K, c.V};
-  const int64_t B = int64_t(c.lengths.size()), T = std::accumulate(c.lengths.begin(), c.lengths.end(), int64_t(0));
-  std::vector<int64_t> slots(B), open(B);
-  for (int64_t b = 0; b < B; ++b) slots[b] = B - b, open[b] = (c.starts[b] + c.lengths[b]) % 64;  // slot 0 is nobody's
-  GdnPool before(B + 1, d, random);
-  open_rows(before, c, slots, random);
-  const GdnInputs in(T, d, temper, types.in, random);
-  const Storage cu = ints(cumulative(c.lengths)), start = ints(c.starts), ids = ints(slots);
-  const auto run = [&](const Impl<GdnPrefillArgs>& impl, GdnPool& pool, Storage& o) {
-    auto args = gdn_args<GdnPrefillArgs>(in.rows(0, T, o));
-    args.cu_seqlens = cu, args.start = start, args.slots = ids, args.state = pool.state();
-    const Status ok = check_gdn_prefill(args);
-    ASSERT_TRUE(ok.ok()) << ok.to_string();
-    run_ok(impl, args);
-  };
-  GdnPool want(before);
-  Storage want_o(types.out, {T, c.HV, c.V}, c.HV * c.V + 16);
-  run(impl_named(gdn_prefill_impls(), "reference"), want, want_o);
-  const Storage want_s = closed_states(want, slots, open);
-  for (const char* form : {"cpu", "avx512"}) {
-    const auto& impl = impl_named(gdn_prefill_impls(), form);
-    if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
-    GdnPool got(before);
-    Storage o(types.out, {T, c.HV, c.V}, c.HV * c.V + 16);
-    run(impl, got, o);
-    const std::string what = std::string(form) + ", " + name(temper) + ", K " + std::to_string(c.K) + ", V " + std::to_string(c.V);
-    expect_close(o, want_o, types.out == DType::kF32 ? kGdnF32 : kGdnBf16, what + ": o");
-    expect_close(closed_states(got, slots, open), want_s, kGdnF32, what + ": state");
-    expect_same_open_chunk(got, before, 0, 64, what + ": a slot that was not named");
-    EXPECT_TRUE(got.s.margins_intact() && got.k.margins_intact() && got.u.margins_intact() && got.g.margins_intact()) << what;
-  }
-}
+constexpr DType kFloats[] = {DType::kF32, DType::kBF16};
 
 TEST(GdnPrefill, MatchesReference) {
   uint64_t seed = 1;
   for (const GdnPrefillCase& c : kGdnPrefillCases)
     for (const Temper t : {Temper::kMild, Temper::kStrong, Temper::kReflecting, Temper::kCorrelated})
-      match_reference(c, t, {DType::kF32, DType::kF32}, seed++);
+      for (const DType in : kFloats) GdnPrefillProblem(c, {.in = in, .temper = t}, seed++).expect_forms_match();
 }
 
-TEST(GdnPrefill, ServesBf16) {
-  match_reference(kGdnPrefillCases[1], Temper::kMild, {DType::kBF16, DType::kF32}, 50);
-  match_reference(kGdnPrefillCases[5], Temper::kMild, {DType::kBF16, DType::kBF16}, 51);
+TEST(GdnPrefill, RoundsOutputsToBf16) {
+  uint64_t seed = 50;
+  for (const GdnPrefillCase& c : kGdnPrefillCases)
+    for (const DType in : kFloats) GdnPrefillProblem(c, {.in = in, .out = DType::kBF16}, seed++).expect_forms_match();
+}
+
+TEST(GdnPrefill, ClosesChunksAtEveryCapacityAndInBothTypes) {
+  if (!gpu_context()) GTEST_SKIP() << "no GPU here: CPU forms have chunks of 64 rows and an fp32 pool";
+  uint64_t seed = 100;
+  for (const GdnPrefillCase& c : kGdnPrefillCases)
+    for (const int64_t R : {16, 32, 64})
+      for (const DType state : kFloats)
+        for (const DType in : kFloats) GdnPrefillProblem(c, {.in = in, .state = state, .R = R}, seed++).expect_forms_match();
 }
 
 TEST(GdnPrefill, OddDimensionsGoToTheReference) {
@@ -96,23 +45,50 @@ TEST(GdnPrefill, OddDimensionsGoToTheReference) {
 }
 
 TEST(GdnPrefill, PaddingAndNewSequences) {
-  Random random(4);
-  const GdnShape d{1, 2, 32, 16};
-  const GdnInputs in(6, d, Temper::kMild, DType::kF32, random);
-  const Storage cu = ints({0, 2, 2, 6}), start = ints({9, 0, 0}), slots = ints({-1, 1, 2});
-  for (const auto& impl : gdn_prefill_impls()) {
-    if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
-    GdnPool pool(3, d);  // all NaN: nothing of a new sequence's slot may be read
-    const Storage o(DType::kF32, {6, 2, 16});
-    auto args = gdn_args<GdnPrefillArgs>(in.rows(0, 6, o));
-    args.cu_seqlens = cu, args.start = start, args.slots = slots, args.state = pool.state();
-    run_ok(impl, args);
-    const std::vector<double> y = o.values();
-    EXPECT_EQ(std::vector<double>(y.begin(), y.begin() + 64), std::vector<double>(64, 0.0)) << impl.name;
-    for (double x : y) ASSERT_TRUE(std::isfinite(x)) << impl.name;
-    const Storage untouched(DType::kF32, {2, 32, 16});
-    EXPECT_EQ(std::memcmp(pool.s.tensor().data, untouched.tensor().data, untouched.tensor().bytes()), 0) << impl.name;
-    for (int i = 0; i < 2 * 32 * 16; ++i) ASSERT_EQ(pool.s.tensor()[1].as<float>()[i], 0.0f) << impl.name;
+  for (const GdnShape d : {GdnShape{1, 2, 32, 16}, GdnShape{1, 2, 128, 128}}) {
+    Random random(4);
+    const GdnInputs in(6, d, Temper::kMild, DType::kBF16, random);
+    const Storage cu = ints({0, 2, 2, 6}), start = ints({9, 0, 0}), slots = ints({-1, 1, 2});
+    const auto call = [&](const GdnPool& pool, const Tensor& o) {
+      auto args = gdn_args<GdnPrefillArgs>(in.rows(0, 6, o));
+      args.cu_seqlens = cu, args.start = start, args.slots = slots, args.state = pool.state();
+      return args;
+    };
+    const GdnPool poison(3, d);  // all NaN: nothing of a new sequence's slot may be read
+    const Storage any(DType::kF32, {6, 2, d.V});
+    for (const GdnPrefillImpl* impl : runnable(gdn_prefill_impls(), call(poison, any))) {
+      const GdnPool pool(poison);
+      const Storage o(DType::kF32, {6, 2, d.V});
+      run_ok(*impl, call(pool, o));
+      const std::vector<double> y = o.values();
+      EXPECT_EQ(std::vector<double>(y.begin(), y.begin() + 4 * d.V), std::vector<double>(4 * d.V, 0.0)) << impl->name;
+      for (double x : y) ASSERT_TRUE(std::isfinite(x)) << impl->name;
+      expect_same_open_chunk(pool, poison, 0, 64, impl->name);
+      for (int64_t i = 0; i < 2 * d.K * d.V; ++i) ASSERT_EQ(pool.s.tensor()[1].as<float>()[i], 0.0f) << impl->name;
+    }
+  }
+}
+
+TEST(GdnPrefill, NothingToDo) {
+  Random random(5);
+  const GdnShape d{1, 2, 128, 128};
+  const GdnInputs in(0, d, Temper::kMild, DType::kBF16, random);
+  const Storage o(DType::kBF16, {0, 2, 128}), none = ints({}), one_zero = ints({0}), no_rows = ints({0, 0}), start = ints({70}),
+                slot = ints({1});
+  const GdnPool before(2, d, random);
+  for (const bool sequence : {false, true}) {
+    const auto call = [&](const GdnPool& pool) {
+      auto args = gdn_args<GdnPrefillArgs>(in.rows(0, 0, o));
+      args.state = pool.state();
+      if (sequence) args.cu_seqlens = no_rows, args.start = start, args.slots = slot;
+      else args.cu_seqlens = one_zero, args.start = none, args.slots = none;
+      return args;
+    };
+    for (const GdnPrefillImpl* impl : runnable(gdn_prefill_impls(), call(before))) {
+      const GdnPool pool(before);
+      run_ok(*impl, call(pool));
+      expect_same_pool(pool, before, impl->name);
+    }
   }
 }
 
@@ -120,11 +96,13 @@ TEST(GdnPrefill, PaddingAndNewSequences) {
 struct Cuts {
   static constexpr int64_t kRows = 300;
   GdnShape d;
+  int64_t R = 64;
+  DType state = DType::kF32;
   Random random{7};
-  GdnPool before{3, d, random};
+  GdnPool before{GdnPool(3, d, random, R), state};
   GdnInputs in{kRows, d, Temper::kStrong, DType::kF32, random};
 
-  void run(const Impl<GdnPrefillArgs>& impl, int64_t piece, int threads, GdnPool& pool, Storage& o) const {
+  void run(const GdnPrefillImpl& impl, int64_t piece, int threads, GdnPool& pool, Storage& o) const {
     for (int64_t t = 0; t < kRows; t += piece) {
       const int64_t n = std::min(piece, kRows - t);
       const Storage cu = ints({0, n}), start = ints({t}), slots = ints({1}), has = ints({1});
@@ -133,53 +111,71 @@ struct Cuts {
       run_ok(impl, args, threads);
     }
   }
+  std::vector<const GdnPrefillImpl*> forms() const {
+    const Storage o(DType::kF32, {kRows, d.HV, d.V}), two = ints({0, kRows}), one = ints({0});
+    auto args = gdn_args<GdnPrefillArgs>(in.rows(0, kRows, o));
+    args.cu_seqlens = two, args.start = one, args.slots = one, args.state = before.state();
+    std::vector<const GdnPrefillImpl*> all = prefill_forms(args);
+    std::erase_if(all, [](const GdnPrefillImpl* f) { return !batch_invariant(*f); });
+    return all;
+  }
 };
 
+void expect_same_bits_in_pieces(const Cuts& c) {
+  for (const GdnPrefillImpl* impl : c.forms()) {
+    GdnPool whole(c.before);
+    Storage o(DType::kF32, {c.kRows, c.d.HV, c.d.V});
+    c.run(*impl, c.kRows, 2, whole, o);
+    for (const int64_t piece : {1, 3, 4, 7, 64, 100})
+      for (const int threads : {1, 2}) {
+        if (is_gpu(impl->isa) && threads > 1) continue;
+        GdnPool pool(c.before);
+        Storage got(DType::kF32, {c.kRows, c.d.HV, c.d.V});
+        c.run(*impl, piece, threads, pool, got);
+        const std::string what = std::string(impl->name) + ", R " + std::to_string(c.R) + ", in pieces of " + std::to_string(piece);
+        expect_same_bits(got, o, what + ": o");
+        for (const int64_t slot : {0, 1, 2}) expect_same_open_chunk(pool, whole, slot, slot == 1 ? c.kRows % c.R : c.R, what);
+      }
+  }
+}
+
 TEST(GdnPrefill, SameBitsInPiecesAndWithOneThread) {
-  for (const GdnShape d : {GdnShape{2, 4, 128, 128}, GdnShape{1, 1, 48, 80}})
-    for (const char* form : {"cpu", "avx512"}) {
-      const auto& impl = impl_named(gdn_prefill_impls(), form);
-      if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
-      const Cuts c{.d = d};
-      GdnPool whole(c.before);
-      Storage o(DType::kF32, {c.kRows, d.HV, d.V});
-      c.run(impl, c.kRows, 2, whole, o);
-      for (const int64_t piece : {1, 3, 4, 7, 64, 100})
-        for (const int threads : {1, 2}) {
-          GdnPool pool(c.before);
-          Storage got(DType::kF32, {c.kRows, d.HV, d.V});
-          c.run(impl, piece, threads, pool, got);
-          const std::string what = std::string(form) + " in pieces of " + std::to_string(piece);
-          expect_same_bits(got, o, what + ": o");
-          expect_same_pool(pool, whole, what);
-        }
-    }
+  for (const GdnShape d : {GdnShape{2, 4, 128, 128}, GdnShape{1, 1, 48, 80}}) expect_same_bits_in_pieces({.d = d});
+}
+
+TEST(GdnPrefill, SameBitsInPiecesAtEveryCapacityAndInBf16) {
+  if (!gpu_context()) GTEST_SKIP() << "no GPU here: CPU forms have chunks of 64 rows and an fp32 pool";
+  const GdnShape d{1, 2, 64, 64};
+  expect_same_bits_in_pieces({.d = d, .R = 16});
+  expect_same_bits_in_pieces({.d = d, .R = 32});
+  expect_same_bits_in_pieces({.d = d, .state = DType::kBF16});
 }
 
 TEST(GdnPrefill, SameBitsAloneAndInABatch) {
   Random random(8);
   const GdnShape d{2, 2, 64, 64};
-  const std::vector<int64_t> lengths{65, 3, 130}, cu = cumulative(lengths), starts{0, 64, 192};
+  const std::vector<int64_t> lengths{65, 3, 130}, cu = cumulative(lengths), starts{0, 64, 192}, slots{2, 0, 1};
   const GdnInputs in(cu.back(), d, Temper::kMild, DType::kBF16, random);
   const GdnPool before(3, d, random);
-  for (const char* form : {"cpu", "avx512"}) {
-    const auto& impl = impl_named(gdn_prefill_impls(), form);
-    if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
-    GdnPool together(before), alone(before);
-    const Storage o(DType::kBF16, {cu.back(), 2, 64}), got(DType::kBF16, {cu.back(), 2, 64});
-    const Storage all_cu = ints(cu), all_starts = ints(starts), all_slots = ints({2, 0, 1});
+  const Storage o(DType::kBF16, {cu.back(), 2, 64}), all_cu = ints(cu), all_starts = ints(starts), all_slots = ints(slots);
+  const auto together = [&](const GdnPool& pool) {
     auto args = gdn_args<GdnPrefillArgs>(in.rows(0, cu.back(), o));
-    args.cu_seqlens = all_cu, args.start = all_starts, args.slots = all_slots, args.state = together.state();
-    run_ok(impl, args);
+    args.cu_seqlens = all_cu, args.start = all_starts, args.slots = all_slots, args.state = pool.state();
+    return args;
+  };
+  for (const GdnPrefillImpl* impl : prefill_forms(together(before))) {
+    if (!batch_invariant(*impl)) continue;
+    GdnPool batch(before), alone(before);
+    run_ok(*impl, together(batch));
+    const Storage got(DType::kBF16, {cu.back(), 2, 64});
     for (int b : {2, 0, 1}) {
-      const Storage one_cu = ints({0, lengths[b]}), one_start = ints({starts[b]}),
-                    one_slot = ints({std::vector<int64_t>{2, 0, 1}[b]});
+      const Storage one_cu = ints({0, lengths[b]}), one_start = ints({starts[b]}), one_slot = ints({slots[b]});
       auto one = gdn_args<GdnPrefillArgs>(in.rows(cu[b], cu[b + 1], got));
       one.cu_seqlens = one_cu, one.start = one_start, one.slots = one_slot, one.state = alone.state();
-      run_ok(impl, one);
+      run_ok(*impl, one);
     }
-    expect_same_bits(got, o, form);
-    expect_same_pool(alone, together, form);
+    expect_same_bits(got, o, impl->name);
+    for (int b : {0, 1, 2}) expect_same_open_chunk(alone, batch, slots[b], (starts[b] + lengths[b]) % 64, impl->name);
   }
 }
 

@@ -1,9 +1,16 @@
 #include "core/check.h"
-#include "ops/gdn_chunk/forms.h"
+#include "ops/gdn_chunk/cuda_forms.h"
 #include "ops/gdn_chunk/scratch.h"
 #include "ops/gdn_step/forms.h"
 
 namespace sluice {
+
+bool is_classic(const GdnStepArgs& a) { return !a.state.g.present(); }
+
+int64_t step_key_heads(const GdnStepArgs& a) {
+  return (a.qkv.dim(1) - a.state.s.dim(1) * a.state.s.dim(3)) / (2 * a.state.s.dim(2));
+}
+
 namespace {
 
 constexpr const char* kOp = "gdn_step";
@@ -21,12 +28,27 @@ Status check_parameters(const GdnStepArgs& a, int64_t C, int64_t HV, int64_t V) 
       .dtype("norm_weight", a.norm_weight, floats)
       .inner_contiguous("norm_weight", a.norm_weight);
   c.rank("conv_ring", a.conv_ring, 3, 3).shape("conv_ring", a.conv_ring, {a.state.s.dim(0), R, C});
-  c.dtype("conv_ring", a.conv_ring, {DType::kF32}).inner_contiguous("conv_ring", a.conv_ring);
+  c.dtype("conv_ring", a.conv_ring, floats).inner_contiguous("conv_ring", a.conv_ring);
   c.that(R >= W && (R & (R - 1)) == 0, "conv_ring must hold a power of two of rows, no fewer than the weight's width");
   return c.status();
 }
 
+// One plain state, and a projection whose width leaves room for key heads.
+Status check_classic(const GdnStepArgs& a) {
+  const Tensor& s = a.state.s;
+  ArgCheck c(kOp);
+  c.rank("state.s", s, 4, 4).dtype("state.s", s, {DType::kF32, DType::kBF16}).rank("qkv", a.qkv, 2, 2);
+  c.that(!a.state.k.present() && !a.state.u.present(), "state.k, state.u and state.g come together or not at all");
+  c.that(gdn::dense_swapped_slots(s), "state.s must be dense within a slot");
+  SLUICE_RETURN_IF_ERROR(c.status());
+  const int64_t HV = s.dim(1), K = s.dim(2), keys = a.qkv.dim(1) - HV * s.dim(3);
+  c.that(K > 0 && keys > 0 && keys % (2 * K) == 0, "qkv must hold q and k of whole heads beside v");
+  SLUICE_RETURN_IF_ERROR(c.status());
+  return c.that(HV % step_key_heads(a) == 0, "the number of value heads must be a multiple of that of key heads").status();
+}
+
 Status check_starts(const GdnStepArgs& a) {
+  if (a.start.on_gpu()) return {};
   for (int64_t b = 0; b < a.slots.dim(0); ++b)
     if (const int32_t start = a.start.as<int32_t>()[b]; start < 0 && a.slots.as<int32_t>()[b] >= 0)
       return invalid("gdn_step: sequence " + std::to_string(b) + " starts at " + std::to_string(start) + ", wanted 0 or more");
@@ -36,9 +58,9 @@ Status check_starts(const GdnStepArgs& a) {
 }  // namespace
 
 Status check_gdn_step(const GdnStepArgs& a) {
-  SLUICE_RETURN_IF_ERROR(gdn::check_state(kOp, a.state));
+  SLUICE_RETURN_IF_ERROR(is_classic(a) ? check_classic(a) : gdn::check_state(kOp, a.state));
   const std::initializer_list<DType> floats = {DType::kF32, DType::kBF16};
-  const int64_t HK = a.state.k.dim(1), HV = a.state.s.dim(1), K = a.state.s.dim(2), V = a.state.s.dim(3);
+  const int64_t HK = is_classic(a) ? step_key_heads(a) : a.state.k.dim(1), HV = a.state.s.dim(1), K = a.state.s.dim(2), V = a.state.s.dim(3);
   const int64_t B = a.slots.dim(0), C = 2 * HK * K + HV * V;
   ArgCheck c(kOp);
   c.shape("qkv", a.qkv, {B, C}).dtype("qkv", a.qkv, floats).inner_contiguous("qkv", a.qkv);
@@ -65,15 +87,21 @@ gdn::View make_step_view(const GdnStepArgs& a) {
 
 namespace {
 
-Can whole_vectors(const GdnStepArgs& a) { return gdn::whole_vectors(a.state.s.dim(2), a.state.s.dim(3)); }
+Can vector_form(const GdnStepArgs& a) {
+  if (is_classic(a)) return Can::no("it needs a state with open rows");
+  if (a.conv_ring.dtype != DType::kF32) return Can::no("the ring of the convolution must be f32");
+  return gdn::vector_form(a.state);
+}
+Can cuda_form(const GdnStepArgs& a) { return gdn::cuda_form(a.state); }
 
 size_t workspace(const Context& ctx, const GdnStepArgs& a) {
   return gdn::scratch_bytes(ctx.team->size(), a.state.s.dim(2), a.state.s.dim(3));
 }
 
 constexpr Impl<GdnStepArgs> kImpls[] = {
-    {.name = "avx512", .isa = Isa::kAvx512, .can = whole_vectors, .workspace = workspace, .run = gdn_step_avx512},
-    {.name = "cpu", .can = whole_vectors, .workspace = workspace, .run = gdn_step_cpu},
+    {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_step_cuda)},
+    {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = gdn_step_avx512},
+    {.name = "cpu", .can = vector_form, .workspace = workspace, .run = gdn_step_cpu},
     {.name = "reference", .run = gdn_step_reference},
 };
 

@@ -12,14 +12,31 @@ using namespace sluice::testing;
 
 constexpr int64_t kRing = 8;  // rows
 
+// How a pool keeps its state: in chunks of R rows, or in one plain state (R = 1).
+struct StepForm {
+  int64_t R = 64;
+  DType state = DType::kF32, ring = DType::kF32;
+
+  bool classic() const { return R == 1; }
+  std::string name() const {
+    return "R " + std::to_string(R) + ", " + std::string(dtype_name(state)) + " state, " + std::string(dtype_name(ring)) + " ring";
+  }
+};
+
 // A pool of one layer, with the convolution's ring beside the state.
 struct StepPool {
-  StepPool(int64_t slots, const GdnStepCase& c, Random& random)
-      : state(slots, {c.HK, c.HV, c.K, c.V}, random),
-        ring(random.normal(DType::kF32, {slots, kRing, 2 * c.HK * c.K + c.HV * c.V})) {}
-  StepPool(const StepPool& o) : state(o.state), ring(DType::kF32, {o.ring.tensor().dim(0), kRing, o.ring.tensor().dim(2)}) {
+  StepPool(int64_t slots, const GdnStepCase& c, Random& random, StepForm form = {})
+      : form(form),
+        state(GdnPool(slots, {c.HK, c.HV, c.K, c.V}, random, form.R), form.state),
+        ring(random.normal(form.ring, {slots, kRing, 2 * c.HK * c.K + c.HV * c.V})) {}
+  StepPool(const StepPool& o) : StepPool(o, o.form.state) {}
+  // The same with S in another type.
+  StepPool(const StepPool& o, DType type)
+      : form{o.form.R, type, o.form.ring}, state(o.state, type), ring(o.form.ring, {o.ring.tensor().dim(0), kRing, o.ring.tensor().dim(2)}) {
     copy_into(o.ring, ring);
   }
+  GdnState args() const { return form.classic() ? GdnState{.s = state.s} : state.state(); }
+  StepForm form;
   GdnPool state;
   Storage ring;
 };
@@ -57,7 +74,7 @@ GdnStepArgs step_args(const StepInputs& in, const StepWeights& w, const StepPool
           .conv_ring = pool.ring,
           .start = start,
           .slots = slots,
-          .state = pool.state.state(),
+          .state = pool.args(),
           .y = y,
           .scale = 0.25f,
           .allow_neg_eigval = true};
@@ -136,30 +153,99 @@ TEST(GdnStep, SameBitsAsItsParts) {
       }
 }
 
-TEST(GdnStep, MatchesReference) {
-  Random random(2);
-  for (const GdnStepCase& c : kGdnStepCases) {
-    const StepWeights weights(c, DType::kF32, random);
-    const StepPool before(3, c, random);
-    for (const char* form : {"cpu", "avx512"}) {
-      const auto& impl = impl_named(gdn_step_impls(), form);
-      if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
-      StepPool want(before), got(before);
-      for (int64_t t = 0; t < 3; ++t) {
-        const StepInputs in(3, c, DType::kF32, random);
-        const Storage start = ints({t, 0, t}), slots = ints({2, -1, 0}), want_y(DType::kF32, {3, c.HV, c.V}),
-                      y(DType::kF32, {3, c.HV, c.V});
+// Steps of five sequences: two in the middle, two that are new, one of them in a slot of NaN, and one of padding.
+struct Steps {
+  static constexpr int64_t kSlots = 6, kBatch = 5;
+
+  Steps(const GdnStepCase& c, StepForm form, DType type, Random& random)
+      : c(c), type(type), weights(c, type, random), before(kSlots, c, random, form), random(random) {
+    std::memset(before.state.s.tensor()[0].data, 0xff, before.state.s.tensor()[0].bytes());
+  }
+  // Positions of step t: those in the middle stand at the edges of a chunk and far on, and the rows before them are made up.
+  std::vector<int64_t> starts(int64_t t) const { return {t, 64 - 2 + t, 0, 1024 - 17 + t, t}; }
+
+  // Rows of a chunk that are open at the start, for the sequences in the middle.
+  void open_rows() {
+    if (before.form.classic()) return;
+    const int64_t R = before.form.R;
+    const auto fill = [&](Storage& x, double spread) { x.fill([&] { return random.normal(0, spread); }); };
+    fill(before.state.k, 0.1), fill(before.state.u, 0.5);
+    int64_t i = 0;
+    before.state.g.fill([&] { return -0.1 * double(1 + i++ % R); });
+  }
+
+  // Every form against the reference, step by step from the same pools.
+  void expect_forms_match(int64_t steps) {
+    open_rows();
+    // A bf16 state is followed by the reference in fp32, but for the classic form, which rounds it each step.
+    const DType reference_type = before.form.classic() ? before.form.state : DType::kF32;
+    const bool rounded = before.form.state == DType::kBF16;
+    for (const auto& impl : gdn_step_impls()) {
+      StepPool want(before, reference_type), got(before), alone(before);
+      for (int64_t t = 0; t < steps; ++t) {
+        const StepInputs in(kBatch, c, type, random);
+        const Storage start = ints(starts(t)), slots = ints({2, 4, 0, 1, -1});
+        const Storage want_y(DType::kF32, {kBatch, c.HV, c.V}), y(DType::kF32, {kBatch, c.HV, c.V});
+        const auto args = step_args(in, weights, got, start, slots, y);
+        if (!runs_here(impl, args) || (rounded && !before.form.classic() && !is_gpu(impl.isa))) break;
         run_ok(impl_named(gdn_step_impls(), "reference"), step_args(in, weights, want, start, slots, want_y));
-        run_ok(impl, step_args(in, weights, got, start, slots, y));
-        expect_close(y, want_y, kGdnF32, std::string(form) + ": y");
-        for (int64_t i = 0; i < c.HV * c.V; ++i) ASSERT_EQ(y.tensor()[1].as<float>()[i], 0.0f) << form << ": padding";
+        run_ok(impl, args);
+        const std::string what = std::string(impl.name) + ", " + before.form.name() + ", K " + std::to_string(c.K) + ", step " + std::to_string(t);
+        expect_close(y, want_y, rounded ? kGdnBf16 : kGdnF32, what + ": y");
+        for (int64_t i = 0; i < c.HV * c.V; ++i) ASSERT_EQ(y.tensor()[kBatch - 1].as<float>()[i], 0.0f) << what << ": padding";
+        run_alone(impl, in, start, slots, alone, y, what);
+        if (::testing::Test::HasFailure()) return;
       }
-      expect_close(closed_states(got.state, {2, 0}, {3, 3}), closed_states(want.state, {2, 0}, {3, 3}), kGdnF32,
-                   std::string(form) + ": state");
-      expect_same_bits(got.ring, want.ring, std::string(form) + ": ring");
-      expect_same_open_chunk(got.state, before.state, 1, 64, std::string(form) + ": a slot that was not named");
+      expect_same_pools(impl, want, got, alone);
     }
   }
+
+  // Each sequence by itself: the bits of the batch.
+  void run_alone(const Impl<GdnStepArgs>& impl, const StepInputs& in, const Tensor& start, const Tensor& slots, const StepPool& pool, const Storage& want,
+                 const std::string& what) {
+    const Storage y(DType::kF32, {kBatch, c.HV, c.V});
+    for (int64_t b = 0; b < kBatch; ++b) {
+      auto args = step_args(in, weights, pool, start.slice(0, b, b + 1), slots.slice(0, b, b + 1), y.tensor().slice(0, b, b + 1));
+      for (Tensor* t : {&args.qkv, &args.z, &args.b, &args.a}) *t = t->slice(0, b, b + 1);
+      run_ok(impl, args, 1);
+    }
+    expect_same_bits(y, want, what + ": alone");
+  }
+
+  void expect_same_pools(const Impl<GdnStepArgs>& impl, const StepPool& want, const StepPool& got, const StepPool& alone) const {
+    const std::string what = std::string(impl.name) + ", " + before.form.name();
+    expect_same_pool(alone.state, got.state, what + ": alone");
+    expect_same_bits(alone.ring, got.ring, what + ": ring alone");
+    for (const int64_t slot : {3, 5})
+      expect_same_open_chunk(got.state, before.state, slot, before.form.R, what + ": slot " + std::to_string(slot) + ", which was not named");
+    expect_same_bits(got.ring, want.ring, what + ": ring");
+  }
+
+  GdnStepCase c;
+  DType type;
+  StepWeights weights;
+  StepPool before;
+  Random& random;
+};
+
+TEST(GdnStep, MatchesReference) {
+  Random random(2);
+  for (const GdnStepCase& c : kGdnStepCases) Steps(c, {}, DType::kF32, random).expect_forms_match(4);
+}
+
+TEST(GdnStep, MatchesReferenceWithOnePlainState) {
+  Random random(4);
+  for (const GdnStepCase& c : kGdnStepCases)
+    for (const DType type : {DType::kF32, DType::kBF16}) Steps(c, {.R = 1, .state = type, .ring = type}, type, random).expect_forms_match(4);
+}
+
+TEST(GdnStep, MatchesReferenceAtEveryCapacityAndInBothTypes) {
+  if (!gpu_context()) GTEST_SKIP() << "no GPU here: CPU forms have chunks of 64 rows, an fp32 pool and an fp32 ring";
+  Random random(5);
+  for (const GdnStepCase& c : kGdnStepGpuCases)
+    for (const int64_t R : {16, 32, 64})
+      for (const DType type : {DType::kF32, DType::kBF16})
+        Steps(c, {.R = R, .state = type, .ring = type == DType::kF32 ? DType::kBF16 : DType::kF32}, type, random).expect_forms_match(R == 16 ? 20 : 3);
 }
 
 TEST(GdnStep, RefusesBadArguments) {
@@ -185,6 +271,9 @@ TEST(GdnStep, RefusesBadArguments) {
   EXPECT_EQ(refusal([&](auto& a) { a.slots = far; }), "gdn_step: sequence 1 has slot 2, wanted less than 2");
   EXPECT_EQ(refusal([&](auto& a) { a.start = negative; }), "gdn_step: sequence 1 starts at -5, wanted 0 or more");
   EXPECT_EQ(refusal([&](auto& a) { a.z = {}; }), "gdn_step: z is missing");
+  EXPECT_EQ(refusal([&](auto& a) { a.state.g = {}; }), "gdn_step: state.k, state.u and state.g come together or not at all");
+  EXPECT_EQ(refusal([&](auto& a) { a.state = {.s = a.state.s}, a.qkv = narrow; }), "gdn_step: qkv must hold q and k of whole heads beside v");
+  EXPECT_EQ(refusal([&](auto& a) { a.state = {.s = a.state.s}; }), "");
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-#include "ops/gdn_chunk/forms.h"
+#include "ops/gdn_chunk/cuda_forms.h"
 #include "ops/gdn_chunk/scratch.h"
-#include "ops/gdn_verify/gdn_verify.h"
+#include "ops/gdn_verify/forms.h"
 
 namespace sluice {
 
@@ -12,7 +12,8 @@ Status check_gdn_verify(const GdnVerifyArgs& a) {
 
 namespace {
 
-Can whole_vectors(const GdnVerifyArgs& a) { return gdn::whole_vectors(a.k.dim(2), a.v.dim(2)); }
+Can vector_form(const GdnVerifyArgs& a) { return gdn::vector_form(a.state); }
+Can cuda_form(const GdnVerifyArgs& a) { return gdn::cuda_form(a.state); }
 size_t workspace(const Context& ctx, const GdnVerifyArgs& a) {
   return gdn::scratch_bytes(ctx.team->size(), a.k.dim(2), a.v.dim(2));
 }
@@ -25,8 +26,9 @@ Status run_cpu(Context& ctx, const GdnVerifyArgs& a, std::byte* scratch) {
 Status run_reference(Context&, const GdnVerifyArgs& a, std::byte*) { return gdn::append_reference(a, Closing::kNever); }
 
 constexpr Impl<GdnVerifyArgs> kImpls[] = {
-    {.name = "avx512", .isa = Isa::kAvx512, .can = whole_vectors, .workspace = workspace, .run = run_avx512},
-    {.name = "cpu", .can = whole_vectors, .workspace = workspace, .run = run_cpu},
+    {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_verify_cuda)},
+    {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = run_avx512},
+    {.name = "cpu", .can = vector_form, .workspace = workspace, .run = run_cpu},
     {.name = "reference", .run = run_reference},
 };
 

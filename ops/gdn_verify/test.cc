@@ -1,4 +1,5 @@
 #include "ops/gdn_chunk/problem_testing.h"
+#include "ops/gdn_decode/gdn_decode.h"
 #include "ops/gdn_prefill/gdn_prefill.h"
 #include "ops/gdn_verify/cases.h"
 #include "ops/gdn_verify/gdn_verify.h"
@@ -20,19 +21,36 @@ void verify(const char* form, const GdnInputs& in, int64_t begin, int64_t n, int
   const Storage cu = ints({0, n}), at = ints({start}), slots = ints({0}), has = ints({1});
   auto args = gdn_args<GdnVerifyArgs>(in.rows(begin, begin + n, o));
   args.cu_seqlens = cu, args.start = at, args.slots = slots, args.has_state = has, args.state = pool.state();
-  const Status ok = check_gdn_verify(args);
-  ASSERT_TRUE(ok.ok()) << ok.to_string();
+  if (pool.s.tensor().dtype == DType::kF32) {  // on the CPU no other is served
+    ASSERT_EQ(check_gdn_verify(args).to_string(), "");
+  }
   run_ok(impl_named(gdn_verify_impls(), form), args);
 }
 
 void close(const char* form, GdnPool& pool) {
-  const Storage slots = ints({0}), rows = ints({64});
+  const Storage slots = ints({0}), rows = ints({pool.rows()});
   run_ok(impl_named(gdn_close_impls(), form), GdnCloseArgs{.slots = slots, .rows = rows, .state = pool.state()});
 }
 
-std::vector<const char*> vector_forms() {
+// One token of slot 0 by gdn_decode.
+void decode(const char* form, const GdnInputs& in, int64_t t, GdnPool& pool, const Tensor& o) {
+  const Storage start = ints({t}), slots = ints({0}), has = ints({1});
+  auto args = gdn_args<GdnDecodeArgs>(in.rows(t, t + 1, o));
+  args.start = start, args.slots = slots, args.has_state = has, args.state = pool.state();
+  run_ok(impl_named(gdn_decode_impls(), form), args);
+}
+
+std::vector<const char*> cpu_forms() {
   if (context().cpu->avx512) return {"cpu", "avx512"};
   return {"cpu"};
+}
+
+// Those that serve chunks of R rows and keep the bits of gdn_decode.
+std::vector<const char*> vector_forms(int64_t R = 64) {
+  std::vector<const char*> forms;
+  if (R == 64) forms = cpu_forms();
+  if (gpu_context()) forms.push_back("portable");
+  return forms;
 }
 
 // Rows from `first` on become NaN.
@@ -41,30 +59,105 @@ void poison(Storage& o, int64_t first) {
   std::memset(t.data, 0xff, t.bytes());
 }
 
+void match_reference(const GdnVerifyCase& c, int64_t R, DType state, Temper temper, Random& random) {
+  const GdnShape d{c.HK, c.HV, c.K, c.V};
+  const GdnInputs in(c.open + c.rows, d, temper, DType::kBF16, random);
+  const GdnPool start(GdnPool(1, d, random, R), state);
+  GdnPool filled(start, DType::kF32), before(start);
+  Storage want_o(DType::kF32, {c.open + c.rows, c.HV, c.V});
+  prefill("reference", in, c.open, filled, want_o);
+  copy_into(filled.k, before.k), copy_into(filled.u, before.u), copy_into(filled.g, before.g);
+  GdnPool want(filled);
+  verify("reference", in, c.open, c.rows, c.open, want, want_o);
+  for (const char* form : vector_forms(R)) {
+    if (state != DType::kF32 && !is_gpu(impl_named(gdn_verify_impls(), form).isa)) continue;
+    GdnPool got(before);
+    Storage o(DType::kF32, {c.open + c.rows, c.HV, c.V});
+    copy_into(want_o, o);
+    poison(o, c.open);
+    verify(form, in, c.open, c.rows, c.open, got, o);
+    const std::string what = std::string(form) + ", open " + std::to_string(c.open) + " of " + std::to_string(R);
+    expect_close(o, want_o, kGdnF32, what + ": o");
+    expect_close(closed_states(got, {0}, {c.open + c.rows}), closed_states(want, {0}, {c.open + c.rows}), kGdnF32, what + ": state");
+    EXPECT_EQ(got.s.bytes(), before.s.bytes()) << what << ": S must not change";
+  }
+}
+
 TEST(GdnVerify, MatchesReference) {
   Random random(1);
   for (const GdnVerifyCase& c : kGdnVerifyCases)
-    for (const Temper temper : {Temper::kStrong, Temper::kReflecting}) {
-      const GdnShape d{c.HK, c.HV, c.K, c.V};
-      const GdnInputs in(c.open + c.rows, d, temper, DType::kBF16, random);
-      GdnPool before(1, d, random);
-      Storage want_o(DType::kF32, {c.open + c.rows, c.HV, c.V});
-      prefill("reference", in, c.open, before, want_o);
-      GdnPool want(before);
-      verify("reference", in, c.open, c.rows, c.open, want, want_o);
-      for (const char* form : vector_forms()) {
-        GdnPool got(before);
-        Storage o(DType::kF32, {c.open + c.rows, c.HV, c.V});
-        copy_into(want_o, o);
-        poison(o, c.open);
-        verify(form, in, c.open, c.rows, c.open, got, o);
-        const std::string what = std::string(form) + ", open " + std::to_string(c.open);
-        expect_close(o, want_o, kGdnF32, what + ": o");
-        expect_close(closed_states(got, {0}, {c.open + c.rows}), closed_states(want, {0}, {c.open + c.rows}), kGdnF32,
-                     what + ": state");
-        EXPECT_EQ(got.s.bytes(), before.s.bytes()) << what << ": S must not change";
-      }
+    for (const Temper temper : {Temper::kStrong, Temper::kReflecting}) match_reference(c, 64, DType::kF32, temper, random);
+}
+
+TEST(GdnVerify, MatchesReferenceAtEveryCapacityAndInBothTypes) {
+  if (!gpu_context()) GTEST_SKIP() << "no GPU here: CPU forms have chunks of 64 rows and an fp32 pool";
+  Random random(5);
+  for (const GdnVerifyCase& c : kGdnVerifyGpuCases)
+    for (const int64_t R : {16, 32, 64})
+      for (const DType state : {DType::kF32, DType::kBF16})
+        if (c.open + c.rows <= R) match_reference(c, R, state, Temper::kStrong, random);
+}
+
+// Several sequences, some new in slots of NaN, one without rows, one of padding: each as it is alone.
+TEST(GdnVerify, SequencesOfABatchAreIndependent) {
+  Random random(6);
+  const GdnShape d{2, 4, 64, 48};
+  const std::vector<int64_t> cu{0, 3, 3, 4, 6, 12, 12}, starts{5, 0, 77, 9, 0, 70}, slots{4, 1, 0, -1, 3, 5};
+  const GdnInputs in(12, d, Temper::kMild, DType::kBF16, random);
+  GdnPool before(6, d, random);
+  for (const int64_t slot : {1, 3}) std::memset(before.s.tensor()[slot].data, 0xff, before.s.tensor()[slot].bytes());
+  for (Storage* rows : {&before.k, &before.u}) rows->fill([&] { return random.normal(0, 0.1); });
+  before.g.fill([] { return -0.5; });
+  for (const char* form : vector_forms()) {
+    const auto run = [&](size_t first, size_t last, GdnPool& pool, const Tensor& o) {
+      std::vector<int64_t> ends;
+      for (size_t b = first; b <= last; ++b) ends.push_back(cu[b] - cu[first]);
+      const auto part = [&](const std::vector<int64_t>& x) { return ints({x.begin() + first, x.begin() + last}); };
+      const Storage some_cu = ints(ends), some_start = part(starts), some_slots = part(slots);
+      auto args = gdn_args<GdnVerifyArgs>(in.rows(cu[first], cu[last], o));
+      args.cu_seqlens = some_cu, args.start = some_start, args.slots = some_slots, args.state = pool.state();
+      EXPECT_EQ(check_gdn_verify(args).to_string(), "");
+      run_ok(impl_named(gdn_verify_impls(), form), args);
+    };
+    GdnPool together(before), alone(before);
+    const Storage o(DType::kBF16, {12, d.HV, d.V}), got(DType::kBF16, {12, d.HV, d.V});
+    run(0, 6, together, o);
+    for (size_t b = 0; b < 6; ++b) run(b, b + 1, alone, got);
+    expect_same_bits(got, o, form);
+    expect_same_pool(alone, together, form);
+    expect_same_open_chunk(together, before, 2, 64, std::string(form) + ": a slot that was not named");
+    for (int64_t i = 0; i < d.HV * d.K * d.V; ++i) ASSERT_EQ(together.s.tensor()[1].as<float>()[i], 0.0f) << form << ": new, without rows";
+    for (const double x : o.values()) ASSERT_TRUE(std::isfinite(x)) << form;
+  }
+}
+
+void expect_same_bits_as_decode(int64_t R, DType state) {
+  constexpr int64_t kTokens = 80;
+  Random random(7);
+  const GdnShape d{1, 2, 128, 64};
+  const GdnInputs in(kTokens, d, Temper::kStrong, DType::kF32, random);
+  const GdnPool before(GdnPool(1, d, random, R), state);
+  for (const char* form : vector_forms(R)) {
+    if (state != DType::kF32 && !is_gpu(impl_named(gdn_verify_impls(), form).isa)) continue;
+    GdnPool want(before), pool(before);
+    const Storage want_o(DType::kF32, {kTokens, d.HV, d.V}), o(DType::kF32, {kTokens, d.HV, d.V});
+    for (int64_t t = 0; t < kTokens; ++t) decode(form, in, t, want, want_o);
+    for (int64_t t = 0, rows = 0; t < kTokens; t += rows) {
+      rows = std::min({1 + t % 9, R - t % R, kTokens - t});
+      verify(form, in, t, rows, t, pool, o);
+      if ((t + rows) % R == 0) close(form, pool);
     }
+    expect_same_bits(o, want_o, form);
+    expect_same_pool(pool, want, form);
+  }
+}
+
+TEST(GdnVerify, SameBitsAsDecode) { expect_same_bits_as_decode(64, DType::kF32); }
+
+TEST(GdnVerify, SameBitsAsDecodeAtEveryCapacityAndInBothTypes) {
+  if (!gpu_context()) GTEST_SKIP() << "no GPU here: CPU forms have chunks of 64 rows and an fp32 pool";
+  for (const int64_t R : {16, 32})
+    for (const DType state : {DType::kF32, DType::kBF16}) expect_same_bits_as_decode(R, state);
 }
 
 TEST(GdnVerify, SameBitsAsPrefill) {
@@ -73,7 +166,7 @@ TEST(GdnVerify, SameBitsAsPrefill) {
   const GdnShape d{1, 2, 128, 64};
   const GdnInputs in(kTokens, d, Temper::kStrong, DType::kF32, random);
   const GdnPool before(1, d, random);
-  for (const char* form : vector_forms()) {
+  for (const char* form : cpu_forms()) {
     GdnPool want(before), pool(before);
     const Storage want_o(DType::kF32, {kTokens, d.HV, d.V}), o(DType::kF32, {kTokens, d.HV, d.V});
     prefill(form, in, kTokens, want, want_o);
@@ -96,7 +189,7 @@ TEST(GdnVerify, RejectedRowsLeaveNoTrace) {
   for (const char* form : vector_forms()) {
     GdnPool want(before), pool(before);
     const Storage want_o(DType::kF32, {kTokens, d.HV, d.V}), o(DType::kF32, {kTokens, d.HV, d.V});
-    prefill(form, in, kTokens, want, want_o);
+    for (int64_t t = 0; t < kTokens; ++t) decode(form, in, t, want, want_o);
     const size_t row = size_t(d.HV * d.V) * sizeof(float);
     for (int64_t t = 0; t < kTokens;) {
       const int64_t rows = std::min<int64_t>(4, 64 - t % 64), accepted = std::min(random.integer(1, rows), kTokens - t);

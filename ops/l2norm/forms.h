@@ -8,5 +8,6 @@ namespace sluice {
 Status l2norm_reference(Context&, const L2normArgs&, std::byte*);
 Status l2norm_cpu(Context&, const L2normArgs&, std::byte*);
 Status l2norm_avx512(Context&, const L2normArgs&, std::byte*);
+Status l2norm_cuda(Context&, const L2normArgs&, std::byte*);
 
 }  // namespace sluice

@@ -15,6 +15,11 @@ struct L2normArgs {
   float eps = 1e-6f;
 };
 
+template <class F>
+void each_tensor(L2normArgs& a, F&& f) {
+  f(a.x), f(a.y);
+}
+
 Status check_l2norm(const L2normArgs& a);
 std::span<const Impl<L2normArgs>> l2norm_impls();
 Status l2norm(Context& ctx, const L2normArgs& a);

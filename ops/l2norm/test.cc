@@ -1,6 +1,5 @@
-#include "ops/l2norm/l2norm.h"
-
 #include "ops/l2norm/cases.h"
+#include "ops/l2norm/l2norm.h"
 #include "tests/support/op_testing.h"
 
 namespace sluice {
@@ -16,20 +15,21 @@ TEST(L2norm, MatchesReference) {
   Random random(1);
   for (const DType in : {DType::kF32, DType::kBF16})
     for (const DType out : {DType::kF32, DType::kBF16})
-      for (const L2normCase& c : kL2normCases) {
-        const Storage x = random.normal(in, shape_of(c), 2.0, c.row_stride);
-        Storage want(out, shape_of(c), c.row_stride);
-        L2normArgs args{.x = x, .y = want};
-        ASSERT_TRUE(check_l2norm(args).ok());
-        run_ok(impl_named(l2norm_impls(), "reference"), args);
-        for (const auto* impl : runnable(l2norm_impls(), args)) {
-          Storage got(out, shape_of(c), c.row_stride);
-          args.y = got;
-          run_ok(*impl, args);
-          const Tolerance limit = out == DType::kF32 ? Tolerance{2e-6, 2e-5} : Tolerance{4e-3, 8e-3};
-          expect_close(got, want, limit, std::string(impl->name) + " dim " + std::to_string(c.dim));
+      for (const L2normCase& c : kL2normCases)
+        for (const int64_t offset : {0, 1}) {  // elements in front of x: an odd address
+          const Storage x = random.normal(in, shape_of(c), 2.0, c.row_stride, offset);
+          Storage want(out, shape_of(c), c.row_stride);
+          L2normArgs args{.x = x, .y = want};
+          ASSERT_TRUE(check_l2norm(args).ok());
+          run_ok(impl_named(l2norm_impls(), "reference"), args);
+          for (const auto* impl : runnable(l2norm_impls(), args)) {
+            Storage got(out, shape_of(c), c.row_stride);
+            args.y = got;
+            run_ok(*impl, args);
+            const Tolerance limit = out == DType::kF32 ? Tolerance{2e-6, 2e-5} : Tolerance{4e-3, 8e-3};
+            expect_close(got, want, limit, std::string(impl->name) + " dim " + std::to_string(c.dim));
+          }
         }
-      }
 }
 
 TEST(L2norm, ZeroRowStaysZero) {

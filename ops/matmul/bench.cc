@@ -1,3 +1,5 @@
+#include <benchmark/benchmark.h>
+
 #include "ops/matmul/cases.h"
 #include "ops/matmul/matmul.h"
 #include "tests/support/op_bench.h"

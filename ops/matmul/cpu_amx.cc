@@ -1,12 +1,14 @@
 // The tile form, both operands bf16: one tdpbf16ps multiplies 16 rows of w by 16 rows of x over 32 elements of k.
 //
 // w is the first operand: 16 rows of 64 bytes, loaded straight from the row-major matrix. x is the second, packed once a call as
-// [16 rows of x][step][pair of k][row][2]; with fewer than 16 rows the tiles are narrower. A block is 32 rows of w times 32 of x:
-// four accumulators, four loads for four multiplications. y comes out transposed and is turned while it is stored.
+// [16 rows of x][step][pair of k][row][2]; with fewer than 16 rows the tiles are narrower. y comes out transposed and is turned
+// while it is stored.
 //
-//   few rows of x (32):  w is read where it lies, once, the next 32 rows prefetched; a ragged edge goes through a padded copy
-//   many:                an item is 256 rows of w times 512 of x, in chunks of 512 elements of k; a chunk of w is copied to a panel
-//                        of tiles in L2, and the next one prefetched meanwhile. Accumulators rest in memory between chunks
+//   few rows of x (32):  a block is 16 rows of w times all of x. w is read where it lies, once, the next 16 rows prefetched:
+//                        few enough streams for a core's prefetchers to follow. A ragged edge goes through a padded copy
+//   many:                a block is 32 rows of w times 32 of x: four accumulators, four loads for four multiplications. An item is
+//                        256 rows of w times 512 of x, in chunks of 512 elements of k; a chunk of w is copied to a panel of tiles
+//                        in L2, and the next one prefetched meanwhile. Accumulators rest in memory between chunks
 //
 // The order of a sum: the instruction's own within a step of 32 elements (even and odd elements apart), steps ascending. A tile
 // that was stored and loaded again is the same tile, so chunks do not show. Both forms flush denormals to zero.
@@ -113,36 +115,43 @@ class TileShapes {
   TileShapes& operator=(const TileShapes&) = delete;
 };
 
-// 32 rows of w at some step, in place or in a panel.
+// 32 rows of w times 32 of x, from panels: accumulators += w x^T.
+SLUICE_INLINE void multiply(const std::byte* w, const std::byte* x0, const std::byte* x1, int64_t steps) {
+  publish_stores();
+  for (int64_t s = 0; s < steps; ++s, w += 2 * kTileBytes, x0 += kTileBytes, x1 += kTileBytes) {
+    _tile_loadd(4, w, 64);
+    _tile_loadd(6, x0, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(5, w + kTileBytes, 64);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_loadd(7, x1, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+}
+
+// 16 rows of w, in place or in a panel.
 struct TileRows {
-  const std::byte *low, *high;  // 16 rows each
-  int64_t pitch;                // bytes from a row to the next
-  int64_t step;                 // bytes from a step to the next
-  int64_t ahead = 0;            // bytes from a row to the one that is prefetched with it; 0 for none
+  const std::byte* first;
+  int64_t pitch;  // bytes from a row to the next
+  int64_t step;   // bytes from a step to the next
+  int64_t ahead;  // bytes from a row to the one that is prefetched with it; 0 for none
 };
 
-// accumulators += w x^T. kPair: 32 rows of x, else 16.
+// The same for 16 rows of w, and with kPair 32 rows of x, else at most 16. The first two accumulators.
 template <bool kPair>
-SLUICE_INLINE void multiply(TileRows w, const std::byte* x0, const std::byte* x1, int64_t x_pitch, int64_t steps) {
+SLUICE_INLINE void multiply_stream(TileRows w, const std::byte* x0, const std::byte* x1, int64_t x_pitch, int64_t steps) {
   publish_stores();
-  for (int64_t s = 0; s < steps; ++s) {
+  for (int64_t s = 0; s < steps; ++s, w.first += w.step, x0 += kSide * x_pitch, x1 += kSide * x_pitch) {
     if (w.ahead)
-      for (int64_t r = 0; r < kSide; ++r) {
-        _mm_prefetch(w.low + w.ahead + r * w.pitch, _MM_HINT_T0);
-        _mm_prefetch(w.high + w.ahead + r * w.pitch, _MM_HINT_T0);
-      }
-    _tile_loadd(4, w.low, w.pitch);
+      for (int64_t r = 0; r < kSide; ++r) _mm_prefetch(w.first + w.ahead + r * w.pitch, _MM_HINT_T0);
+    _tile_loadd(4, w.first, w.pitch);
     _tile_loadd(6, x0, x_pitch);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(5, w.high, w.pitch);
-    _tile_dpbf16ps(2, 5, 6);
     if constexpr (kPair) {
       _tile_loadd(7, x1, x_pitch);
       _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(3, 5, 7);
     }
-    w.low += w.step, w.high += w.step;
-    x0 += kSide * x_pitch, x1 += kSide * x_pitch;
   }
 }
 
@@ -179,8 +188,8 @@ class AmxMatmul {
     if (p_.alone || p_.direct) pack_x(0, p_.tiles_m);
     else team.split(p_.tiles_m, 1, [this](int64_t begin, int64_t end, int) { pack_x(begin, end); });
     if (p_.alone)
-      for (int64_t i = 0; i < items; ++i) item(i, 0);
-    else team.each(items, [this](int64_t i, int thread) { item(i, thread); });
+      for (int64_t i = 0; i < items; ++i) item(i, 0, i + 1 < items);
+    else team.each(items, [&](int64_t i, int thread) { item(i, thread, team.goes_on(i, items, thread)); });
   }
 
  private:
@@ -214,32 +223,29 @@ class AmxMatmul {
         _mm512_store_si512(to, _mm512_maskz_loadu_epi16(n < n1 ? inside(s0 + s) : 0, w_row(least(n, n1 - 1)) + (s0 + s) * kStep));
     }
   }
-  static TileRows panel_rows(const std::byte* panel) { return {panel, panel + kTileBytes, 64, 2 * kTileBytes}; }
 
-  void item(int64_t i, int thread) const {
+  // goes_on: the next item follows on this thread.
+  void item(int64_t i, int thread, bool goes_on) const {
     const TileShapes shapes(p_.columns);
     std::byte* panel = per_thread_ + thread * (p_.panel_bytes + p_.sums_bytes);
     float* sums = reinterpret_cast<float*>(panel + p_.panel_bytes);
     const int64_t n0 = i / p_.items_m * p_.item_columns, n1 = least(n0 + p_.item_columns, a_.w.shape[0]);
     const int64_t m0 = i % p_.items_m * p_.item_rows, m1 = least(m0 + p_.item_rows, m());
     if (!p_.direct) return panel_item(n0, n1, m0, m1, panel, sums);
-    for (int64_t n = n0; n < n1; n += kBlock) direct_block(n, least(n + kBlock, n1), panel, sums);
+    for (int64_t n = n0; n < n1; n += kSide) direct_block(n, least(n + kSide, n1), goes_on || n + kSide < n1, panel, sums);
   }
 
-  // All rows of x, at most 32, times rows [n0, n1) of w, at most 32.
-  void direct_block(int64_t n0, int64_t n1, std::byte* panel, float* sums) const {
-    TileRows w;
-    if ((n1 - n0) % kSide != 0 || k() % kStep != 0) {
+  // All rows of x, at most 32, times rows [n0, n1) of w, at most 16. goes_on: the next 16 rows follow.
+  void direct_block(int64_t n0, int64_t n1, bool goes_on, std::byte* panel, float* sums) const {
+    const int64_t pitch = a_.w.stride[0] * int64_t(sizeof(Bf16));
+    TileRows w{reinterpret_cast<const std::byte*>(w_row(n0)), pitch, 64, goes_on ? kSide * pitch : 0};
+    if (n1 - n0 < kSide || k() % kStep != 0) {
       pack_w(n0, n1, 0, p_.steps, panel);
-      w = panel_rows(panel);
-    } else {
-      const int64_t pitch = a_.w.stride[0] * int64_t(sizeof(Bf16));
-      const auto* low = reinterpret_cast<const std::byte*>(w_row(n0));
-      w = {low, n1 - n0 > kSide ? low + kSide * pitch : low, pitch, 64, kBlock * pitch};  // 16 rows alone: twice, stored once
+      w = {panel, 64, 2 * kTileBytes, 0};
     }
     zero_accumulators();
-    if (p_.tiles_m > 1) multiply<true>(w, x_tile(0, 0), x_tile(1, 0), x_pitch(), p_.steps);
-    else multiply<false>(w, x_tile(0, 0), x_tile(0, 0), x_pitch(), p_.steps);
+    if (p_.tiles_m > 1) multiply_stream<true>(w, x_tile(0, 0), x_tile(1, 0), x_pitch(), p_.steps);
+    else multiply_stream<false>(w, x_tile(0, 0), x_tile(0, 0), x_pitch(), p_.steps);
     store_accumulators(sums);
     store_block(n0, n1, 0, m(), sums);
   }
@@ -257,7 +263,7 @@ class AmxMatmul {
           if (!last) prefetch_w(n, s + kChunkSteps, line, line + lines_per_block);
           if (s == 0) zero_accumulators();
           else load_accumulators(block);
-          multiply<true>(panel_rows(rows), x_tile(m / kSide, s), x_tile(m / kSide + 1, s), x_pitch(), steps);
+          multiply(rows, x_tile(m / kSide, s), x_tile(m / kSide + 1, s), steps);
           store_accumulators(block);
           if (last) store_block(n, n1, m, m1, block);
         }

@@ -2,57 +2,60 @@
 #include "ops/qkv_conv_split/qkv_conv_split.h"
 #include "tests/support/op_bench.h"
 
-namespace sluice {
+namespace sluice::benching {
 namespace {
 
-constexpr int64_t kHeads = 16, kDim = 128, kChannels = 3 * kHeads * kDim, kWidth = 4, kRing = 16;
+constexpr int64_t kDim = 128, kWidth = 4, kRing = 16;
 
-struct Memory {
-  Buffer floats;
-  std::vector<int32_t> cu, start, slots;
+struct Shape {
+  int64_t HK, HV, sequences, tokens;
+  DType in, out;
 };
 
+void add(Where where, const std::string& label, const Shape& s) {
+  bench<QkvConvSplitArgs>({"qkv_conv_split", label, where}, {qkv_conv_split_impls(), check_qkv_conv_split}, [s](Inputs& in) {
+    const int64_t B = s.sequences, T = B * s.tokens, C = (2 * s.HK + s.HV) * kDim;
+    const DType f = DType::kF32, ring = s.out;  // a GPU's ring holds bf16 rows as they came
+    std::vector<int32_t> cu;
+    for (int64_t b = 0; b <= B; ++b) cu.push_back(int32_t(b * s.tokens));
+    const QkvConvSplitArgs args{.qkv = in.normal(s.in, {T, C}),
+                                .b = in.normal(s.in, {T, s.HV}),
+                                .a = in.normal(s.in, {T, s.HV}),
+                                .weight = in.normal(s.in, {C, kWidth}),
+                                .A_log = in.normal(s.in, {s.HV}),
+                                .dt_bias = in.normal(s.in, {s.HV}),
+                                .conv_ring = in.normal(ring, {B, kRing, C}),
+                                .cu_seqlens = in.ints(cu),
+                                .start = in.ints(std::vector<int32_t>(size_t(B), 100)),
+                                .slots = in.count(B),
+                                .q = in.output(s.out, {T, s.HK, kDim}),
+                                .k = in.output(s.out, {T, s.HK, kDim}),
+                                .v = in.output(s.out, {T, s.HV, kDim}),
+                                .log_g = in.output(f, {T, s.HV}),
+                                .beta = in.output(f, {T, s.HV})};
+    const int64_t ring_rows = B * (kWidth - 1 + std::min(s.tokens, kRing));  // read, written
+    const double bytes = double(args.qkv.bytes() + args.a.bytes() + args.b.bytes() + args.weight.bytes() + args.q.bytes() + args.k.bytes() +
+                                args.v.bytes() + args.log_g.bytes() + args.beta.bytes()) +
+                         double(ring_rows * C) * double(dtype_size(ring));
+    return Call<QkvConvSplitArgs>{.args = args,
+                                  .work = {.bytes = bytes, .flops = 2.0 * kWidth * double(T * C)},
+                                  .outputs = {args.q, args.k, args.v, args.log_g, args.beta, args.conv_ring},
+                                  .limit = 4e-3,
+                                  .state_bytes = args.conv_ring.bytes()};
+  });
+}
+
 const bool registered = [] {
-  for (const QkvConvSplitBenchCase& c : kQkvConvSplitBenchCases) {
-    const int64_t B = c.sequences, T = B * c.tokens;
-    auto memory = std::make_shared<Memory>();
-    const int64_t floats = 2 * T * kChannels + 4 * T * kHeads + kChannels * kWidth + 2 * kHeads + B * kRing * kChannels;
-    memory->floats = Buffer::allocate(size_t(floats) * sizeof(float)).value();
-    auto* p = reinterpret_cast<float*>(memory->floats.data());
-    std::fill_n(p, floats, 0.5f);
-    // Half of an fp32 0.5 is bf16 0.5 and the other half 0: either type reads small numbers.
-    const auto take = [&](DType type, std::initializer_list<int64_t> shape) {
-      const Tensor t(p, type, shape);
-      p += t.numel();
-      return t;
-    };
-    for (int64_t b = 0; b <= B; ++b) memory->cu.push_back(int32_t(b * c.tokens));
-    for (int64_t b = 0; b < B; ++b) memory->slots.push_back(int32_t(b)), memory->start.push_back(100);
-    const DType f = DType::kF32;
-    const QkvConvSplitArgs args{.qkv = take(c.dtype, {T, kChannels}),
-                                .b = take(c.dtype, {T, kHeads}),
-                                .a = take(c.dtype, {T, kHeads}),
-                                .weight = take(c.dtype, {kChannels, kWidth}),
-                                .A_log = take(c.dtype, {kHeads}),
-                                .dt_bias = take(c.dtype, {kHeads}),
-                                .conv_ring = take(f, {B, kRing, kChannels}),
-                                .cu_seqlens = Tensor::of(memory->cu.data(), {B + 1}),
-                                .start = Tensor::of(memory->start.data(), {B}),
-                                .slots = Tensor::of(memory->slots.data(), {B}),
-                                .q = take(f, {T, kHeads, kDim}),
-                                .k = take(f, {T, kHeads, kDim}),
-                                .v = take(f, {T, kHeads, kDim}),
-                                .log_g = take(f, {T, kHeads}),
-                                .beta = take(f, {T, kHeads})};
-    const int64_t ring_rows = B * (kWidth - 1 + std::min(c.tokens, kRing));  // read, written
-    const double bytes = double(args.qkv.bytes() + args.weight.bytes() + args.q.bytes() + args.k.bytes() + args.v.bytes()) +
-                         double(ring_rows * kChannels * 4);
-    benching::bench_impls("qkv_conv_split",
-                          std::to_string(B) + "x" + std::to_string(c.tokens) + "/" + std::string(dtype_name(c.dtype)),
-                          qkv_conv_split_impls(), args, {.bytes = bytes, .flops = 2.0 * kWidth * double(T * kChannels)}, memory);
-  }
+  for (const QkvConvSplitBenchCase& c : kQkvConvSplitBenchCases)  // Qwen3.5-0.8B
+    add(Where::kCpu, std::to_string(c.sequences) + "x" + std::to_string(c.tokens) + "/" + std::string(dtype_name(c.dtype)),
+        {16, 16, c.sequences, c.tokens, c.dtype, DType::kF32});
+  const DType bf16 = DType::kBF16;
+  for (const int64_t HV : {16, 32, 48, 64})
+    for (const auto& [sequences, tokens] : {std::pair<int64_t, int64_t>{1, 8192}, {8, 1024}, {64, 256}, {64, 1}, {256, 1}})
+      add(Where::kGpu, "16," + std::to_string(HV) + "/" + std::to_string(sequences) + "x" + std::to_string(tokens),
+          {16, HV, sequences, tokens, bf16, bf16});
   return true;
 }();
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::benching

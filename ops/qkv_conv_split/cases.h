@@ -16,7 +16,8 @@ struct QkvConvSplitCase {
   std::vector<QkvConvSplitSequence> sequences;
   int64_t key_heads, value_heads, key_dim, value_dim, width, ring;
   bool allow_neg_eigval = false;
-  int64_t spare = 0;  // columns of a row of qkv beyond its width
+  int64_t spare = 0;   // columns of a row of qkv beyond its width
+  int64_t offset = 0;  // elements in front of qkv and v; odd: no wide access is possible
 };
 
 inline const std::vector<QkvConvSplitCase>& qkv_conv_split_cases() {
@@ -28,6 +29,11 @@ inline const std::vector<QkvConvSplitCase>& qkv_conv_split_cases() {
       {{{4, 2}, {3, 1}, {2, 0}}, 1, 3, 15, 17, 3, 4},
       {{{63, 0}, {1, 63}, {65, 64}}, 1, 2, 128, 128, 4, 8, false, 16},
       {{{64, 3}, {7, 6}}, 2, 2, 130, 66, 4, 4, true},
+      {{{520, 0}}, 1, 3, 128, 128, 4, 16},  // many rows a thread
+      {{{513, 9}, {0, 3}, {62, 1}}, 1, 2, 136, 48, 4, 16, false, 8},
+      {{{0, 0}, {1, 2}, {2, 1}, {3, 0}, {5, 7}, {0, 4}, {127, 60}, {64, 64}, {65, 1}, {258, 1000}}, 2, 3, 64, 96, 4, 8, true},
+      {{{530, 2}}, 1, 1, 128, 256, 3, 4},
+      {{{519, 30}, {40, 1}}, 2, 2, 48, 48, 4, 32, false, 3, 1},
       {{{33, 5}}, 3, 17, 5, 3, 2, 32},
       {{{3, 9}, {2, 1}}, 3, 2, 200, 600, 4, 8},  // groups of two heads with one left over; heads wider than a group
   };

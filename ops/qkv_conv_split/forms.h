@@ -8,6 +8,7 @@ namespace sluice {
 Status qkv_conv_split_reference(Context&, const QkvConvSplitArgs&, std::byte*);
 Status qkv_conv_split_cpu(Context&, const QkvConvSplitArgs&, std::byte*);
 Status qkv_conv_split_avx512(Context&, const QkvConvSplitArgs&, std::byte*);
+Status qkv_conv_split_cuda(Context&, const QkvConvSplitArgs&, std::byte*);
 
 // How many heads of `dim` channels go together: about 512 channels, 2 KiB of an fp32 row. (One head of 128 at a time is 2.5 times
 // slower in prefill: rows lie a multiple of 4 KiB apart, and short runs defeat the prefetchers.)

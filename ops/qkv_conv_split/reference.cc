@@ -11,17 +11,22 @@ namespace {
 double read(const Tensor& t, int64_t at) {
   return t.dtype == DType::kBF16 ? double(float(t.as<Bf16>()[at])) : double(t.as<float>()[at]);
 }
+void write(const Tensor& t, int64_t at, double x) {
+  if (t.dtype == DType::kBF16) t.as<Bf16>()[at] = Bf16(float(x));
+  else t.as<float>()[at] = float(x);
+}
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
-float* ring_row(const QkvConvSplitArgs& a, int64_t slot, int64_t position) {
-  return a.conv_ring.as<float>() + slot * a.conv_ring.stride[0] + position % a.conv_ring.shape[1] * a.conv_ring.stride[1];
+// Where the row of a position begins in the ring.
+int64_t ring_row(const QkvConvSplitArgs& a, int64_t slot, int64_t position) {
+  return slot * a.conv_ring.stride[0] + position % a.conv_ring.shape[1] * a.conv_ring.stride[1];
 }
 
 // Channel c of the convolution's input, `back` rows before row `t` of sequence b.
 double input(const QkvConvSplitArgs& a, int64_t b, int64_t t, int64_t back, int64_t c) {
   const int64_t begin = a.cu_seqlens.as<int32_t>()[b], position = a.start.as<int32_t>()[b] + (t - begin) - back;
   if (t - back >= begin) return read(a.qkv, (t - back) * a.qkv.stride[0] + c);
-  return position < 0 ? 0 : ring_row(a, a.slots.as<int32_t>()[b], position)[c];
+  return position < 0 ? 0 : read(a.conv_ring, ring_row(a, a.slots.as<int32_t>()[b], position) + c);
 }
 
 // silu of the convolution, channels [first, first + n) of row t.
@@ -45,7 +50,7 @@ void reference_heads(const QkvConvSplitArgs& a, const Tensor& out, int64_t first
     double squares = 0;
     for (double v : y) squares += v * v;
     const double scale = normalised ? 1 / std::sqrt(squares + a.l2_eps) : 1;
-    for (int64_t c = 0; c < n; ++c) out.as<float>()[t * out.stride[0] + h * out.stride[1] + c] = float(y[c] * scale);
+    for (int64_t c = 0; c < n; ++c) write(out, t * out.stride[0] + h * out.stride[1] + c, y[c] * scale);
   }
 }
 
@@ -75,7 +80,7 @@ Status qkv_conv_split_reference(Context&, const QkvConvSplitArgs& a, std::byte*)
     const int64_t slot = a.slots.as<int32_t>()[b];
     for (int64_t t = cu[b]; slot >= 0 && t < cu[b + 1]; ++t)
       for (int64_t c = 0; c < C; ++c)
-        ring_row(a, slot, a.start.as<int32_t>()[b] + t - cu[b])[c] = float(read(a.qkv, t * a.qkv.stride[0] + c));
+        write(a.conv_ring, ring_row(a, slot, a.start.as<int32_t>()[b] + t - cu[b]) + c, read(a.qkv, t * a.qkv.stride[0] + c));
   }
   return {};
 }

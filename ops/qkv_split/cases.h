@@ -23,6 +23,8 @@ inline constexpr QkvSplitCase kQkvSplitCases[] = {
     {65, 1, 3, 16, 5, false, true, 1},
     {63, 3, 6, 7, 9, false, false, 40, 100},
     {64, 2, 4, 128, 128, true, true, 0, 640},
+    {3, 16, 64, 128, 128, false, false},  // 12288 columns
+    {1030, 1, 2, 16, 24, true, true},
 };
 
 // Qwen3.5-0.8B.

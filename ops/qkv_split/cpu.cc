@@ -7,25 +7,38 @@
 namespace sluice {
 namespace {
 
+// Copies `n` elements of `size` bytes that lie `step` bytes apart.
+template <int64_t Size>
+void gather(char* to, const char* from, int64_t n, int64_t step) {
+  for (int64_t i = 0; i < n; ++i) std::memcpy(to + i * Size, from + i * step, Size);
+}
+
 // Reads a row from left to right and hands it out.
 class RowReader {
  public:
-  RowReader(const Tensor& from, int64_t row, int64_t column) : size_(int64_t(dtype_size(from.dtype))) {
-    at_ = static_cast<const char*>(from.data) + (row * from.stride[0] + column) * size_;
+  RowReader(const Tensor& from, int64_t row, int64_t column)
+      : size_(int64_t(dtype_size(from.dtype))), step_(from.inner_contiguous() ? size_ : from.stride[1] * size_) {
+    at_ = static_cast<const char*>(from.data) + row * from.stride[0] * size_ + column * step_;
   }
   // The next `heads` heads of `dim` elements go to to[row, first + 0 ...]; an absent tensor's are passed over.
   void take(const Tensor& to, int64_t row, int64_t first, int64_t heads, int64_t dim) {
     if (to.present()) {
       char* out = static_cast<char*>(to.data) + (row * to.stride[0] + first * to.stride[1]) * size_;
-      if (to.stride[1] == dim) std::memcpy(out, at_, size_t(heads * dim * size_));
+      if (to.stride[1] == dim) copy(out, at_, heads * dim);
       else
-        for (int64_t h = 0; h < heads; ++h) std::memcpy(out + h * to.stride[1] * size_, at_ + h * dim * size_, size_t(dim * size_));
+        for (int64_t h = 0; h < heads; ++h) copy(out + h * to.stride[1] * size_, at_ + h * dim * step_, dim);
     }
-    at_ += heads * dim * size_;
+    at_ += heads * dim * step_;
   }
 
  private:
-  const int64_t size_;  // bytes of an element
+  void copy(char* to, const char* from, int64_t n) const {
+    if (step_ == size_) std::memcpy(to, from, size_t(n * size_));
+    else if (size_ == 4) gather<4>(to, from, n, step_);
+    else gather<2>(to, from, n, step_);
+  }
+
+  const int64_t size_, step_;  // bytes of an element, and from one to the next
   const char* at_;
 };
 

@@ -7,5 +7,6 @@ namespace sluice {
 
 Status qkv_split_reference(Context&, const QkvSplitArgs&, std::byte*);
 Status qkv_split_cpu(Context&, const QkvSplitArgs&, std::byte*);
+Status qkv_split_cuda(Context&, const QkvSplitArgs&, std::byte*);
 
 }  // namespace sluice

@@ -18,7 +18,7 @@ void check_gate_inputs(ArgCheck& c, const QkvSplitArgs& s, int64_t T, int64_t HV
 
 Status check_qkv_split(const QkvSplitArgs& s) {
   ArgCheck c("qkv_split");
-  c.rank("mixed", s.mixed, 2, 2).dtype("mixed", s.mixed, {DType::kF32, DType::kBF16}).inner_contiguous("mixed", s.mixed);
+  c.rank("mixed", s.mixed, 2, 2).dtype("mixed", s.mixed, {DType::kF32, DType::kBF16, DType::kF16});
   c.rank("q", s.q, 3, 3).rank("v", s.v, 3, 3);
   const DType type = s.mixed.dtype;
   const int64_t T = s.mixed.shape[0], HK = s.q.shape[1], K = s.q.shape[2], HV = s.v.shape[1], V = s.v.shape[2];
@@ -47,6 +47,7 @@ Status check_qkv_split(const QkvSplitArgs& s) {
 
 namespace {
 constexpr Impl<QkvSplitArgs> kImpls[] = {
+    {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(qkv_split_cuda)},
     {.name = "cpu", .run = qkv_split_cpu},
     {.name = "reference", .run = qkv_split_reference},
 };

@@ -16,13 +16,18 @@ namespace sluice {
 enum class QkvLayout : unsigned char { kConcatenated, kPerKeyHead };
 
 struct QkvSplitArgs {
-  Tensor mixed;  // [T, W] f32 or bf16, stride free in dimension 0
-  Tensor ba;     // [T, 2*HV] as mixed; with kPerKeyHead, where b and a are asked for
+  Tensor mixed;  // [T, W] f32, bf16 or f16, any strides (the transpose of a convolution's output, for one)
+  Tensor ba;     // [T, 2*HV] dtype of mixed, stride free in dimension 0; with kPerKeyHead, where b and a are asked for
   Tensor q, k;   // [T, HK, K] same dtype as mixed, stride free but in the last dimension
   Tensor v, z;   // [T, HV, V]; z optional
-  Tensor b, a;   // [T, HV]; optional, both or none
+  Tensor b, a;   // [T, HV], stride free in dimension 0; optional, both or none
   QkvLayout layout = QkvLayout::kConcatenated;
 };
+
+template <class F>
+void each_tensor(QkvSplitArgs& a, F&& f) {
+  f(a.mixed), f(a.ba), f(a.q), f(a.k), f(a.v), f(a.z), f(a.b), f(a.a);
+}
 
 Status check_qkv_split(const QkvSplitArgs& a);
 std::span<const Impl<QkvSplitArgs>> qkv_split_impls();

@@ -1,4 +1,5 @@
-#include "core/rows.h"
+#include <cstring>
+
 #include "ops/qkv_split/forms.h"
 
 namespace sluice {
@@ -14,14 +15,14 @@ struct Block {
 
 void take(const Tensor& from, const Tensor& to, const Block& block) {
   if (!to.present()) return;
-  visit_float(from, [&]<class X>(X*) {
-    const bool per_head = to.rank == 3;
-    for (int64_t t = 0; t < to.shape[0]; ++t)
-      for (int64_t h = 0; h < to.shape[1]; ++h)
-        for (int64_t d = 0; d < block.dim; ++d)
-          to.as<X>()[t * to.stride[0] + h * to.stride[1] + (per_head ? d * to.stride[2] : 0)] =
-              from.as<X>()[t * from.stride[0] + block.column(h, d)];
-  });
+  const size_t size = dtype_size(from.dtype);
+  const auto at = [&](const Tensor& x, int64_t element) { return static_cast<char*>(x.data) + element * int64_t(size); };
+  const bool per_head = to.rank == 3;
+  for (int64_t t = 0; t < to.shape[0]; ++t)
+    for (int64_t h = 0; h < to.shape[1]; ++h)
+      for (int64_t d = 0; d < block.dim; ++d)
+        std::memcpy(at(to, t * to.stride[0] + h * to.stride[1] + (per_head ? d * to.stride[2] : 0)),
+                    at(from, t * from.stride[0] + block.column(h, d) * from.stride[1]), size);
 }
 
 }  // namespace

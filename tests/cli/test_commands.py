@@ -138,7 +138,7 @@ class Eval(unittest.TestCase):
 
     def test_every_form_of_gdn_prefill_passes_the_accuracy_gate(self):
         ops = json.loads(run("doctor", "--json").stdout)["ops"]["gdn_prefill"]
-        forms = [i["impl"] for i in ops if not i["reason"].startswith("this CPU")]
+        forms = [i["impl"] for i in ops if i["runs"]]
         self.assertIn("reference", forms)
         self.assertGreaterEqual(len(forms), 2)
         for form in forms:
@@ -215,6 +215,47 @@ class Others(unittest.TestCase):
             self.assertEqual(sum(i["chosen"] for i in impls), 1, name)
             self.assertTrue(all(i["reason"] for i in impls), name)
         self.assertIn("gdn_prefill", run("doctor", "--ops").stdout)
+
+    def test_doctor_lists_gpus_and_what_they_run(self):
+        o = json.loads(run("doctor", "--json").stdout)
+        self.assertTrue(o["gpus"] or o["why_no_gpus"])
+        text = run("doctor").stdout
+        self.assertIn("CUDA ", text)
+        self.assertIn(f"built with {o['cuda']}" if o["cuda"] else "none in this build", text)
+        for gpu in o["gpus"]:
+            self.assertRegex(gpu["compute_capability"], r"^\d+\.\d+$")
+            self.assertTrue(all(sum(i["chosen"] for i in impls) <= 1 for impls in gpu["ops"].values()))
+            self.assertIn(gpu["name"], text)
+        for impls in o["ops"].values():
+            self.assertFalse(any(i["runs"] for i in impls if i["impl"] in ("portable", "sm90", "sm100")))
+
+    @unittest.skipIf(json.loads(run("doctor", "--json").stdout)["gpus"], "the words are those of a machine without a GPU")
+    def test_backends_without_a_gpu(self):
+        r = run("doctor", "--linear-attn-prefill-backend", "sm90")
+        self.assertEqual(r.returncode, 1)
+        self.assertEqual(
+            r.stderr,
+            "sluice: error: --linear-attn-prefill-backend sm90 needs a GPU of compute capability 9.0, and the device is the CPU; use auto\n",
+        )
+        self.assertEqual(run("doctor", "--linear-attn-backend", "flashkda").returncode, 2)
+        r = run("doctor", "--linear-attn-backend", "cutedsl")
+        self.assertEqual((r.returncode, r.stdout.count("cutedsl")), (0, 1))
+        for args in (["--linear-attn-prefill-backend", "reference"], ["--linear-attn-backend", "reference"]):
+            ops = json.loads(run("doctor", "--json", *args).stdout)["ops"]
+            chosen = {name: next(i["impl"] for i in impls if i["chosen"]) for name, impls in ops.items()}
+            self.assertEqual(chosen["gdn_prefill"], "reference")
+            self.assertEqual(chosen["gdn_decode"] == "reference", args[0] == "--linear-attn-backend")
+            self.assertNotEqual(chosen["l2norm"], "reference")
+
+    @unittest.skipIf(json.loads(run("doctor", "--json").stdout)["gpus"], "the words are those of a machine without a GPU")
+    def test_a_device_that_is_not_there_is_refused(self):
+        case = SOURCE / "tests/data/oracles/ops/l2norm/strided_rows.safetensors"
+        with tempfile.TemporaryDirectory() as d:
+            for device, words in (("cuda:0", "there is no GPU cuda:0"), ("gpu", "'gpu' is no device")):
+                r = run("op", "l2norm", "--in", case, "--out", f"{d}/o.safetensors", "--device", device)
+                self.assertEqual((r.returncode, r.stderr.count("\n")), (1, 1))
+                self.assertIn(words, r.stderr)
+                self.assertFalse(pathlib.Path(d, "o.safetensors").exists())
 
     def test_inspect(self):
         r = run("inspect", "--tensors")

@@ -1,7 +1,9 @@
-// Operator cases: every implementation that this machine runs, in fp32 and bf16, within the case's tolerance.
+// Operator cases: every implementation that the device runs, in fp32 and bf16, within the case's tolerance.
 #include <algorithm>
 #include <cstring>
+#include <ranges>
 
+#include "core/runtime.h"
 #include "op_runner/case_file.h"
 #include "tests/oracle/parts.h"
 
@@ -43,13 +45,11 @@ class CaseCheck {
  public:
   CaseCheck(const boost::json::object& entry, const CaseFile& file, Report& report) : entry_(entry), file_(file), report_(report) {}
 
-  void run(const OpAdapter& adapter, const std::string& impl, bool bf16, int threads) {
+  void run(const OpAdapter& adapter, const std::string& impl, bool bf16, Context ctx) {
     bf16_ = bf16;
     name_ = "ops/" + text("op") + "/" + text("case") + " " + adapter.op + ":" + impl + (bf16 ? " bf16" : " fp32");
-    ImplChoices forced = force_impl(adapter, impl, detect_cpu_features());
-    auto runtime = CpuRuntime::create(threads, forced);
-    if (!runtime.ok()) return report_.check(name_, false, runtime.status().to_string());
-    Context ctx = (*runtime)->context();
+    const ImplChoices forced = force_impl(adapter, impl, ctx);
+    ctx.forced = &forced;
     OpCall call(ctx, file_.in, entry_.at("params").as_object(), bf16 ? DType::kBF16 : DType::kF32);
     if (const Status s = run_op(adapter, call); !s.ok()) {
       if (s.code() == Code::kUnsupported) return report_.skip(name_, s.message());
@@ -129,26 +129,29 @@ class CaseCheck {
   bool bf16_ = false;
 };
 
-void check_case(const OracleOptions& o, const boost::json::object& entry, Report& report) {
+void check_case(const OracleOptions& o, const boost::json::object& entry, const Context& ctx, Report& report) {
   const std::string op(entry.at("op").as_string()), name = "ops/" + op + "/" + std::string(entry.at("case").as_string());
   if (!o.wants(name)) return;
   const auto serves = [&](const OpAdapter& a) { return op == a.oracle; };
   if (std::ranges::none_of(op_adapters(), serves)) return report.skip(name, "this build has no operator for it");
   const auto file = open_case(o.folder + "/ops/" + std::string(entry.at("file").as_string()));
   if (!file.ok()) return report.check(name, false, file.status().to_string());
-  const CpuFeatures cpu = detect_cpu_features();
   const auto ops = all_ops();
   for (const OpAdapter& adapter : op_adapters()) {
     if (!serves(adapter)) continue;
     const auto info = std::ranges::find_if(ops, [&](const OpInfo& i) { return std::strcmp(i.name, adapter.op) == 0; });
-    for (const ImplInfo& impl : info->impls) {
-      if (const Can can = cpu_has(cpu, impl.isa); !can.yes()) {
+    const auto of_this_device = [&](const ImplInfo& i) { return is_gpu(i.isa) == (ctx.gpu != nullptr); };
+    if (std::ranges::none_of(info->impls, of_this_device)) report.skip(name + " " + adapter.op, "it has no form for this device");
+    for (const ImplInfo& impl : info->impls | std::views::filter(of_this_device)) {
+      Can can = machine_has(*ctx.cpu, ctx.gpu, impl.isa);
+      if (can.yes() && !impl.built) can = Can::no("this build has no kernels for it");
+      if (!can.yes()) {
         report.skip(name + " " + adapter.op + ":" + impl.name, can.refusal);
         continue;
       }
       CaseCheck check(entry, *file, report);
-      if (o.dtypes.count("fp32")) check.run(adapter, impl.name, false, o.threads);
-      if (o.dtypes.count("bf16")) check.run(adapter, impl.name, true, o.threads);
+      if (o.dtypes.count("fp32")) check.run(adapter, impl.name, false, ctx);
+      if (o.dtypes.count("bf16")) check.run(adapter, impl.name, true, ctx);
     }
   }
 }
@@ -158,7 +161,9 @@ void check_case(const OracleOptions& o, const boost::json::object& entry, Report
 void check_ops(const OracleOptions& o, Report& report) {
   const auto list = load_case_list(o.folder + "/ops/cases.json");
   if (!list.ok()) return report.check("ops", false, list.status().to_string());
-  for (const auto& entry : list->at("cases").as_array()) check_case(o, entry.as_object(), report);
+  const auto runtime = Runtime::create(o.device, o.threads);
+  if (!runtime.ok()) return report.check("ops", false, runtime.status().to_string());
+  for (const auto& entry : list->at("cases").as_array()) check_case(o, entry.as_object(), (*runtime)->context(), report);
 }
 
 }  // namespace sluice

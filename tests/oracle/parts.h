@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "core/device.h"
 #include "tests/oracle/report.h"
 
 namespace sluice {
@@ -12,6 +13,7 @@ struct OracleOptions {
   std::string folder;
   std::string only;              // checks whose name contains this
   std::set<std::string> dtypes;  // "fp32", "bf16"
+  Device device;
   int threads = 0;
 
   bool wants(const std::string& name) const { return only.empty() || name.find(only) != std::string::npos; }

@@ -15,6 +15,10 @@
 #include "core/context.h"
 #include "core/impl.h"
 #include "core/tensor.h"
+#if SLUICE_HAS_CUDA
+#include "core/cuda/runtime.h"
+#include "core/cuda/staging.h"
+#endif
 
 namespace sluice::testing {
 
@@ -46,7 +50,9 @@ class Storage {
     bytes_.assign((elements + offset) * dtype_size(dtype) + 2 * kMargin, std::byte{0xff});
     t_.data = bytes_.data() + kMargin + offset * dtype_size(dtype);
     owned_.assign(bytes_.size(), false);
-    for_each([&](char* p) { std::fill_n(owned_.begin() + (p - raw()), dtype_size(dtype), true); });
+    const auto own = [&](const void* p, size_t bytes) { std::fill_n(owned_.begin() + (static_cast<const char*>(p) - raw()), bytes, true); };
+    if (t_.contiguous()) own(t_.data, t_.bytes());
+    else for_each([&](char* p) { own(p, dtype_size(dtype)); });
   }
   const Tensor& tensor() const { return t_; }
   operator const Tensor&() const { return t_; }  // NOLINT: a storage is passed wherever its tensor is
@@ -164,12 +170,45 @@ inline void expect_same_bits(const Storage& a, const Storage& b, const std::stri
   EXPECT_EQ(a.bytes(), b.bytes()) << what;
 }
 
-// The implementations of an operator that this machine can run on these arguments.
+// The GPU that tests run on, or null: none here, or a build without CUDA.
+inline Context* gpu_context() {
+#if SLUICE_HAS_CUDA
+  static auto runtime = CudaRuntime::create(0);
+  static Context ctx = runtime.ok() ? (*runtime)->context() : Context{};
+  return runtime.ok() ? &ctx : nullptr;
+#else
+  return nullptr;
+#endif
+}
+
+// Calls f(context, arguments) where the implementation runs: with the tensors' twins on the GPU for its kernels, and everything copied back.
+template <class Args, class F>
+Status where_it_runs(const Impl<Args>& impl, const Args& args, int threads, F&& f) {
+#if SLUICE_HAS_CUDA
+  if constexpr (GpuArgs<Args>)
+    if (is_gpu(impl.isa) && gpu_context()) return cuda::staged(*gpu_context(), args, [&](const Args& a) { return f(*gpu_context(), a); });
+#endif
+  return f(context(threads), args);
+}
+
+// Whether this machine runs the implementation on these arguments.
+template <class Args>
+bool runs_here(const Impl<Args>& impl, const Args& args) {
+  bool yes = false;
+  const Status s = where_it_runs(impl, args, 1, [&](Context& ctx, const Args& a) {
+    yes = can_run(impl, ctx, a).yes();
+    return Status();
+  });
+  EXPECT_TRUE(s.ok()) << impl.name << ": " << s.to_string();
+  return yes;
+}
+
+// The implementations of an operator that this machine can run on these arguments, its GPU's among them.
 template <class Args>
 std::vector<const Impl<Args>*> runnable(std::span<const Impl<Args>> impls, const Args& args) {
   std::vector<const Impl<Args>*> r;
   for (const auto& impl : impls)
-    if (can_run(impl, context(), args).yes()) r.push_back(&impl);
+    if (runs_here(impl, args)) r.push_back(&impl);
   return r;
 }
 
@@ -183,7 +222,7 @@ const Impl<Args>& impl_named(std::span<const Impl<Args>> impls, const std::strin
 
 template <class Args>
 void run_ok(const Impl<Args>& impl, const Args& args, int threads = 2) {
-  const Status s = run_impl(impl, context(threads), args);
+  const Status s = where_it_runs(impl, args, threads, [&](Context& ctx, const Args& a) { return run_impl(impl, ctx, a); });
   ASSERT_TRUE(s.ok()) << impl.name << ": " << s.to_string();
 }
 

@@ -1,0 +1,49 @@
+// A recorded sequence of launches that is replayed as one.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <utility>
+
+#include "core/context.h"
+#include "core/cuda/status.h"
+
+namespace sluice::cuda {
+
+class Graph {
+ public:
+  Graph() = default;
+  Graph(Graph&& o) noexcept : exec_(std::exchange(o.exec_, nullptr)) {}
+  Graph& operator=(Graph&& o) noexcept {
+    std::swap(exec_, o.exec_);
+    return *this;
+  }
+  ~Graph() {
+    if (exec_) cudaGraphExecDestroy(exec_);
+  }
+
+  // Records what `work()` launches on the context's stream; nothing runs yet. work() must not wait for the GPU.
+  template <class Work>
+  static Result<Graph> capture(const Context& ctx, Work&& work) {
+    const auto stream = static_cast<cudaStream_t>(ctx.stream.handle);
+    SLUICE_RETURN_IF_ERROR(to_status(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "start of a graph's capture"));
+    const Status worked = work();
+    cudaGraph_t graph = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
+    Graph g;
+    Status made = worked.ok() ? to_status(ended, "end of a graph's capture") : worked;
+    if (made.ok()) made = to_status(cudaGraphInstantiate(&g.exec_, graph, 0), "instantiation of a graph");
+    if (graph) cudaGraphDestroy(graph);
+    if (!made.ok()) return made;
+    return g;
+  }
+
+  Status launch(const Context& ctx) const {
+    return to_status(cudaGraphLaunch(exec_, static_cast<cudaStream_t>(ctx.stream.handle)), "launch of a graph");
+  }
+
+ private:
+  cudaGraphExec_t exec_ = nullptr;
+};
+
+}  // namespace sluice::cuda

@@ -1,0 +1,49 @@
+#include "core/runtime.h"
+
+#include <charconv>
+
+namespace sluice {
+
+Result<Device> parse_device(const std::string& name) {
+  if (name == "cpu") return Device{};
+  Device gpu{DeviceKind::kCuda, 0};
+  if (name == "cuda") return gpu;
+  constexpr std::string_view kPrefix = "cuda:";
+  if (name.starts_with(kPrefix)) {
+    const char* end = name.data() + name.size();
+    const auto [next, error] = std::from_chars(name.data() + kPrefix.size(), end, gpu.index);
+    if (error == std::errc() && next == end && gpu.index >= 0) return gpu;
+  }
+  return invalid("'" + name + "' is no device", "write cpu or cuda:0; `sluice doctor` lists the GPUs");
+}
+
+Result<std::unique_ptr<Runtime>> Runtime::create(Device device, int threads) {
+  auto runtime = std::make_unique<Runtime>();
+  if (device.kind == DeviceKind::kCpu) {
+    SLUICE_ASSIGN_OR_RETURN(runtime->cpu_, CpuRuntime::create(threads));
+    return runtime;
+  }
+#if SLUICE_HAS_CUDA
+  SLUICE_ASSIGN_OR_RETURN(runtime->cuda_, CudaRuntime::create(device.index));
+  return runtime;
+#else
+  return Status(Code::kUnsupported, "there is no GPU cuda:" + std::to_string(device.index) + " (" + detect_gpus().why_none + ")",
+                "use --device cpu, or look at `sluice doctor`");
+#endif
+}
+
+Context Runtime::context() {
+#if SLUICE_HAS_CUDA
+  if (cuda_) return cuda_->context();
+#endif
+  return cpu_->context();
+}
+
+Status Runtime::synchronize() {
+#if SLUICE_HAS_CUDA
+  if (cuda_) return cuda_->synchronize();
+#endif
+  return {};
+}
+
+}  // namespace sluice

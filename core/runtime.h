@@ -1,0 +1,33 @@
+// The runtime of a device that is named on a command line.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/context.h"
+#if SLUICE_HAS_CUDA
+#include "core/cuda/runtime.h"
+#endif
+
+namespace sluice {
+
+// "cpu", "cuda:N", or "cuda", which is "cuda:0".
+Result<Device> parse_device(const std::string& name);
+
+class Runtime {
+ public:
+  // `threads` as for CpuRuntime. Fails where the GPU does not exist, with the reason.
+  static Result<std::unique_ptr<Runtime>> create(Device device, int threads = 0);
+
+  Context context();
+  // Waits for all work given to the device, and reports what went wrong in it.
+  Status synchronize();
+
+ private:
+  std::unique_ptr<CpuRuntime> cpu_;
+#if SLUICE_HAS_CUDA
+  std::unique_ptr<CudaRuntime> cuda_;
+#endif
+};
+
+}  // namespace sluice

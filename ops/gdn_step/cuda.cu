@@ -1,0 +1,136 @@
+// A decode step in one launch: a block takes one value head of one sequence from the projection's output to the gated norm.
+//
+// The blocks of one key head each make its q and k: the convolution of 256 channels costs less than handing them over. The first of them
+// alone writes their input into the ring, into a place that none of them reads.
+#include "ops/gdn_chunk/pool.cuh"
+#include "ops/gdn_step/forms.h"
+
+namespace sluice {
+namespace {
+
+using namespace gdn::gpu;
+
+constexpr int kMostTaps = 4;
+
+// A vector or matrix of either type.
+struct Floats {
+  const void* data = nullptr;
+  bool bf16 = false;
+  int64_t stride = 0;  // elements from row to row
+
+  Floats() = default;
+  explicit Floats(const Tensor& t) : data(t.data), bf16(t.dtype == DType::kBF16), stride(t.stride[0]) {}
+  __device__ float at(int64_t i) const { return load1(data, bf16, i); }
+};
+
+struct StepOp {
+  static constexpr bool qk_l2norm = true, closes = true;
+  static constexpr int drafts = 1;
+  Pool pool;
+  Sequences sequences;
+  CallRows qkv, z, y;
+  CallRows ring;     // [S, R, C]
+  CallRows weight;   // [C, W], a row of 4 taps read at once where W is 4
+  int64_t ring_mask = 0;
+  int taps = 0;
+  Floats a, b, A_log, dt_bias, norm_weight;
+  float scale = 0, l2_eps = 0, norm_eps = 0;
+  bool allow_neg_eigval = false;
+
+  // Taps of channels [channel, channel + 4), the oldest first, zeros where the width is less than 4.
+  __device__ void load_taps(int64_t channel, float (&w)[4][kMostTaps]) const {
+    if (taps == kMostTaps) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) load4(weight, (channel + i) * kMostTaps, w[i]);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+#pragma unroll
+      for (int tap = 0; tap < kMostTaps; ++tap) {
+        const int from = tap - (kMostTaps - taps);
+        w[i][tap] = from < 0 ? 0 : load1(weight.data, weight.bf16, (channel + i) * taps + from);
+      }
+  }
+
+  // silu of the convolution, four channels; the input goes into the ring if this block is the one to write it.
+  __device__ void convolve(const Piece& p, int64_t channel, bool writes, float (&x)[4]) const {
+    float input[kMostTaps][4] = {}, w[4][kMostTaps];
+    const int64_t slot = p.slot * ring.row_stride;
+#pragma unroll
+    for (int tap = 0; tap < kMostTaps - 1; ++tap) {
+      const int64_t back = kMostTaps - 1 - tap, position = p.start - back;
+      if (back < taps && position >= 0) load4(ring, slot + (position & ring_mask) * ring.head_stride + channel, input[tap]);
+    }
+    load4(qkv, p.b * qkv.row_stride + channel, input[kMostTaps - 1]);
+    load_taps(channel, w);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float sum = 0;
+#pragma unroll
+      for (int tap = 0; tap < kMostTaps; ++tap) sum = fmaf(w[i][tap], input[tap][i], sum);
+      x[i] = sum / (1 + expf(-sum));
+    }
+    if (writes) store4(ring, slot + (p.start & ring_mask) * ring.head_stride + channel, input[kMostTaps - 1]);
+  }
+
+  __device__ void load(const Piece& p, int, Part part, int column, float (&x)[4]) const {
+    const int64_t keys = int64_t(pool.HK) * pool.K;
+    if (part == Part::kValue) convolve(p, 2 * keys + int64_t(p.head) * pool.V + column, true, x);
+    else convolve(p, (part == Part::kKey ? keys : 0) + int64_t(p.key_head) * pool.K + column, p.keeps_key, x);
+  }
+
+  // The formula of ops/gating.
+  __device__ void gates(const Piece& p, int, float& log_g, float& beta) const {
+    const float step = a.at(p.b * a.stride + p.head) + dt_bias.at(p.head);
+    log_g = -expf(A_log.at(p.head)) * (fmaxf(step, 0) + log1pf(expf(-fabsf(step))));
+    beta = (allow_neg_eigval ? 2.0f : 1.0f) / (1 + expf(-b.at(p.b * b.stride + p.head)));
+  }
+
+  // The output gate times the norm's weight.
+  __device__ void prepare(const Piece& p, const Scratch& w) const {
+    for (int e = 4 * (threadIdx.x % kWarp); e < pool.V; e += kGroup) {
+      float x[4];
+      load4(z, p.b * z.row_stride + p.head * z.head_stride + e, x);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) x[i] = x[i] / (1 + expf(-x[i])) * norm_weight.at(e + i);
+      store4(w.gate + e, x);
+    }
+  }
+
+  // o takes the place of the product that went into it.
+  __device__ void emit(const Piece&, const Scratch& w, int, int e, float o) const { w.s_q[e] = o; }
+
+  __device__ void finish(const Piece& p, const Scratch& w) const {
+    if (threadIdx.x >= kWarp) return;
+    float sum = 0;
+    for (int e = threadIdx.x; e < pool.V; e += kWarp) sum = fmaf(w.s_q[e], w.s_q[e], sum);
+    const float norm = 1 / sqrtf(cuda::group_sum(sum) / float(pool.V) + norm_eps);
+    for (int e = 4 * threadIdx.x; e < pool.V; e += kGroup) {
+      float x[4], gate[4];
+      load4(w.s_q + e, x), load4(w.gate + e, gate);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) x[i] *= norm * gate[i];
+      store4(y, p.b * y.row_stride + p.head * y.head_stride + e, x);
+    }
+  }
+
+  __device__ void clear(const Piece& p, int64_t) const {
+    for (int e = threadIdx.x; e < pool.V; e += kThreads) store1(y, p.b * y.row_stride + p.head * y.head_stride + e, 0);
+  }
+};
+
+}  // namespace
+
+Status gdn_step_cuda(Context& ctx, const GdnStepArgs& a, std::byte*) {
+  StepOp op{.pool = make_pool(a.state, step_key_heads(a))};
+  op.sequences = {.start = a.start.as<int32_t>(), .slots = a.slots.as<int32_t>()};
+  op.qkv = make_call_rows(a.qkv), op.z = make_call_rows(a.z), op.y = make_call_rows(a.y);
+  op.ring = make_call_rows(a.conv_ring), op.ring_mask = a.conv_ring.dim(1) - 1;
+  op.weight = make_call_rows(a.conv_weight), op.taps = int(a.conv_weight.dim(1));
+  op.a = Floats(a.a), op.b = Floats(a.b), op.A_log = Floats(a.A_log), op.dt_bias = Floats(a.dt_bias), op.norm_weight = Floats(a.norm_weight);
+  op.scale = a.scale, op.l2_eps = a.l2_eps, op.norm_eps = a.norm_eps, op.allow_neg_eigval = a.allow_neg_eigval;
+  return launch_append(ctx, op, a.state.s.dtype, a.slots.dim(0));
+}
+
+}  // namespace sluice

@@ -1,0 +1,10 @@
+// The implementation that is compiled where there is CUDA; the CPU's are those of ops/gdn_chunk.
+#pragma once
+
+#include "ops/gdn_verify/gdn_verify.h"
+
+namespace sluice {
+
+Status gdn_verify_cuda(Context&, const GdnVerifyArgs&, std::byte*);
+
+}  // namespace sluice

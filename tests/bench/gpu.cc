@@ -1,0 +1,320 @@
+#if SLUICE_HAS_CUDA
+
+#include "tests/bench/gpu.h"
+
+#include <cuda_runtime_api.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <ctime>
+#include <optional>
+
+#include "base/clock.h"
+#include "core/cuda/graph.h"
+#include "core/cuda/memory.h"
+#include "core/cuda/runtime.h"
+#include "tests/bench/compare.h"
+#include "tests/bench/peers.h"
+#include "tests/bench/report.h"
+#include "tests/support/op_bench.h"
+
+namespace sluice::benching {
+namespace {
+
+using cuda::to_status;
+
+constexpr size_t kWorkspace = size_t(4) << 30;                       // bytes
+constexpr double kSmallFlops = 5e8, kSmallBytes = 64e6;              // up to here the reference answers within a second
+constexpr double kGraphSeconds = 0.02;                               // of work in a graph: launches of graphs then weigh nothing
+constexpr int kReplays = 9, kWarmups = 2, kMostSets = 64, kMostCalls = 512;
+
+// What the device can do at best, from a copy and from matrix products on random data.
+struct Ceiling {
+  const char* device;
+  double bytes_per_s, flops_per_s;
+};
+constexpr Ceiling kCeilings[] = {{"NVIDIA H200", 4.3e12, 775e12}};
+
+double floor_us(const Gpu& gpu, const Work& work) {
+  for (const Ceiling& c : kCeilings)
+    if (gpu.name == c.device) return 1e6 * std::max(work.bytes / c.bytes_per_s, work.flops / c.flops_per_s);
+  return 0;
+}
+
+class GpuMemory : public Memory {
+ public:
+  GpuMemory(Device device, std::shared_ptr<Patterns> patterns) : Memory(std::move(patterns)), device_(device) {}
+  Device device() const override { return device_; }
+  std::byte* allocate(size_t size) override {
+    auto b = cuda::allocate(std::max<size_t>(size, 1));
+    if (!b.ok()) return status = b.status(), nullptr;
+    bytes += size;
+    return buffers_.emplace_back(std::move(b).value()).data();
+  }
+  void repeat(std::byte* at, size_t size, std::span<const std::byte> pattern) override {
+    size_t done = std::min(size, pattern.size());
+    keep(cudaMemcpy(at, pattern.data(), done, cudaMemcpyHostToDevice));
+    for (size_t n = 0; done < size; done += n) {  // doubles what is there, whole patterns
+      n = std::min(done, size - done);
+      keep(cudaMemcpy(at + done, at, n, cudaMemcpyDeviceToDevice));
+    }
+  }
+
+ private:
+  void keep(cudaError_t e) {
+    if (status.ok()) status = to_status(e, "copy of inputs to the GPU");
+  }
+  Device device_;
+  std::vector<Buffer> buffers_;
+};
+
+// A call with its inputs in the GPU's memory.
+struct Set {
+  std::unique_ptr<GpuMemory> memory;
+  std::unique_ptr<AnyCall> call;
+};
+
+// A form's run on fresh inputs.
+struct Trial {
+  size_t form = 0;
+  Status status;
+  std::vector<HostCopy> outputs;
+  double first_us = 0, tenth_us = 0;
+};
+
+class GpuBench {
+ public:
+  GpuBench(CudaRuntime& runtime, const BenchOptions& o, Peers peers, ImplChoices choices)
+      : runtime_(runtime), ctx_(runtime.context()), options_(o), peers_(std::move(peers)), choices_(std::move(choices)) {}
+
+  void measure(const Case& c);
+  std::vector<Row> rows;
+
+ private:
+  Result<Set> make_set(const Case& c, int64_t step);
+  Trial try_form(const Case& c, size_t form);
+  std::vector<size_t> forms_to_measure(const Case& c, const AnyCall& call);
+  Status judge(const Case& c, const Trial& trial, const std::vector<Trial>& all, Row& row);
+  Result<std::vector<HostCopy>> on_cpu(const Case& c, bool reference, std::string& name);
+  Status time_form(size_t form, std::vector<Set>& sets, Row& row);
+  Result<std::vector<Set>> make_sets(const Case& c);
+
+  CudaRuntime& runtime_;
+  Context ctx_;
+  const BenchOptions& options_;
+  Peers peers_;
+  ImplChoices choices_;
+  std::shared_ptr<Patterns> patterns_;  // of the case in hand
+};
+
+Result<Set> GpuBench::make_set(const Case& c, int64_t step) {
+  Set s{std::make_unique<GpuMemory>(ctx_.device, patterns_), nullptr};
+  Inputs inputs(*s.memory, step);
+  s.call = c.make(inputs);
+  SLUICE_RETURN_IF_ERROR(s.memory->status);
+  SLUICE_RETURN_IF_ERROR(to_status(cudaDeviceSynchronize(), "copy of inputs to the GPU"));
+  SLUICE_RETURN_IF_ERROR(s.call->check());
+  return s;
+}
+
+Trial GpuBench::try_form(const Case& c, size_t form) {
+  Trial t{.form = form};
+  t.status = [&]() -> Status {
+    SLUICE_ASSIGN_OR_RETURN(Set set, make_set(c, -1));
+    for (int call = 1; call <= 10; ++call) {
+      const double begin = now_seconds();
+      SLUICE_RETURN_IF_ERROR(set.call->run(form, ctx_));
+      SLUICE_RETURN_IF_ERROR(runtime_.synchronize());
+      const double us = 1e6 * (now_seconds() - begin);
+      if (call == 1) {
+        t.first_us = us;
+        SLUICE_ASSIGN_OR_RETURN(t.outputs, copy_to_host(set.call->outputs));
+      }
+      t.tenth_us = us;
+    }
+    return {};
+  }();
+  return t;
+}
+
+std::vector<size_t> GpuBench::forms_to_measure(const Case& c, const AnyCall& call) {
+  std::vector<size_t> able;
+  for (size_t f = 0; f < c.forms.size(); ++f)
+    if (call.can(f, ctx_).yes()) able.push_back(f);
+  const auto choice = choices_.find(c.name.op);
+  if (choice == choices_.end()) return able;
+  const char* why = "it has no form of that name";
+  for (size_t f = 0; f < c.forms.size(); ++f) {
+    if (!is_choice(choice->second, c.forms[f].name)) continue;
+    const Can can = call.can(f, ctx_);
+    if (can.yes()) return {f};
+    why = can.refusal;
+  }
+  fmt::print(stderr, "{} {}: '{}' was chosen, but {}\n", c.name.op, c.name.label, choice->second.impl, why);
+  if (choice->second.strict || able.empty()) return {};
+  return {able.front()};
+}
+
+// The outputs of a form of the CPU: the reference, or the first in the list.
+Result<std::vector<HostCopy>> GpuBench::on_cpu(const Case& c, bool reference, std::string& name) {
+  HostMemory memory(patterns_);
+  Inputs inputs(memory, -1);
+  const auto call = c.make(inputs);
+  SLUICE_RETURN_IF_ERROR(memory.status);
+  SLUICE_RETURN_IF_ERROR(call->check());
+  for (size_t f = 0; f < c.forms.size(); ++f) {
+    name = c.forms[f].name;
+    if ((reference && name != "reference") || !call->can(f, context()).yes()) continue;
+    SLUICE_RETURN_IF_ERROR(call->run(f, context()));
+    return copy_to_host(call->outputs);
+  }
+  return Status(Code::kUnsupported, "no other form can check it");
+}
+
+Status GpuBench::judge(const Case& c, const Trial& trial, const std::vector<Trial>& all, Row& row) {
+  SLUICE_RETURN_IF_ERROR(trial.status);
+  SLUICE_ASSIGN_OR_RETURN(const Set set, make_set(c, -1));
+  const AnyCall& call = *set.call;
+  const bool small = call.work.flops <= kSmallFlops && call.work.bytes <= kSmallBytes;
+  const Trial* other = nullptr;  // the last in the list is the plainest
+  for (const Trial& t : all)
+    if (t.form != trial.form && t.status.ok()) other = &t;
+  std::vector<HostCopy> from_cpu;
+  if (small || !other) {
+    SLUICE_ASSIGN_OR_RETURN(from_cpu, on_cpu(c, small, row.checked));
+  } else {
+    row.checked = c.forms[other->form].name;
+  }
+  row.difference = difference(trial.outputs, small || !other ? from_cpu : other->outputs);
+  if (row.difference <= call.limit) return {};
+  return {Code::kDevice, fmt::format("differs from {} by {:.2e}, wanted at most {:.1e}", row.checked, row.difference, call.limit)};
+}
+
+Result<std::vector<Set>> GpuBench::make_sets(const Case& c) {
+  int l2 = 0;
+  SLUICE_RETURN_IF_ERROR(to_status(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, ctx_.device.index), "size of the L2 cache"));
+  std::vector<Set> sets;
+  SLUICE_ASSIGN_OR_RETURN(Set first, make_set(c, 0));
+  const int64_t cold = 2 * int64_t(l2) / std::max<int64_t>(int64_t(first.memory->bytes), 1) + 2, cycle = first.call->cycle;
+  const int64_t count = (std::min<int64_t>(cold, kMostSets) + cycle - 1) / cycle * cycle;
+  sets.push_back(std::move(first));
+  for (int64_t i = 1; i < count; ++i) {
+    SLUICE_ASSIGN_OR_RETURN(Set s, make_set(c, i));
+    sets.push_back(std::move(s));
+  }
+  return sets;
+}
+
+// Microseconds of a replay.
+Result<double> time_replay(const Context& ctx, const cuda::Graph& graph) {
+  const auto stream = static_cast<cudaStream_t>(ctx.stream.handle);
+  cudaEvent_t begin, end;
+  SLUICE_RETURN_IF_ERROR(to_status(cudaEventCreate(&begin), "cudaEventCreate"));
+  SLUICE_RETURN_IF_ERROR(to_status(cudaEventCreate(&end), "cudaEventCreate"));
+  float ms = 0;
+  cudaEventRecord(begin, stream);
+  const Status launched = graph.launch(ctx);
+  cudaEventRecord(end, stream);
+  const cudaError_t e = cudaEventSynchronize(end);
+  cudaEventElapsedTime(&ms, begin, end);
+  cudaEventDestroy(begin), cudaEventDestroy(end);
+  SLUICE_RETURN_IF_ERROR(launched);
+  SLUICE_RETURN_IF_ERROR(to_status(e, "replay of a graph"));
+  return 1e3 * double(ms);
+}
+
+Status GpuBench::time_form(size_t form, std::vector<Set>& sets, Row& row) {
+  const int64_t fit = int64_t(kGraphSeconds * 1e6 / std::max(row.tenth_us, 1.0)), most = std::min<int64_t>(fit, kMostCalls);
+  const int64_t rounds = std::max<int64_t>(most / int64_t(sets.size()), 1), calls = rounds * int64_t(sets.size());
+  SLUICE_ASSIGN_OR_RETURN(const cuda::Graph graph, cuda::Graph::capture(ctx_, [&]() -> Status {
+    for (int64_t i = 0; i < calls; ++i) SLUICE_RETURN_IF_ERROR(sets[size_t(i) % sets.size()].call->run(form, ctx_));
+    return {};
+  }));
+  std::vector<double> us;
+  for (int i = 0; i < kWarmups + kReplays; ++i) {
+    SLUICE_ASSIGN_OR_RETURN(const double replay, time_replay(ctx_, graph));
+    if (i >= kWarmups) us.push_back(replay / double(calls));
+  }
+  std::ranges::sort(us);
+  row.us = us[us.size() / 2];
+  return {};
+}
+
+void GpuBench::measure(const Case& c) {
+  patterns_ = std::make_shared<Patterns>();
+  const auto failed = [&](const std::string& form, const Status& s) {
+    rows.push_back({.op = c.name.op, .label = c.name.label, .form = form, .error = s.to_string()});
+    fmt::print(stderr, "{} {} {}: FAILED: {}\n", c.name.op, c.name.label, form, s.to_string());
+  };
+  auto probe = make_set(c, -1);
+  if (!probe.ok()) return failed("", probe.status());
+  const std::vector<size_t> wanted = forms_to_measure(c, *probe->call);
+  std::vector<Trial> trials;
+  for (size_t f = 0; f < c.forms.size(); ++f)
+    if (probe->call->can(f, ctx_).yes()) trials.push_back(try_form(c, f));
+  auto sets = make_sets(c);
+  if (!sets.ok()) return failed("", sets.status());
+  for (const Trial& t : trials) {
+    if (std::ranges::find(wanted, t.form) == wanted.end()) continue;
+    const AnyCall& call = *probe->call;
+    Row row{.op = c.name.op, .label = c.name.label, .form = c.forms[t.form].name};
+    row.first_us = t.first_us, row.tenth_us = t.tenth_us, row.state = call.state_bytes, row.workspace = call.workspace(t.form, ctx_);
+    Status s = judge(c, t, trials, row);
+    if (s.ok()) s = time_form(t.form, *sets, row);
+    if (!s.ok()) {
+      failed(row.form, s);
+      continue;
+    }
+    row.gbs = call.work.bytes / row.us / 1e3, row.tflops = call.work.flops / row.us / 1e6, row.floor_us = floor_us(runtime_.gpu(), call.work);
+    if (const auto it = peers_.best.find(call.peer); it != peers_.best.end()) row.peer = it->second.name, row.peer_us = it->second.us;
+    fmt::print(stderr, "{} {} {}: {:.2f} us\n", row.op, row.label, row.form, row.us);
+    rows.push_back(std::move(row));
+  }
+}
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  char text[16];
+  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
+  return text;
+}
+
+// Peers' times that hold for this GPU; none where there is no file, or it is another GPU's.
+Result<Peers> peers_for(const Gpu& gpu, const std::string& given) {
+  const std::string path = given.empty() ? default_peers_path() : given;
+  if (path.empty()) return Peers{};
+  SLUICE_ASSIGN_OR_RETURN(Peers peers, read_peers(path));
+  if (peers.device == gpu.name) return peers;
+  fmt::print(stderr, "{}: times of {}, not of this {}; left out\n", path, peers.device, gpu.name);
+  return Peers{};
+}
+
+}  // namespace
+
+Result<bool> run_on_gpu(int index, const BenchOptions& o) {
+  SLUICE_ASSIGN_OR_RETURN(const auto runtime, CudaRuntime::create(index, kWorkspace));
+  SLUICE_ASSIGN_OR_RETURN(const BackendPlan plan, choose_backends(o.backend, &runtime->gpu()));
+  for (const std::string& w : plan.warnings) fmt::print(stderr, "warning: {}\n", w);
+  ImplChoices choices = plan.choices;
+  if (!o.impl.empty())
+    for (const Case& c : cases()) choices[c.name.op] = o.impl;
+  SLUICE_ASSIGN_OR_RETURN(Peers peers, peers_for(runtime->gpu(), o.peers));
+  GpuBench bench(*runtime, o, std::move(peers), std::move(choices));
+  for (const Case& c : cases())
+    if (c.on(DeviceKind::kCuda) && (o.ops.empty() || std::ranges::find(o.ops, c.name.op) != o.ops.end()) &&
+        c.name.label.find(o.label) != std::string::npos)
+      bench.measure(c);
+  int l2 = 0;
+  SLUICE_RETURN_IF_ERROR(to_status(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, index), "size of the L2 cache"));
+  const Run run{.gpu = runtime->gpu(), .date = today(), .l2_mb = double(l2) / 1e6, .rows = std::move(bench.rows)};
+  if (o.format == "json") print_json(run);
+  else if (o.format == "csv") print_csv(run);
+  else print_md(run);
+  if (!o.plot.empty()) SLUICE_RETURN_IF_ERROR(plot(run, o.plot));
+  if (run.rows.empty()) return Status(Code::kNotFound, "no case was measured", "`op_bench --device cuda:0` without names measures all");
+  return std::ranges::none_of(run.rows, [](const Row& r) { return !r.error.empty(); });
+}
+
+}  // namespace sluice::benching
+
+#endif

@@ -1,0 +1,39 @@
+// The table of a run on a GPU.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "core/gpu.h"
+
+namespace sluice::benching {
+
+// One form on one case. Zero: not known.
+struct Row {
+  std::string op, label, form;
+  std::string error;    // why there are no figures; such a row fails the run
+  std::string checked;  // what the outputs were compared with
+  double difference = 0;  // relative RMS, over all outputs
+  double us = 0, gbs = 0, tflops = 0;
+  double floor_us = 0;
+  std::string peer;  // the fastest of the peers, and its time
+  double peer_us = 0;
+  size_t workspace = 0, state = 0;  // bytes
+  double first_us = 0, tenth_us = 0;  // from launch to the end of the first and the tenth call
+};
+
+struct Run {
+  Gpu gpu;
+  std::string date;  // UTC
+  double l2_mb = 0;
+  std::vector<Row> rows;
+};
+
+void print_md(const Run& run);
+void print_csv(const Run& run);
+void print_json(const Run& run);
+// Shares of the floor, as bars.
+Status plot(const Run& run, const std::string& path);
+
+}  // namespace sluice::benching
