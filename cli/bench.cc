@@ -17,7 +17,7 @@ namespace {
 
 struct OpBenchOptions {
   std::vector<std::string> names;
-  std::string device = "cpu", label, impl, peers;
+  std::string device = "cpu", label, impl, peers, save;
   BackendFlags backend;
 };
 
@@ -215,6 +215,7 @@ Status bench_ops(const OpBenchOptions& o, const std::string& format, const std::
                                     {"--case", o.label},
                                     {"--impl", o.impl},
                                     {"--peers", o.peers},
+                                    {"--save", o.save},
                                     {"--linear-attn-backend", o.backend.both},
                                     {"--linear-attn-prefill-backend", o.backend.prefill},
                                     {"--linear-attn-decode-backend", o.backend.decode}})
@@ -231,7 +232,9 @@ void add_op_bench_options(CLI::App& ops, OpBenchOptions& o) {
   ops.add_option("--device", o.device, "cpu or cuda:N")->envname("SLUICE_DEVICE")->capture_default_str();
   ops.add_option("--case", o.label, "on a GPU: only cases whose label contains this");
   ops.add_option("--impl", o.impl, "only this implementation");
-  ops.add_option("--peers", o.peers, "on a GPU: times of other kernels, from tools/bench_peers.py; by default those in docs/performance");
+  ops.add_option("--peers", o.peers,
+                 "on a GPU: times of other kernels, from tools/bench_peers.py; by default those in docs/performance");
+  ops.add_option("--save", o.save, "on a GPU: also write the table and the figures into this folder, named by device and date");
   add_backend_options(ops, o.backend);
 }
 

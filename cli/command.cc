@@ -48,7 +48,8 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
 
 void add_backend_options(CLI::App& app, BackendFlags& flags) {
   const CLI::IsMember backends(std::vector<std::string>(std::begin(kBackends), std::end(kBackends)));
-  app.add_option("--linear-attn-backend", flags.both, "form of the gated delta operators; triton, flashinfer and cutedsl name ours by theirs")
+  app.add_option("--linear-attn-backend", flags.both,
+                 "form of the gated delta operators; triton, flashinfer and cutedsl name ours by theirs")
       ->check(backends)
       ->envname("SLUICE_LINEAR_ATTN_BACKEND")
       ->capture_default_str();
@@ -72,7 +73,8 @@ void warn(const std::string& message) { fmt::print(stderr, "sluice: warning: {}\
 
 void warn_about(const std::vector<Fallback>& fallbacks) {
   for (const Fallback& f : fallbacks)
-    warn(fmt::format("{}: '{}' was chosen, but {}; '{}' served {} call{}", f.op, f.wanted, f.reason, f.ran, f.calls, f.calls == 1 ? "" : "s"));
+    warn(fmt::format("{}: '{}' was chosen, but {}; '{}' served {} call{}", f.op, f.wanted, f.reason, f.ran, f.calls,
+                     f.calls == 1 ? "" : "s"));
 }
 
 Result<std::string> demo_model_dir() {

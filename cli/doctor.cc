@@ -61,7 +61,8 @@ Result<Place> judge(const CpuFeatures& cpu, const Gpu* gpu, const BackendFlags& 
   choices.insert(place.plan.choices.begin(), place.plan.choices.end());  // keeps what SLUICE_IMPL says
   for (const OpInfo& op : all_ops()) {
     const auto choice = choices.find(op.name);
-    for (Verdict& v : judge_op(op, cpu, gpu, choice == choices.end() ? nullptr : &choice->second)) place.verdicts.push_back(std::move(v));
+    for (Verdict& v : judge_op(op, cpu, gpu, choice == choices.end() ? nullptr : &choice->second))
+      place.verdicts.push_back(std::move(v));
   }
   return place;
 }
@@ -85,7 +86,8 @@ void print_text(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<P
   auto yes = [](bool b) { return b ? "yes" : "no"; };
   fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 bf16 {}, AMX bf16 {}\n", "can do", yes(cpu.avx2), yes(cpu.avx512),
              yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
-  fmt::print("{:<10} {}\n", "CUDA", build_cuda_version() ? "built with " + cuda_version_text(build_cuda_version()) : "none in this build");
+  fmt::print("{:<10} {}\n", "CUDA",
+             build_cuda_version() ? "built with " + cuda_version_text(build_cuda_version()) : "none in this build");
   for (size_t i = 0; i < gpus.gpus.size(); ++i) fmt::print("{:<10} {}\n", "cuda:" + std::to_string(i), gpu_line(gpus.gpus[i]));
   if (gpus.gpus.empty()) fmt::print("{:<10} none: {}\n", "GPUs", gpus.why_none);
   const auto demo = demo_model_dir();
@@ -143,7 +145,8 @@ void print_json(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<P
 }
 
 // The CPU first, then every GPU. Where there are GPUs the flags are theirs.
-Result<std::vector<Place>> judge_all(const CpuFeatures& cpu, const GpuList& gpus, const BackendFlags& flags, const ImplChoices& choices) {
+Result<std::vector<Place>> judge_all(const CpuFeatures& cpu, const GpuList& gpus, const BackendFlags& flags,
+                                     const ImplChoices& choices) {
   std::vector<Place> places;
   SLUICE_ASSIGN_OR_RETURN(Place on_cpu, judge(cpu, nullptr, gpus.gpus.empty() ? flags : BackendFlags{}, choices));
   places.push_back(std::move(on_cpu));
@@ -171,9 +174,7 @@ void add_doctor(CLI::App& app, Command& command) {
   sub->add_flag("--ops", o->ops, "list every operator's implementations with the reason for the choice");
   sub->add_flag("--json", o->json, "print everything as JSON");
   add_backend_options(*sub, o->backend);
-  sub->callback([o, &command] {
-    command = [o] { return exit_code(doctor(*o)); };
-  });
+  sub->callback([o, &command] { command = [o] { return exit_code(doctor(*o)); }; });
 }
 
 }  // namespace sluice::cli

@@ -72,21 +72,9 @@ std::string final_answer(const std::string& text) {
 }
 
 Result<std::string> answer(Engine& engine, const Texts& texts, const Task& task, const GenerationParams& params) {
-  SLUICE_ASSIGN_OR_RETURN(const auto ids, encode_chat(texts, {{{"role", "user"}, {"content", task.user}}}, false));
-  SLUICE_ASSIGN_OR_RETURN(const auto sequence, engine.open(ids));
-  Generation generation(engine, *sequence, params);
-  std::vector<int32_t> out;
-  for (;;) {
-    auto token = generation.next();
-    if (!token.ok()) {
-      engine.close(*sequence);
-      return token.status();
-    }
-    if (!token.value()) break;
-    out.push_back(token.value()->id);
-  }
-  engine.close(*sequence);
-  return texts.tokenizer.decode(out, true);
+  SLUICE_ASSIGN_OR_RETURN(auto prompt, encode_chat(texts, {{{"role", "user"}, {"content", task.user}}}, false));
+  SLUICE_ASSIGN_OR_RETURN(const auto tokens, generate(engine, std::move(prompt), params));
+  return texts.tokenizer.decode(ids_of(tokens), true);
 }
 
 void print_table(const std::map<std::string, Tally>& tallies) {

@@ -31,24 +31,37 @@ void print_config(const ModelConfig& c) {
              double(state) / 1e6, double(kv) / 1e3);
 }
 
+// What a checkpoint holds, to be told after the model has taken it.
+struct Contents {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  int64_t parameters = 0;
+  size_t bytes = 0;
+};
+
+Contents contents_of(const Checkpoint& checkpoint) {
+  Contents c{.bytes = checkpoint.total_bytes()};
+  for (const auto& name : checkpoint.names()) {
+    c.tensors.emplace_back(name, *checkpoint.find(name));
+    c.parameters += c.tensors.back().second.numel();
+  }
+  return c;
+}
+
 Status inspect(const InspectOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(dir));
-  SLUICE_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(dir));
-  SLUICE_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(dir, DTypeChoice::kAuto));
+  SLUICE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(dir));
+  const Contents contents = contents_of(checkpoint);
+  const auto loaded = load_model(config, std::move(checkpoint), DTypeChoice::kAuto);
+  if (!loaded.ok()) return loaded.status().in(dir);
   print_config(config);
-  int64_t parameters = 0;
-  for (const auto& name : checkpoint.names()) parameters += checkpoint.find(name)->numel();
-  fmt::print("{:<22} {} tensors, {:.2f} M parameters, {:.1f} MB\n", "checkpoint", checkpoint.names().size(),
-             double(parameters) / 1e6, double(checkpoint.total_bytes()) / 1e6);
-  fmt::print("{:<22} {}\n", "arithmetic", loaded.model->activation_dtype() == DType::kBF16 ? "bf16" : "fp32");
-  fmt::print("{:<22} {}\n", "multi-token prediction", loaded.model->has_mtp() ? "yes" : "no");
-  for (const auto& note : loaded.notes) fmt::print("{:<22} {}\n", "note", note);
+  fmt::print("{:<22} {} tensors, {:.2f} M parameters, {:.1f} MB\n", "checkpoint", contents.tensors.size(),
+             double(contents.parameters) / 1e6, double(contents.bytes) / 1e6);
+  fmt::print("{:<22} {}\n", "arithmetic", loaded->model->activation_dtype() == DType::kBF16 ? "bf16" : "fp32");
+  fmt::print("{:<22} {}\n", "multi-token prediction", loaded->model->has_mtp() ? "yes" : "no");
+  for (const auto& note : loaded->notes) fmt::print("{:<22} {}\n", "note", note);
   if (o.tensors)
-    for (const auto& name : checkpoint.names()) {
-      const Tensor& t = *checkpoint.find(name);
-      fmt::print("  {:<70} {:<6} {}\n", name, dtype_name(t.dtype), t.shape_string());
-    }
+    for (const auto& [name, t] : contents.tensors) fmt::print("  {:<70} {:<6} {}\n", name, dtype_name(t.dtype), t.shape_string());
   return {};
 }
 

@@ -72,9 +72,7 @@ void add_op(CLI::App& app, Command& command) {
   sub->add_option("--device", o->device, "cpu or cuda:N")->envname("SLUICE_DEVICE")->capture_default_str();
   add_backend_options(*sub, o->backend);
   sub->add_option("--threads", o->threads, "threads; 0 means one for each physical core")->check(CLI::Range(0, 1024));
-  sub->callback([o, &command] {
-    command = [o] { return exit_code(run_op_command(*o)); };
-  });
+  sub->callback([o, &command] { command = [o] { return exit_code(run_op_command(*o)); }; });
 }
 
 }  // namespace sluice::cli

@@ -96,6 +96,7 @@ ${entries}  };
     find_package(benchmark REQUIRED)
     list(REMOVE_DUPLICATES bench_deps)
     file(GLOB harness CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/*.cc)
+    list(FILTER harness EXCLUDE REGEX "_test\\.cc$")
     add_executable(op_bench ${benches} ${harness} ${CMAKE_SOURCE_DIR}/cli/plot.cc)
     target_link_libraries(op_bench PRIVATE ${bench_deps} sluice_io benchmark::benchmark CLI11::CLI11 fmt::fmt)
   endif()

@@ -40,7 +40,8 @@ class Resolver {
 
   // The form's name, and in `warning` what the user should know.
   Result<std::string> form(std::string& warning) const {
-    if (std::ranges::find(kBackends, value_) == std::end(kBackends)) return invalid(given() + ": there is no such backend", "use auto");
+    if (std::ranges::find(kBackends, value_) == std::end(kBackends))
+      return invalid(given() + ": there is no such backend", "use auto");
     return gpu_ ? on_gpu(warning) : on_cpu(warning);
   }
 
@@ -54,22 +55,25 @@ class Resolver {
       warning = given() + " is not supported on the CPU (requires a GPU). Falling back to auto";
       return std::string("auto");
     }
-    return Status(Code::kUnsupported, given() + " needs a GPU of compute capability " + wanted_capability(value_) + ", and the device is the CPU",
+    return Status(Code::kUnsupported,
+                  given() + " needs a GPU of compute capability " + wanted_capability(value_) + ", and the device is the CPU",
                   "use auto");
   }
 
   Result<std::string> on_gpu(std::string& warning) const {
     if (const Can can = gpu_has(*gpu_, Isa::kCuda); !can.yes())
-      return Status(Code::kUnsupported, given() + " needs a GPU of compute capability 8.0 or newer, and " + found(*gpu_) + " was found",
+      return Status(Code::kUnsupported,
+                    given() + " needs a GPU of compute capability 8.0 or newer, and " + found(*gpu_) + " was found",
                     "use --device cpu");
     if (value_ == "auto") return automatic(*gpu_);
     if (value_ == "portable" || value_ == "triton") return std::string("portable");
     if (value_ == "reference")
-      return Status(Code::kUnsupported, given() + " runs on the CPU only, and " + found(*gpu_) + " was found", "use portable, or --device cpu");
+      return Status(Code::kUnsupported, given() + " runs on the CPU only, and " + found(*gpu_) + " was found",
+                    "use portable, or --device cpu");
     const char* tuned = tuned_form(*gpu_);
     if (alias() && !tuned) {
-      warning = given() + " is not supported on this GPU (requires compute capability 9.0, 10.0 or 10.3; found " + capability(*gpu_) +
-                "). Falling back to portable";
+      warning = given() + " is not supported on this GPU (requires compute capability 9.0, 10.0 or 10.3; found " +
+                capability(*gpu_) + "). Falling back to portable";
       return std::string("portable");
     }
     return runnable(alias() ? tuned : value_);
@@ -79,18 +83,22 @@ class Resolver {
     if (gpu_has(*gpu_, isa_of(form)).yes()) return form;
     const char* tuned = tuned_form(*gpu_);
     if (!tuned || form != tuned)
-      return Status(Code::kUnsupported, given() + " needs a GPU of compute capability " + wanted_capability(form) + ", and " + found(*gpu_) +
-                        " was found", "use " + automatic(*gpu_));
-    return Status(Code::kUnsupported, given() + " on a GPU of compute capability " + capability(*gpu_) +
-                      " needs a build with CUDA 13.0 or newer, and this build has CUDA " + cuda_version_text(gpu_->cuda_version), "use portable");
+      return Status(
+          Code::kUnsupported,
+          given() + " needs a GPU of compute capability " + wanted_capability(form) + ", and " + found(*gpu_) + " was found",
+          "use " + automatic(*gpu_));
+    return Status(Code::kUnsupported,
+                  given() + " on a GPU of compute capability " + capability(*gpu_) +
+                      " needs a build with CUDA 13.0 or newer, and this build has CUDA " + cuda_version_text(gpu_->cuda_version),
+                  "use portable");
   }
 
   std::string flag_, value_;
   const Gpu* gpu_;
 };
 
-Status resolve(const char* flag, const std::string& own, const BackendFlags& flags, const Gpu* gpu, std::span<const char* const> ops,
-               std::string& form, BackendPlan& plan) {
+Status resolve(const char* flag, const std::string& own, const BackendFlags& flags, const Gpu* gpu,
+               std::span<const char* const> ops, std::string& form, BackendPlan& plan) {
   const std::string& value = own.empty() ? flags.both : own;
   std::string warning;
   SLUICE_ASSIGN_OR_RETURN(form, Resolver(own.empty() ? "--linear-attn-backend" : flag, value, gpu).form(warning));

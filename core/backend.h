@@ -7,8 +7,8 @@
 //   triton                portable
 //   flashinfer, cutedsl   the form tuned for the device; portable, with a warning, where there is none
 //
-// A call that the chosen form cannot serve, such as head dims it has no tiles for, goes on down the operator's list and is counted in
-// Context::fallbacks. Decode covers verification too.
+// A call that the chosen form cannot serve, such as head dims it has no tiles for, goes on down the operator's list and is counted
+// in Context::fallbacks. Decode covers verification too.
 #pragma once
 
 #include <string>

@@ -16,19 +16,29 @@ struct Row {
 };
 
 constexpr int kUnknown = 0;
-constexpr const char *kNo90 = "compute capability 9.0,", *kNo100 = "compute capability 10.0 or 10.3,", *kOld = "this build has CUDA 12.8",
-                     *kNoVersion = "this build has CUDA unknown";
+constexpr const char *kNo90 = "compute capability 9.0,", *kNo100 = "compute capability 10.0 or 10.3,",
+                     *kOld = "this build has CUDA 12.8", *kNoVersion = "this build has CUDA unknown";
 constexpr Row kRows[] = {
-    {8, 0, 12080, "portable", "portable", kNo90, kNo100},     {8, 0, 13000, "portable", "portable", kNo90, kNo100},
-    {8, 0, kUnknown, "portable", "portable", kNo90, kNo100},  {8, 6, 12080, "portable", "portable", kNo90, kNo100},
-    {8, 6, 13000, "portable", "portable", kNo90, kNo100},     {8, 9, 13000, "portable", "portable", kNo90, kNo100},
-    {8, 9, kUnknown, "portable", "portable", kNo90, kNo100},  {9, 0, 12080, "sm90", "sm90", "sm90", kNo100},
-    {9, 0, 13000, "sm90", "sm90", "sm90", kNo100},            {9, 0, kUnknown, "sm90", "sm90", "sm90", kNo100},
-    {10, 0, 12080, "portable", kOld, kNo90, kOld},            {10, 0, 13000, "sm100", "sm100", kNo90, "sm100"},
-    {10, 0, kUnknown, "portable", kNoVersion, kNo90, kNoVersion}, {10, 3, 12080, "portable", kOld, kNo90, kOld},
-    {10, 3, 13000, "sm100", "sm100", kNo90, "sm100"},         {10, 3, kUnknown, "portable", kNoVersion, kNo90, kNoVersion},
-    {11, 0, 13000, "portable", "portable", kNo90, kNo100},    {12, 0, 12080, "portable", "portable", kNo90, kNo100},
-    {12, 0, 13000, "portable", "portable", kNo90, kNo100},    {12, 0, kUnknown, "portable", "portable", kNo90, kNo100},
+    {8, 0, 12080, "portable", "portable", kNo90, kNo100},
+    {8, 0, 13000, "portable", "portable", kNo90, kNo100},
+    {8, 0, kUnknown, "portable", "portable", kNo90, kNo100},
+    {8, 6, 12080, "portable", "portable", kNo90, kNo100},
+    {8, 6, 13000, "portable", "portable", kNo90, kNo100},
+    {8, 9, 13000, "portable", "portable", kNo90, kNo100},
+    {8, 9, kUnknown, "portable", "portable", kNo90, kNo100},
+    {9, 0, 12080, "sm90", "sm90", "sm90", kNo100},
+    {9, 0, 13000, "sm90", "sm90", "sm90", kNo100},
+    {9, 0, kUnknown, "sm90", "sm90", "sm90", kNo100},
+    {10, 0, 12080, "portable", kOld, kNo90, kOld},
+    {10, 0, 13000, "sm100", "sm100", kNo90, "sm100"},
+    {10, 0, kUnknown, "portable", kNoVersion, kNo90, kNoVersion},
+    {10, 3, 12080, "portable", kOld, kNo90, kOld},
+    {10, 3, 13000, "sm100", "sm100", kNo90, "sm100"},
+    {10, 3, kUnknown, "portable", kNoVersion, kNo90, kNoVersion},
+    {11, 0, 13000, "portable", "portable", kNo90, kNo100},
+    {12, 0, 12080, "portable", "portable", kNo90, kNo100},
+    {12, 0, 13000, "portable", "portable", kNo90, kNo100},
+    {12, 0, kUnknown, "portable", "portable", kNo90, kNo100},
 };
 
 bool is_form(const std::string& s) { return s == "portable" || s.starts_with("sm"); }
@@ -71,7 +81,8 @@ TEST(Backend, ANeedForCudaNamesFlagNeedAndWhatWasFound) {
   const Gpu device = gpu(10, 0, kUnknown);
   const auto plan = choose_backends({.prefill = "flashinfer"}, &device);
   EXPECT_EQ(plan.status().to_string(),
-            "--linear-attn-prefill-backend flashinfer on a GPU of compute capability 10.0 needs a build with CUDA 13.0 or newer, and this "
+            "--linear-attn-prefill-backend flashinfer on a GPU of compute capability 10.0 needs a build with CUDA 13.0 or newer, "
+            "and this "
             "build has CUDA unknown; use portable");
 }
 
@@ -81,9 +92,11 @@ TEST(Backend, AnAliasWithoutATunedFormWarnsOnce) {
   ASSERT_TRUE(plan.ok());
   ASSERT_EQ(plan->warnings.size(), 1u);
   EXPECT_EQ(plan->warnings[0],
-            "--linear-attn-backend cutedsl is not supported on this GPU (requires compute capability 9.0, 10.0 or 10.3; found 8.6). Falling "
+            "--linear-attn-backend cutedsl is not supported on this GPU (requires compute capability 9.0, 10.0 or 10.3; found "
+            "8.6). Falling "
             "back to portable");
-  for (const char* quiet : {"auto", "portable", "triton"}) EXPECT_TRUE(choose_backends({.both = quiet}, &device)->warnings.empty()) << quiet;
+  for (const char* quiet : {"auto", "portable", "triton"})
+    EXPECT_TRUE(choose_backends({.both = quiet}, &device)->warnings.empty()) << quiet;
 }
 
 TEST(Backend, PrefillAndDecodeAreChosenApart) {
@@ -106,7 +119,8 @@ TEST(Backend, OnTheCpu) {
   ASSERT_TRUE(reference.ok());
   EXPECT_EQ(reference->choices.at("gdn_prefill").impl, "reference");
   EXPECT_EQ(reference->choices.size(), 1u);
-  for (const char* native : {"portable", "sm90", "sm100"}) EXPECT_EQ(choose_backends({.both = native}, nullptr).status().code(), Code::kUnsupported);
+  for (const char* native : {"portable", "sm90", "sm100"})
+    EXPECT_EQ(choose_backends({.both = native}, nullptr).status().code(), Code::kUnsupported);
   const auto alias = choose_backends({.both = "triton"}, nullptr);
   ASSERT_TRUE(alias.ok());
   EXPECT_EQ(alias->warnings.size(), 1u);
@@ -117,7 +131,8 @@ TEST(Backend, OnTheCpu) {
 
 TEST(Backend, NoFormRunsOnAnOldGpu) {
   const Gpu device = gpu(7, 5, 13000);
-  for (const char* value : kBackends) EXPECT_EQ(choose_backends({.both = value}, &device).status().code(), Code::kUnsupported) << value;
+  for (const char* value : kBackends)
+    EXPECT_EQ(choose_backends({.both = value}, &device).status().code(), Code::kUnsupported) << value;
   EXPECT_EQ(choose_backends({.both = "flashkda"}, &device).status().code(), Code::kInvalidArgument);
 }
 
@@ -144,7 +159,9 @@ TEST(Backend, ACallTheChosenFormCannotServeGoesDownTheListAndIsCounted) {
   std::vector<Fallback> fallbacks;
   ImplChoices choices{{"op", ImplChoice("sm90", false)}};
   const Context ctx{.cpu = &cpu, .gpu = &device, .forced = &choices, .fallbacks = &fallbacks};
-  const auto chosen = [&](int width) { return choose_impl("op", std::span<const Impl<WidthArgs>>(kWidthForms), ctx, WidthArgs{width}); };
+  const auto chosen = [&](int width) {
+    return choose_impl("op", std::span<const Impl<WidthArgs>>(kWidthForms), ctx, WidthArgs{width});
+  };
   EXPECT_STREQ((*chosen(128))->name, "sm90");
   EXPECT_TRUE(fallbacks.empty());
   for (int i = 0; i < 3; ++i) EXPECT_STREQ((*chosen(256))->name, "portable_wide");

@@ -20,4 +20,21 @@ Result<std::optional<SampledToken>> Generation::next(const std::function<void(in
   return std::optional<SampledToken>(token);
 }
 
+Result<std::vector<SampledToken>> generate(Engine& engine, std::vector<int32_t> prompt, GenerationParams params) {
+  SLUICE_ASSIGN_OR_RETURN(const auto sequence, engine.open(std::move(prompt)));
+  Generation generation(engine, *sequence, std::move(params));
+  std::vector<SampledToken> tokens;
+  auto token = generation.next();
+  for (; token.ok() && *token; token = generation.next()) tokens.push_back(**token);
+  engine.close(*sequence);
+  if (!token.ok()) return token.status();
+  return tokens;
+}
+
+std::vector<int32_t> ids_of(std::span<const SampledToken> tokens) {
+  std::vector<int32_t> ids;
+  for (const SampledToken& t : tokens) ids.push_back(t.id);
+  return ids;
+}
+
 }  // namespace sluice

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/engine.h"
@@ -38,5 +39,10 @@ class Generation {
   int64_t produced_ = 0;
   FinishReason finished_ = FinishReason::kNone;
 };
+
+// The whole answer to `prompt`, in a sequence of its own that is closed again.
+Result<std::vector<SampledToken>> generate(Engine& engine, std::vector<int32_t> prompt, GenerationParams params);
+
+std::vector<int32_t> ids_of(std::span<const SampledToken> tokens);
 
 }  // namespace sluice

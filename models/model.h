@@ -10,6 +10,7 @@
 
 #include "core/context.h"
 #include "core/tensor.h"
+#include "io/checkpoint.h"
 #include "io/model_config.h"
 #include "ops/gdn_chunk/gdn_chunk.h"
 
@@ -81,6 +82,8 @@ struct LoadedModel {
 };
 
 Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype);
+// What the above does with the folder's configuration and checkpoint, for a caller that has them open.
+Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype);
 
 // The same architecture with random weights, for measurements: config is a directory or a config.json.
 Result<LoadedModel> random_model(const std::string& config, DTypeChoice dtype);

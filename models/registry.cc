@@ -25,9 +25,13 @@ Result<LoadedModel> make(const ModelConfig& config, WeightSource source, DTypeCh
 Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype) {
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(dir));
   SLUICE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(dir));
-  auto model = make(config, WeightSource(std::move(checkpoint)), dtype);
+  auto model = load_model(config, std::move(checkpoint), dtype);
   if (!model.ok()) return model.status().in(dir);
   return model;
+}
+
+Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype) {
+  return make(config, WeightSource(std::move(checkpoint)), dtype);
 }
 
 Result<LoadedModel> random_model(const std::string& config_path, DTypeChoice dtype) {

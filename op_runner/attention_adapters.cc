@@ -30,8 +30,13 @@ Status fill_pages(OpCall& call, const Tensor& k, const Tensor& v, const Tensor& 
   for (int64_t i = 0; i < N * most; ++i) pages.table.as<int32_t>()[i] = int32_t(total++);
   pages.k = call.make(cache_dtype(call, k), {total, kPage, k.dim(1), k.dim(2)});
   pages.v = call.make(cache_dtype(call, v), {total, kPage, v.dim(1), v.dim(2)});
-  return call.run(kv_append, {.k = k, .v = v, .cu_seqlens = cu, .start = call.ints(std::vector<int32_t>(N, 0)), .block_table = pages.table,
-                                .k_cache = pages.k, .v_cache = pages.v});
+  return call.run(kv_append, {.k = k,
+                              .v = v,
+                              .cu_seqlens = cu,
+                              .start = call.ints(std::vector<int32_t>(N, 0)),
+                              .block_table = pages.table,
+                              .k_cache = pages.k,
+                              .v_cache = pages.v});
 }
 
 Status run_prefill(OpCall& call) {
@@ -46,8 +51,15 @@ Status run_prefill(OpCall& call) {
   std::vector<int32_t> lens;
   for (int64_t i = 0; i + 1 < cu_k.dim(0); ++i) lens.push_back(cu_k.as<int32_t>()[i + 1] - cu_k.as<int32_t>()[i]);
   const int64_t T = q.dim(0), HQ = q.dim(1), D = q.dim(2);
-  GqaPrefillArgs a{{.q = q, .k_cache = pages.k, .v_cache = pages.v, .block_table = pages.table, .seq_lens = call.ints(lens), .cu_seqlens = cu_q,
-                    .o = call.output("o", call.dtype(), {T, HQ, D}), .lse = call.output("lse", DType::kF32, {T, HQ}), .scale = scale_of(call, D)}};
+  GqaPrefillArgs a{{.q = q,
+                    .k_cache = pages.k,
+                    .v_cache = pages.v,
+                    .block_table = pages.table,
+                    .seq_lens = call.ints(lens),
+                    .cu_seqlens = cu_q,
+                    .o = call.output("o", call.dtype(), {T, HQ, D}),
+                    .lse = call.output("lse", DType::kF32, {T, HQ}),
+                    .scale = scale_of(call, D)}};
   SLUICE_RETURN_IF_ERROR(call.run(gqa_prefill, a));
   if (!gate.present()) return {};
   a.gate = gate, a.lse = Tensor(), a.o = call.output("o_gated", call.dtype(), {T, HQ, D});
@@ -61,10 +73,14 @@ Status run_decode(OpCall& call) {
   SLUICE_NEED(table, "block_table");
   SLUICE_NEED(lens, "seq_lens");
   const int64_t B = q.dim(0), HQ = q.dim(1), D = q.dim(2);
-  return call.run(gqa_decode, {{.q = q, .k_cache = call.copy(k_cache, cache_dtype(call, k_cache)),
-                                  .v_cache = call.copy(v_cache, cache_dtype(call, v_cache)), .block_table = table, .seq_lens = lens,
-                                  .o = call.output("o", call.dtype(), {B, HQ, D}), .lse = call.output("lse", DType::kF32, {B, HQ}),
-                                  .scale = scale_of(call, D)}});
+  return call.run(gqa_decode, {{.q = q,
+                                .k_cache = call.copy(k_cache, cache_dtype(call, k_cache)),
+                                .v_cache = call.copy(v_cache, cache_dtype(call, v_cache)),
+                                .block_table = table,
+                                .seq_lens = lens,
+                                .o = call.output("o", call.dtype(), {B, HQ, D}),
+                                .lse = call.output("lse", DType::kF32, {B, HQ}),
+                                .scale = scale_of(call, D)}});
 }
 
 }  // namespace

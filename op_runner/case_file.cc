@@ -35,7 +35,8 @@ Result<boost::json::object> params_of_case(const std::string& case_path) {
     SLUICE_ASSIGN_OR_RETURN(const boost::json::object list, load_case_list((where / "cases.json").string()));
     for (const auto& c : list.at("cases").as_array()) {
       const auto* listed = c.is_object() ? c.as_object().if_contains("file") : nullptr;
-      if (listed && listed->is_string() && fs::equivalent(where / std::string(listed->as_string()), file, ec)) return c.at("params").as_object();
+      if (listed && listed->is_string() && fs::equivalent(where / std::string(listed->as_string()), file, ec))
+        return c.at("params").as_object();
     }
   }
   return boost::json::object();

@@ -40,10 +40,20 @@ Status run_prefill(OpCall& call) {
     rows.push_back((cu.as<int32_t>()[i + 1] - cu.as<int32_t>()[i]) % int32_t(kChunk));
   }
   const Tensor slot_tensor = call.ints(slots);
-  SLUICE_RETURN_IF_ERROR(call.run(gdn_prefill, {{.q = call.operand(q), .k = call.operand(k), .v = call.operand(v), .log_g = g, .beta = beta, .cu_seqlens = cu, .start = call.ints(std::vector<int32_t>(N, 0)),
-                    .slots = slot_tensor, .has_state = call.ints(std::vector<int32_t>(N, initial.present())), .state = state,
-                    .o = call.output("o", call.dtype(), {T, HV, V}), .scale = scale_of(call, K), .qk_l2norm = call.flag("qk_l2norm_in_kernel", false),
-                    .l2_eps = float(call.number("l2_eps", 1e-6))}}));
+  SLUICE_RETURN_IF_ERROR(call.run(gdn_prefill, {{.q = call.operand(q),
+                                                 .k = call.operand(k),
+                                                 .v = call.operand(v),
+                                                 .log_g = g,
+                                                 .beta = beta,
+                                                 .cu_seqlens = cu,
+                                                 .start = call.ints(std::vector<int32_t>(N, 0)),
+                                                 .slots = slot_tensor,
+                                                 .has_state = call.ints(std::vector<int32_t>(N, initial.present())),
+                                                 .state = state,
+                                                 .o = call.output("o", call.dtype(), {T, HV, V}),
+                                                 .scale = scale_of(call, K),
+                                                 .qk_l2norm = call.flag("qk_l2norm_in_kernel", false),
+                                                 .l2_eps = float(call.number("l2_eps", 1e-6))}}));
   SLUICE_RETURN_IF_ERROR(call.run(gdn_close, {.slots = slot_tensor, .rows = call.ints(rows), .state = state}));
   call.output("final_state", state.s);
   return {};
@@ -69,20 +79,36 @@ Status read_step(OpCall& call, bool many_tokens, StepInputs& s) {
   if (q.rank != h + 2) return invalid("in.q has rank " + std::to_string(q.rank) + ", wanted " + std::to_string(h + 2));
   s.B = q.dim(0), s.tokens = many_tokens ? q.dim(1) : 1, s.HK = q.dim(h), s.K = q.dim(h + 1), s.HV = v.dim(h), s.V = v.dim(h + 1);
   const int64_t T = s.B * s.tokens;
-  s.q = call.operand(q).reshape({T, s.HK, s.K}), s.k = call.operand(k).reshape({T, s.HK, s.K}), s.v = call.operand(v).reshape({T, s.HV, s.V});
+  s.q = call.operand(q).reshape({T, s.HK, s.K}), s.k = call.operand(k).reshape({T, s.HK, s.K}),
+  s.v = call.operand(v).reshape({T, s.HV, s.V});
   s.slots = slots, s.pool = pool;
   s.log_g = call.make(DType::kF32, {T, s.HV}), s.beta = call.make(DType::kF32, {T, s.HV});
-  SLUICE_RETURN_IF_ERROR(call.run(gating, {.a = a.reshape({T, s.HV}), .b = b.reshape({T, s.HV}), .A_log = A_log, .dt_bias = dt_bias,
-                                             .log_g = s.log_g, .beta = s.beta, .allow_neg_eigval = call.flag("allow_neg_eigval", false)}));
+  SLUICE_RETURN_IF_ERROR(call.run(gating, {.a = a.reshape({T, s.HV}),
+                                           .b = b.reshape({T, s.HV}),
+                                           .A_log = A_log,
+                                           .dt_bias = dt_bias,
+                                           .log_g = s.log_g,
+                                           .beta = s.beta,
+                                           .allow_neg_eigval = call.flag("allow_neg_eigval", false)}));
   auto shaped = [&](const Tensor& t) { return many_tokens ? t.reshape({s.B, s.tokens, s.HV}) : t; };
   call.output("g", shaped(s.log_g)), call.output("beta", shaped(s.beta));
   return {};
 }
 
 GdnArgs step_args(OpCall& call, const StepInputs& s, const GdnState& state, const Tensor& o) {
-  return {.q = s.q, .k = s.k, .v = s.v, .log_g = s.log_g, .beta = s.beta, .start = call.ints(std::vector<int32_t>(s.B, 0)), .slots = s.slots,
-          .has_state = call.ints(std::vector<int32_t>(s.B, 1)), .state = state, .o = o, .scale = scale_of(call, s.K),
-          .qk_l2norm = call.flag("qk_l2norm_in_kernel", false), .l2_eps = float(call.number("l2_eps", 1e-6))};
+  return {.q = s.q,
+          .k = s.k,
+          .v = s.v,
+          .log_g = s.log_g,
+          .beta = s.beta,
+          .start = call.ints(std::vector<int32_t>(s.B, 0)),
+          .slots = s.slots,
+          .has_state = call.ints(std::vector<int32_t>(s.B, 1)),
+          .state = state,
+          .o = o,
+          .scale = scale_of(call, s.K),
+          .qk_l2norm = call.flag("qk_l2norm_in_kernel", false),
+          .l2_eps = float(call.number("l2_eps", 1e-6))};
 }
 
 Status run_decode(OpCall& call) {
@@ -101,9 +127,17 @@ Status run_decode_classic(OpCall& call) {
   SLUICE_RETURN_IF_ERROR(read_step(call, false, s));
   const Tensor state = call.copy(s.pool);
   call.output("state_pool", state);
-  return call.run(gdn_decode_classic, {.q = s.q, .k = s.k, .v = s.v, .log_g = s.log_g, .beta = s.beta, .slots = s.slots, .state = state,
-                                         .o = call.output("o", call.dtype(), {s.B, s.HV, s.V}), .scale = scale_of(call, s.K),
-                                         .qk_l2norm = call.flag("qk_l2norm_in_kernel", false), .l2_eps = float(call.number("l2_eps", 1e-6))});
+  return call.run(gdn_decode_classic, {.q = s.q,
+                                       .k = s.k,
+                                       .v = s.v,
+                                       .log_g = s.log_g,
+                                       .beta = s.beta,
+                                       .slots = s.slots,
+                                       .state = state,
+                                       .o = call.output("o", call.dtype(), {s.B, s.HV, s.V}),
+                                       .scale = scale_of(call, s.K),
+                                       .qk_l2norm = call.flag("qk_l2norm_in_kernel", false),
+                                       .l2_eps = float(call.number("l2_eps", 1e-6))});
 }
 
 // The state after each token: the first t + 1 rows folded into a copy.
@@ -117,7 +151,8 @@ Status output_step_states(OpCall& call, const StepInputs& s, const GdnState& sta
         call.run(gdn_close, {.slots = s.slots, .rows = call.ints(std::vector<int32_t>(s.B, int32_t(t + 1))), .state = folded}));
     for (int64_t b = 0; b < s.B; ++b)
       if (const int32_t slot = s.slots.as<int32_t>()[b]; slot >= 0)
-        std::memcpy(states.as<float>() + (b * s.tokens + t) * size, folded.s.as<float>() + slot * size, size_t(size) * sizeof(float));
+        std::memcpy(states.as<float>() + (b * s.tokens + t) * size, folded.s.as<float>() + slot * size,
+                    size_t(size) * sizeof(float));
   }
   return {};
 }

@@ -32,8 +32,8 @@ class OpCall {
 
   DType dtype() const { return dtype_; }
 
-  // Calls an operator on tensors of the host: run(gdn_prefill, {...}). Where the context is a GPU's, the tensors' twins in its memory are
-  // the arguments, and everything is copied back.
+  // Calls an operator on tensors of the host: run(gdn_prefill, {...}). Where the context is a GPU's, the tensors' twins in its
+  // memory are the arguments, and everything is copied back.
   template <class Args>
   Status run(Status (*op)(Context&, const Args&), const std::type_identity_t<Args>& args) {
 #if SLUICE_HAS_CUDA

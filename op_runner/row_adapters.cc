@@ -27,7 +27,10 @@ Status run_rmsnorm(OpCall& call) {
   SLUICE_NEED(weight, "weight");
   const Tensor residual = call.find("residual");
   const int64_t T = x.dim(0), D = x.dim(1);
-  RmsnormArgs a{.x = x, .weight = weight, .y = call.output("y", call.dtype(), {T, D}), .eps = float(call.number("eps", 1e-6)),
+  RmsnormArgs a{.x = x,
+                .weight = weight,
+                .y = call.output("y", call.dtype(), {T, D}),
+                .eps = float(call.number("eps", 1e-6)),
                 .weight_offset = float(call.number("weight_offset", 0))};
   SLUICE_RETURN_IF_ERROR(call.run(rmsnorm, a));
   if (!residual.present()) return {};
@@ -44,19 +47,24 @@ Status run_gated_rmsnorm(OpCall& call) {
   SLUICE_NEED(x, "x");
   SLUICE_NEED(z, "z");
   SLUICE_NEED(weight, "weight");
-  return call.run(gated_rmsnorm, {.x = x, .z = z, .weight = weight, .y = call.output("y", call.dtype(), {x.dim(0), x.dim(1)}),
-                                    .eps = float(call.number("eps", 1e-6)),
-                                    .gate = call.text("gate", "silu") == "sigmoid" ? Gate::kSigmoid : Gate::kSilu,
-                                    .norm_before_gate = call.flag("norm_before_gate", true)});
+  return call.run(gated_rmsnorm, {.x = x,
+                                  .z = z,
+                                  .weight = weight,
+                                  .y = call.output("y", call.dtype(), {x.dim(0), x.dim(1)}),
+                                  .eps = float(call.number("eps", 1e-6)),
+                                  .gate = call.text("gate", "silu") == "sigmoid" ? Gate::kSigmoid : Gate::kSilu,
+                                  .norm_before_gate = call.flag("norm_before_gate", true)});
 }
 
 Status run_l2norm(OpCall& call) {
   SLUICE_NEED(buffer, "buffer");
   const int64_t heads = int64_t(call.number("heads", 1)), offset = int64_t(call.number("offset", 0));
   const int64_t dim = int64_t(call.number("head_dim", double(buffer.dim(1) / heads)));
-  if (offset + heads * dim > buffer.dim(1)) return invalid("l2norm: offset + heads * head_dim exceeds the row of " + std::to_string(buffer.dim(1)));
+  if (offset + heads * dim > buffer.dim(1))
+    return invalid("l2norm: offset + heads * head_dim exceeds the row of " + std::to_string(buffer.dim(1)));
   const Tensor x = buffer.slice(1, offset, offset + heads * dim).split_last(heads, dim);
-  return call.run(l2norm, {.x = x, .y = call.output("y", call.dtype(), {x.dim(0), heads, dim}), .eps = float(call.number("eps", 1e-6))});
+  return call.run(l2norm,
+                  {.x = x, .y = call.output("y", call.dtype(), {x.dim(0), heads, dim}), .eps = float(call.number("eps", 1e-6))});
 }
 
 Status run_gating(OpCall& call) {
@@ -66,9 +74,13 @@ Status run_gating(OpCall& call) {
   SLUICE_NEED(dt_bias, "dt_bias");
   const int64_t T = a.dim(0), HV = a.dim(1);
   const Tensor g = call.output("g", DType::kF32, {T, HV}), alpha = call.output("alpha", DType::kF32, {T, HV});
-  SLUICE_RETURN_IF_ERROR(call.run(gating, {.a = a, .b = b, .A_log = A_log, .dt_bias = dt_bias, .log_g = g,
-                                             .beta = call.output("beta", DType::kF32, {T, HV}),
-                                             .allow_neg_eigval = call.flag("allow_neg_eigval", false)}));
+  SLUICE_RETURN_IF_ERROR(call.run(gating, {.a = a,
+                                           .b = b,
+                                           .A_log = A_log,
+                                           .dt_bias = dt_bias,
+                                           .log_g = g,
+                                           .beta = call.output("beta", DType::kF32, {T, HV}),
+                                           .allow_neg_eigval = call.flag("allow_neg_eigval", false)}));
   for (int64_t i = 0; i < T * HV; ++i) alpha.as<float>()[i] = std::exp(g.as<float>()[i]);
   return {};
 }
@@ -89,8 +101,12 @@ RopeScaling yarn_params(const OpCall& call) {
     const auto* v = yarn->as_object().if_contains(key);
     return v ? v->to_number<double>() : fallback;
   };
-  return {.factor = get("factor", 1), .original_max_position = get("original_max_position_embeddings", 4096), .beta_fast = get("beta_fast", 32),
-          .beta_slow = get("beta_slow", 1), .mscale = get("mscale", 1), .mscale_all_dim = get("mscale_all_dim", 0)};
+  return {.factor = get("factor", 1),
+          .original_max_position = get("original_max_position_embeddings", 4096),
+          .beta_fast = get("beta_fast", 32),
+          .beta_slow = get("beta_slow", 1),
+          .mscale = get("mscale", 1),
+          .mscale_all_dim = get("mscale_all_dim", 0)};
 }
 
 // Which axis each pair follows, found by turning unit vectors: only that axis' position is not zero.
@@ -117,7 +133,10 @@ Status run_rope(OpCall& call) {
   const int rotary_dim = int(call.number("rotary_dim", double(q.dim(2))));
   const std::vector<double> inv_freq = rope_frequencies(call.number("theta", 10000), rotary_dim, scaling);
   const int64_t pairs = int64_t(inv_freq.size());
-  RopeArgs a{.q = q, .k = k, .positions = positions, .inv_freq = Tensor::of(inv_freq.data(), {pairs}),
+  RopeArgs a{.q = q,
+             .k = k,
+             .positions = positions,
+             .inv_freq = Tensor::of(inv_freq.data(), {pairs}),
              .q_out = call.output("q", call.dtype(), {q.dim(0), q.dim(1), q.dim(2)}),
              .k_out = call.output("k", call.dtype(), {k.dim(0), k.dim(1), k.dim(2)}),
              .style = call.text("style", "neox") == "interleaved" ? RopeStyle::kInterleaved : RopeStyle::kHalfSplit,
@@ -141,10 +160,15 @@ Status run_conv_prefill(OpCall& call) {
   SLUICE_NEED(cu_seqlens, "cu_seqlens");
   const Tensor state = call.copy(conv_state);
   call.output("conv_state", state);
-  return call.run(causal_conv1d, {.x = x, .weight = weight, .bias = call.find("bias"), .conv_state = state, .cu_seqlens = cu_seqlens,
-                                    .slots = call.ints(count_up(cu_seqlens.dim(0) - 1)), .has_state = call.find("has_initial_state"),
-                                    .y = call.output("y", call.dtype(), {x.dim(0), x.dim(1)}),
-                                    .silu = call.text("activation", "silu") == "silu"});
+  return call.run(causal_conv1d, {.x = x,
+                                  .weight = weight,
+                                  .bias = call.find("bias"),
+                                  .conv_state = state,
+                                  .cu_seqlens = cu_seqlens,
+                                  .slots = call.ints(count_up(cu_seqlens.dim(0) - 1)),
+                                  .has_state = call.find("has_initial_state"),
+                                  .y = call.output("y", call.dtype(), {x.dim(0), x.dim(1)}),
+                                  .silu = call.text("activation", "silu") == "silu"});
 }
 
 Status run_conv_update(OpCall& call) {
@@ -158,8 +182,13 @@ Status run_conv_update(OpCall& call) {
   const Tensor state = call.copy(conv_state);
   call.output("conv_state", state);
   const bool verify = x.rank == 3;
-  CausalConv1dArgs a{.x = x.reshape({B * tokens, C}), .weight = weight, .bias = call.find("bias"), .conv_state = state, .cu_seqlens = call.ints(cu),
-                     .slots = slots, .y = call.make(call.dtype(), {B * tokens, C}),
+  CausalConv1dArgs a{.x = x.reshape({B * tokens, C}),
+                     .weight = weight,
+                     .bias = call.find("bias"),
+                     .conv_state = state,
+                     .cu_seqlens = call.ints(cu),
+                     .slots = slots,
+                     .y = call.make(call.dtype(), {B * tokens, C}),
                      .silu = call.text("activation", "silu") == "silu"};
   if (verify) a.step_states = call.make(conv_state.dtype, {B * tokens, C, past});
   SLUICE_RETURN_IF_ERROR(call.run(causal_conv1d, a));
@@ -184,9 +213,14 @@ Status run_qkv_split(OpCall& call) {
     out = call.dtype();
     a.mixed = call.make(out, {x.dim(0), x.dim(1)});
     const Tensor state = call.make(x.dtype, {1, x.dim(1), weight.dim(1) - 1});
-    SLUICE_RETURN_IF_ERROR(call.run(causal_conv1d, {.x = x, .weight = weight, .bias = call.find("bias"), .conv_state = state,
-                                                      .cu_seqlens = call.ints({0, int32_t(x.dim(0))}), .slots = call.ints({0}),
-                                                      .has_state = call.ints({0}), .y = a.mixed}));
+    SLUICE_RETURN_IF_ERROR(call.run(causal_conv1d, {.x = x,
+                                                    .weight = weight,
+                                                    .bias = call.find("bias"),
+                                                    .conv_state = state,
+                                                    .cu_seqlens = call.ints({0, int32_t(x.dim(0))}),
+                                                    .slots = call.ints({0}),
+                                                    .has_state = call.ints({0}),
+                                                    .y = a.mixed}));
   } else {
     SLUICE_NEED(mixed, per_key_head ? "qkvz" : "buffer");
     a.mixed = mixed, out = mixed.dtype;

@@ -18,13 +18,15 @@ constexpr size_t kSeams = 1024;
 
 }  // namespace
 
-PairRanks::PairRanks(size_t pairs) : mask_(std::bit_ceil(std::max<size_t>(pairs * 2, 2)) - 1), slots_(mask_ + 1) {}
+PairRanks::PairRanks(size_t pairs)
+    : mask_(std::bit_ceil(std::max<size_t>(pairs * 2, 2)) - 1), slots_(mask_ + 1), filter_(mask_ + 1) {}
 
 void PairRanks::set(int32_t left, int32_t right, uint32_t rank) {
   const uint64_t key = key_of(left, right);
   size_t i = home(key);
   while (slots_[i].key != kFree && slots_[i].key != key) i = (i + 1) & mask_;
   slots_[i] = {key, rank};
+  filter_[filter_byte(key)] |= filter_bit(key);
 }
 
 Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, bool ignore_merges, const std::vector<int32_t>& never)

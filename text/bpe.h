@@ -27,6 +27,7 @@ class PairRanks {
   void set(int32_t left, int32_t right, uint32_t rank);
   uint32_t get(int32_t left, int32_t right) const {
     const uint64_t key = key_of(left, right);
+    if (!(filter_[filter_byte(key)] & filter_bit(key))) return kNone;
     for (size_t i = home(key);; i = (i + 1) & mask_) {
       const Slot& slot = slots_[i];
       if (slot.key == key) return slot.rank;
@@ -41,10 +42,16 @@ class PairRanks {
     uint32_t rank = kNone;
   };
   static uint64_t key_of(int32_t left, int32_t right) { return uint64_t(uint32_t(left)) << 32 | uint32_t(right); }
-  size_t home(uint64_t key) const { return size_t((key * 0x9E3779B97F4A7C15u) >> 32) & mask_; }
+  static size_t hash(uint64_t key) { return size_t((key * 0x9E3779B97F4A7C15u) >> 32); }  // 2^64 / golden ratio (Knuth)
+  size_t home(uint64_t key) const { return hash(key) & mask_; }
+  size_t filter_byte(uint64_t key) const { return (hash(key) >> 3) & mask_; }
+  static uint8_t filter_bit(uint64_t key) { return uint8_t(1u << (hash(key) & 7)); }
 
   size_t mask_;
   std::vector<Slot> slots_;
+  // A bit for each pair there is, eight a slot. Most look-ups are of pairs that there are not, and this stays in the second-level
+  // cache (0.5 MB for 250,000 merges) while the slots do not (8 MB).
+  std::vector<uint8_t> filter_;
 };
 
 class Bpe {

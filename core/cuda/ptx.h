@@ -9,7 +9,7 @@
 
 namespace sluice::cuda::ptx {
 
-// --- shared memory, matrix fragments -------------------------------------------------------------------------------------------------
+// --- shared memory, matrix fragments ---
 
 // The 32-bit address of shared memory that most instructions below take.
 __device__ inline uint32_t shared_address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
@@ -38,7 +38,8 @@ __device__ inline void stmatrix_x4(uint32_t address, uint32_t a, uint32_t b, uin
 
 // The inverse of ldmatrix_x4_trans.
 __device__ inline void stmatrix_x4_trans(uint32_t address, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c), "r"(d)
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c),
+               "r"(d)
                : "memory");
 }
 
@@ -63,7 +64,14 @@ __device__ inline uint4 load_shared(uint32_t address) {
   return r;
 }
 
-// --- conversions and arithmetic ------------------------------------------------------------------------------------------------------
+// Two floats of shared memory.
+__device__ inline float2 load_shared_2(uint32_t address) {
+  float2 r;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(r.x), "=f"(r.y) : "r"(address) : "memory");
+  return r;
+}
+
+// --- conversions and arithmetic ---
 
 // Two floats as bf16 in one register, `low` in the lower half.
 __device__ inline uint32_t pack_bf16(float low, float high) {
@@ -93,7 +101,7 @@ __device__ inline float rcp_approx(float x) {
   return y;
 }
 
-// --- mbarriers -----------------------------------------------------------------------------------------------------------------------
+// --- mbarriers ---
 
 __device__ inline void mbarrier_init(uint64_t* bar, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(bar)), "r"(arrivals) : "memory");
@@ -123,7 +131,7 @@ __device__ inline void mbarrier_wait(uint64_t* bar, uint32_t parity) {
   }
 }
 
-// --- fences, barriers, registers -----------------------------------------------------------------------------------------------------
+// --- fences, barriers, registers ---
 
 // Orders this thread's ordinary accesses to shared memory before later ones of the tensor cores and the copy engine.
 __device__ inline void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -144,12 +152,12 @@ __device__ inline void set_max_registers_down() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
 }
 
-// --- caches --------------------------------------------------------------------------------------------------------------------------
+// --- caches ---
 
 // Brings the cache line at `p` from memory into the second-level cache; nothing waits for it.
 __device__ inline void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
-// --- launch dependencies -------------------------------------------------------------------------------------------------------------
+// --- launch dependencies ---
 
 // Waits until the kernels before this one have completed and their writes are visible.
 __device__ inline void grid_dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
@@ -157,7 +165,7 @@ __device__ inline void grid_dependency_wait() { asm volatile("griddepcontrol.wai
 // Lets the next kernel start launching.
 __device__ inline void grid_dependency_launch() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
-// --- the copy engine -----------------------------------------------------------------------------------------------------------------
+// --- the copy engine ---
 
 __device__ inline void prefetch_tensor_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
@@ -185,6 +193,11 @@ __device__ inline void bulk_load(void* to, const void* from, uint32_t bytes, uin
                : "memory");
 }
 
+// `bytes` (a multiple of 16) of memory to the L2 cache.
+__device__ inline void bulk_prefetch(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
 // `bytes` (a multiple of 16) of shared memory to memory.
 __device__ inline void bulk_store(void* to, const void* from, uint32_t bytes) {
   asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)), "r"(bytes)
@@ -205,7 +218,7 @@ __device__ inline void bulk_wait() {
   asm volatile("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// --- clusters ------------------------------------------------------------------------------------------------------------------------
+// --- clusters ---
 
 __device__ inline uint32_t cluster_rank() {
   uint32_t r;
@@ -216,13 +229,14 @@ __device__ inline uint32_t cluster_rank() {
 __device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 __device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
-// --- wgmma: one warpgroup's asynchronous matrix products ------------------------------------------------------------------------------
+// --- wgmma: one warpgroup's asynchronous matrix products ---
 
 // Whether an operand's rows lie along the summed dimension, or along the other one.
 enum class Major : int { kSummed = 0, kOther = 1 };
 
 // An operand in shared memory with 128-byte swizzle. kSummed: rows of 128 bytes, 8-row groups `group_bytes` apart, `leading_bytes`
-// unused. kOther: 64 elements of the other dimension a row, `leading_bytes` from one 64 to the next, `group_bytes` from 8 rows to 8.
+// unused. kOther: 64 elements of the other dimension a row, `leading_bytes` from one 64 to the next, `group_bytes` from 8 rows
+// to 8.
 __device__ inline uint64_t wgmma_operand(uint32_t address, uint32_t leading_bytes, uint32_t group_bytes) {
   constexpr uint64_t kSwizzle128 = uint64_t(1) << 62;
   return kSwizzle128 | uint64_t(group_bytes >> 4) << 32 | uint64_t(leading_bytes >> 4) << 16 | ((address & 0x3ffff) >> 4);
@@ -231,7 +245,9 @@ __device__ inline uint64_t wgmma_operand(uint32_t address, uint32_t leading_byte
 // The same operand, `bytes` further on; addresses stay below 2^18, so that nothing carries into the upper half.
 __device__ inline uint64_t wgmma_advance(uint64_t operand, uint32_t bytes) {
   uint64_t r;
-  asm("{ .reg .b32 lo, hi; mov.b64 {lo, hi}, %1; add.u32 lo, lo, %2; mov.b64 %0, {lo, hi}; }" : "=l"(r) : "l"(operand), "r"(bytes >> 4));
+  asm("{ .reg .b32 lo, hi; mov.b64 {lo, hi}, %1; add.u32 lo, lo, %2; mov.b64 %0, {lo, hi}; }"
+      : "=l"(r)
+      : "l"(operand), "r"(bytes >> 4));
   return r;
 }
 

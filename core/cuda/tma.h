@@ -22,18 +22,26 @@ inline PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
   return encode;
 }
 
-// Rows [T, H, D] of 16-bit elements, in boxes of `box_rows` rows of 64 elements of one head, 128-byte swizzle; strides in elements.
-// What lies outside the tensor is read as zero and not written.
-inline Status encode_rows(CUtensorMap* map, CUtensorMapDataType type, void* data, int64_t T, int64_t H, int64_t D, int64_t row_stride,
-                          int64_t head_stride, uint32_t box_rows) {
+// Rows [T, H, D] of 16-bit elements in boxes of `rows` rows of `columns` elements of one head, swizzled over `columns` * 2 bytes
+// (32, 64 or 128); strides in elements. What lies outside the tensor is read as zero and not written.
+struct RowBoxes {
+  CUtensorMapDataType type;
+  void* data;
+  int64_t T, H, D, row_stride, head_stride;
+  uint32_t rows, columns;
+};
+
+inline Status encode_rows(CUtensorMap* map, const RowBoxes& r) {
   if (!tensor_map_encoder()) return {Code::kUnsupported, "this CUDA driver cannot make tensor maps", "install driver 525 or newer"};
-  const cuuint64_t dims[3] = {cuuint64_t(D), cuuint64_t(H), cuuint64_t(T)};
-  const cuuint64_t strides[2] = {cuuint64_t(head_stride) * 2, cuuint64_t(row_stride) * 2};
-  const cuuint32_t box[3] = {64, 1, box_rows}, step[3] = {1, 1, 1};
-  const CUresult r = tensor_map_encoder()(map, type, 3, data, dims, strides, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                          CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (r != CUDA_SUCCESS) return {Code::kDevice, "cuTensorMapEncodeTiled: error " + std::to_string(int(r))};
+  const cuuint64_t dims[3] = {cuuint64_t(r.D), cuuint64_t(r.H), cuuint64_t(r.T)};
+  const cuuint64_t strides[2] = {cuuint64_t(r.head_stride) * 2, cuuint64_t(r.row_stride) * 2};
+  const cuuint32_t box[3] = {r.columns, 1, r.rows}, step[3] = {1, 1, 1};
+  const auto swizzle = r.columns == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
+                       : r.columns == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                         : CU_TENSOR_MAP_SWIZZLE_32B;
+  const CUresult e = tensor_map_encoder()(map, r.type, 3, r.data, dims, strides, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                                          CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (e != CUDA_SUCCESS) return {Code::kDevice, "cuTensorMapEncodeTiled: error " + std::to_string(int(e))};
   return {};
 }
 

@@ -24,7 +24,8 @@ void add(Where where, const CausalConv1dBenchCase& c, DType out) {
                                 .y = in.output(out, {T, C})};
     return Call<CausalConv1dArgs>{
         .args = args,
-        .work = {.bytes = double(args.x.bytes() + args.weight.bytes() + 2 * state.bytes() + args.y.bytes()), .flops = 2.0 * kWidth * double(T * C)},
+        .work = {.bytes = double(args.x.bytes() + args.weight.bytes() + 2 * state.bytes() + args.y.bytes()),
+                 .flops = 2.0 * kWidth * double(T * C)},
         .outputs = {args.y, state},
         .limit = 4e-3,
         .state_bytes = state.bytes()};

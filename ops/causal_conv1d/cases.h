@@ -29,7 +29,7 @@ inline const std::vector<CausalConv1dCase>& causal_conv1d_cases() {
       {{2, 9}, 130, 2, true, true, 0, false},
       {{1, 2, 3, 5, 7, 130, 64, 63, 0, 65, 0, 100, 33, 150}, 136, 4, true},  // sequences that begin anywhere in a thread's rows
       {{7, 600}, 20, 3, true},
-      {{513, 0, 9}, 264, 4, false, true, 272},
+      {{2050, 0, 9, 30}, 136, 4, false, true, 272},
   };
   return cases;
 }

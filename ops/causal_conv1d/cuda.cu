@@ -12,9 +12,10 @@ using namespace cuda;
 
 constexpr int kThreads = 128, kLanes = 16, kGroups = kThreads / kLanes;  // a block's rows are kGroups ranges of 128 channels
 
-// Blocks of a multiprocessor at once, for the registers that they leave a thread: 8 rows need 128 of bf16 and 168 of fp32.
+// Blocks of a multiprocessor at once, for the registers that they leave a thread: 5 leave 96, 4 leave 128, 3 leave 168. More rows
+// keep more inputs in registers, and fp32 ones are twice as large.
 template <class X, int Rows>
-constexpr int kBlocks = Rows < 8 ? 5 : sizeof(X) == 4 ? 3 : 4;
+constexpr int kBlocks = Rows == 1 ? 5 : (Rows == 4 ? 5 : 4) - int(sizeof(X) == 4);
 
 // conv_state or step_states.
 struct StateView {
@@ -79,15 +80,16 @@ template <class X, class Y, int kRows, bool Wide>
 class ConvRun {
  public:
   // Channels [c, c + n).
-  __device__ ConvRun(const ConvView& v, int64_t c, int n) : v_(v), c_(c), n_(n) {
-    if (v.weight_bf16) taps_.template load<Wide>(static_cast<const Bf16*>(v.weight), c, n, v.width);
-    else taps_.template load<Wide>(static_cast<const float*>(v.weight), c, n, v.width);
+  __device__ ConvRun(const ConvView& v, int64_t c, int n) : v_(v), c_(c), n_(n) {}
+  __device__ void load_taps() {
+    if (v_.weight_bf16) taps_.template load<Wide>(static_cast<const Bf16*>(v_.weight), c_, n_, v_.width);
+    else taps_.template load<Wide>(static_cast<const float*>(v_.weight), c_, n_, v_.width);
 #pragma unroll
     for (int i = 0; i < kRun; ++i) {
-      const bool has = v.bias && i < n;
-      bias_[i] = !has          ? 0
-                 : v.bias_bf16 ? to_float(static_cast<const Bf16*>(v.bias)[c + i])
-                               : static_cast<const float*>(v.bias)[c + i];
+      const bool has = v_.bias && i < n_;
+      bias_[i] = !has           ? 0
+                 : v_.bias_bf16 ? to_float(static_cast<const Bf16*>(v_.bias)[c_ + i])
+                                : static_cast<const float*>(v_.bias)[c_ + i];
     }
   }
   __device__ int width() const { return Wide ? kMaxWidth : v_.width; }
@@ -97,11 +99,9 @@ class ConvRun {
     Run<X> row[kRows + kMaxWidth - 1];
   };
   __device__ void load(Rows& in, int64_t begin) const {
+    const X* from = x(begin - (kMaxWidth - 1));
 #pragma unroll
-    for (int i = 0; i < kRows + kMaxWidth - 1; ++i) {
-      const int64_t t = begin + i - (kMaxWidth - 1);
-      in.row[i] = load_run(t >= 0 && t < v_.rows ? x(t) : nullptr, n_, true);
-    }
+    for (int i = 0; i < kRows + kMaxWidth - 1; ++i, from += v_.x_stride) in.row[i] = load_run(from, n_, true);
   }
   __device__ void plain(const Rows& in, int64_t begin) const {
 #pragma unroll
@@ -114,7 +114,8 @@ class ConvRun {
     finish(t, in, s.slot >= 0);
 #pragma unroll
     for (int w = 1; w < kMaxWidth; ++w)
-      if (const int step = w - 1 - (kMaxWidth - width()); v_.steps.data && step >= 0) v_.steps.template store<Wide>(t, c_, step, in[w], n_);
+      if (const int step = w - 1 - (kMaxWidth - width()); v_.steps.data && step >= 0)
+        v_.steps.template store<Wide>(t, c_, step, in[w], n_);
   }
   __device__ void close(const Sequence& s) const {
     if (!v_.update_state) return;
@@ -173,13 +174,15 @@ class ConvRun {
 };
 
 template <class X, class Y, int Rows, bool Wide>
-__global__ void __launch_bounds__(kThreads, kBlocks<X, Rows>) causal_conv1d_kernel(const __grid_constant__ ConvView v, unsigned strips) {
+__global__ void __launch_bounds__(kThreads, kBlocks<X, Rows>)
+    causal_conv1d_kernel(const __grid_constant__ ConvView v, unsigned strips) {
   const int64_t c = (int64_t(blockIdx.x % strips) * kLanes + threadIdx.x % kLanes) * kRun;
-  const ConvRun<X, Y, Rows, Wide> run(v, c, int(min(max(v.channels - c, int64_t(0)), int64_t(kRun))));
-  cudaGridDependencySynchronize();
-  cudaTriggerProgrammaticLaunchCompletion();
+  ConvRun<X, Y, Rows, Wide> run(v, c, int(min(max(v.channels - c, int64_t(0)), int64_t(kRun))));
+  if (Rows == 1) run.load_taps();
+  cuda::wait_for_previous_kernel();
+  cuda::let_next_kernel_start();
   const int64_t group = int64_t(blockIdx.x / strips) * kGroups + threadIdx.x / kLanes;
-  walk_rows<kLanes, Rows>(v.sequences, group * Rows, run);
+  walk_rows<kLanes, Rows>(v.sequences, group * Rows, v.rows, run);
   run.open_empty(group, int64_t(gridDim.x / strips) * kGroups);
 }
 

@@ -47,11 +47,11 @@ __device__ inline void convolve(float (&sum)[kRun], const Taps& taps, const Inpu
     for (int i = 0; i < kRun; ++i) sum[i] = fmaf(taps.tap[w][i], oldest_first[w][i], sum[i]);
 }
 
-// The inputs that a row's taps multiply, oldest first: rows of this call, or what was kept from calls before; zeros where both are null.
-// All loads are issued before the first is used. Wide: 16-byte accesses, n is 0 or kRun.
+// The inputs that a row's taps multiply, oldest first: rows of this call, or what was kept from calls before; zeros where both are
+// null. All loads are issued before the first is used. Wide: 16-byte accesses, n is 0 or kRun.
 template <bool Wide, class X, class Kept>
-__device__ inline void load_inputs(float (&in)[kMaxWidth][kRun], const X* const (&rows)[kMaxWidth], const Kept* const (&kept)[kMaxWidth],
-                                   int64_t kept_stride, int n) {
+__device__ inline void load_inputs(float (&in)[kMaxWidth][kRun], const X* const (&rows)[kMaxWidth],
+                                   const Kept* const (&kept)[kMaxWidth], int64_t kept_stride, int n) {
   Run<X> row[kMaxWidth];
   Run<Kept> old[kMaxWidth];
 #pragma unroll
@@ -91,33 +91,43 @@ struct SequencesView {
     const int slot = slots[b];
     return {b, slot < pool_slots ? slot : -1, numbers ? numbers[b] : 0, cu_seqlens[b], cu_seqlens[b + 1]};
   }
-  // The sequence of a row, or one that ends before it; see sequence_of. A single sequence, or one row each, needs no search.
+  // The sequence that a row belongs to in a batch of one sequence, or of one row each.
+  __device__ Sequence guess(int64_t row) const { return at(min(int(row), count - 1)); }
+  // The guess, where it is right for all the warp; else the sequence of the row, or one that ends before it (see sequence_of).
   template <int Lanes>
-  __device__ Sequence of(int64_t row) const {
-    const Sequence guess = at(int(min(row, int64_t(count - 1))));
+  __device__ Sequence confirm(const Sequence& guess, int64_t row) const {
     if (__all_sync(0xffffffffu, guess.first <= row && (row < guess.end || guess.index == count - 1))) return guess;
     return at(sequence_of<Lanes>(cu_seqlens, count, row));
   }
+  template <int Lanes>
+  __device__ Sequence of(int64_t row) const {
+    return confirm<Lanes>(guess(row), row);
+  }
 };
 
-// Rows [begin, begin + Rows) of groups of `Lanes` threads, each with its own `begin`; every thread of the warp takes part, or none.
+// Rows [begin, begin + Rows) of `total`, for groups of `Lanes` threads, each with its own `begin`; every thread of the warp takes
+// part, or none.
 //
-//   op.load(in, begin)   the rows from begin - (kMaxWidth - 1) on, those of them that exist; asked for before it is known what they are
+//   op.load_taps()
+//   op.load(in, begin)   rows [begin - (kMaxWidth - 1), begin + Rows), asked for before it is known what they are
 //   op.plain(in, begin)  computes all rows: rows of one sequence that follow at least kMaxWidth - 1 others of it
 //   op.row(t, s, mine)   computes row t of sequence s; every thread of the warp calls it, and those without a row pass mine = false
 //   op.close(s)          writes what sequence s keeps, for this thread's channels
 //   op.width(), op.has_plain()
 template <int Lanes, int Rows, class Op>
-__device__ inline void walk_rows(const SequencesView& sequences, int64_t begin, const Op& op) {
+__device__ inline void walk_rows(const SequencesView& sequences, int64_t begin, int64_t total, Op& op) {
+  const Sequence guess = sequences.guess(begin);
   Sequence s;
-  if (Rows > 1 && op.has_plain()) {
+  if (Rows > 1 && op.has_plain() && __all_sync(0xffffffffu, begin >= kMaxWidth - 1 && begin + Rows <= total)) {
     typename Op::Rows in;
     op.load(in, begin);
-    s = sequences.of<Lanes>(begin);
+    op.load_taps();
+    s = sequences.confirm<Lanes>(guess, begin);
     const bool plain = s.slot >= 0 && begin - s.first >= kMaxWidth - 1 && begin + Rows <= s.end;
     if (__all_sync(0xffffffffu, plain)) return op.plain(in, begin);
   } else {
-    s = sequences.of<Lanes>(begin);
+    if (Rows > 1) op.load_taps();  // else they have been asked for already, ahead of all that depends on other kernels
+    s = sequences.confirm<Lanes>(guess, begin);
   }
   const int history = op.width() - 1;
 #pragma unroll 1

@@ -17,8 +17,10 @@ void add(const ChunkTableBenchCase& c) {
                               .offsets = in.output(DType::kI32, {B + 1}),
                               .chunks = in.output(DType::kI32, {rows, 2}),
                               .rows = T};
-    return Call<ChunkTableArgs>{
-        .args = args, .work = {.bytes = 4.0 * double(4 * B + 2 * rows)}, .outputs = {args.counts, args.offsets, args.chunks}, .limit = 0};
+    return Call<ChunkTableArgs>{.args = args,
+                                .work = {.bytes = 4.0 * double(4 * B + 2 * rows)},
+                                .outputs = {args.counts, args.offsets, args.chunks},
+                                .limit = 0};
   });
 }
 

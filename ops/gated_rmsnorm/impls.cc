@@ -25,8 +25,14 @@ size_t gated_rmsnorm_workspace(const Context& ctx, const GatedRmsnormArgs& a) {
 }
 
 namespace {
+// The kernel counts rows in 32 bits.
+Can few_rows(const GatedRmsnormArgs& a) {
+  const int64_t rows = a.x.dim(0) * (a.x.rank == 3 ? a.x.dim(1) : 1);
+  return rows < (int64_t(1) << 31) ? Can{} : Can::no("there must be less than 2^31 rows");
+}
+
 constexpr Impl<GatedRmsnormArgs> kImpls[] = {
-    {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(gated_rmsnorm_cuda)},
+    {.name = "portable", .isa = Isa::kCuda, .can = few_rows, .run = SLUICE_CUDA_FORM(gated_rmsnorm_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = gated_rmsnorm_workspace, .run = gated_rmsnorm_avx512},
     {.name = "cpu", .workspace = gated_rmsnorm_workspace, .run = gated_rmsnorm_cpu},
     {.name = "reference", .run = gated_rmsnorm_reference},

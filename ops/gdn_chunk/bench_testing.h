@@ -12,10 +12,10 @@ namespace sluice::benching {
 
 struct GdnProblem {
   int64_t HK, HV, K, V;
-  std::vector<int64_t> lengths;         // rows of each sequence
-  std::vector<int64_t> starts{};        // empty: 0
+  std::vector<int64_t> lengths;   // rows of each sequence
+  std::vector<int64_t> starts{};  // empty: 0
   DType io = DType::kF32, state = DType::kF32;
-  int64_t R = kChunk;                   // rows that a chunk may leave open
+  int64_t R = kChunk;  // rows that a chunk may leave open
 };
 
 inline std::vector<int32_t> to_int32(const std::vector<int64_t>& v) { return {v.begin(), v.end()}; }
@@ -29,7 +29,8 @@ inline GdnArgs gdn_inputs(Inputs& in, const GdnProblem& p) {
   const DType f = DType::kF32;
   const auto unit = [&](float x) { return x / std::sqrt(float(p.K)); };
   const auto small = [](float x) { return 0.1f * x; };
-  GdnArgs a{.q = in.normal(p.io, {T, p.HK, p.K}, unit), .k = in.normal(p.io, {T, p.HK, p.K}, unit), .v = in.normal(p.io, {T, p.HV, p.V})};
+  GdnArgs a{
+      .q = in.normal(p.io, {T, p.HK, p.K}, unit), .k = in.normal(p.io, {T, p.HK, p.K}, unit), .v = in.normal(p.io, {T, p.HV, p.V})};
   a.log_g = in.normal(f, {T, p.HV}, [](float x) { return -std::log1p(std::exp(x - 3)); });  // softplus, decays as in trained models
   a.beta = in.normal(f, {T, p.HV}, [](float x) { return 1 / (1 + std::exp(-x)); });
   a.cu_seqlens = in.ints(cu), a.start = in.ints(p.starts.empty() ? std::vector<int32_t>(size_t(B), 0) : to_int32(p.starts));
@@ -54,10 +55,11 @@ inline double gdn_row_bytes(const GdnArgs& a) {
   return double(a.q.bytes() + a.k.bytes() + a.v.bytes() + a.o.bytes() + a.log_g.bytes() + a.beta.bytes());
 }
 
-// A step reads S and the open rows, and writes its own rows; S is written when `closes` of the steps of a cycle (0 to 1) close a chunk.
+// A step reads S and the open rows, and writes its own rows; S is written when `closes` of the steps of a cycle (0 to 1) close a
+// chunk.
 inline double gdn_step_bytes(const GdnArgs& a, double open, double rows, double closes) {
-  const double B = double(a.slots.dim(0)), HK = double(a.state.k.dim(1)), HV = double(a.state.s.dim(1)), K = double(a.state.s.dim(2)),
-               V = double(a.state.s.dim(3));
+  const double B = double(a.slots.dim(0)), HK = double(a.state.k.dim(1)), HV = double(a.state.s.dim(1)),
+               K = double(a.state.s.dim(2)), V = double(a.state.s.dim(3));
   return double(a.state.s.bytes()) * (1 + closes) + 4 * B * (open + rows) * (HK * K + HV * V + HV) + gdn_row_bytes(a);
 }
 

@@ -15,8 +15,9 @@ Status append_cuda(Context& ctx, const GdnArgs& a, Closing closing) {
   op.beta = a.beta.as<float>(), op.beta_stride = a.beta.stride[0];
   op.scale = a.scale, op.l2_eps = a.l2_eps, op.qk_l2norm = a.qk_l2norm;
   op.closes = closing == Closing::kWhenFull;
+  if (!a.cu_seqlens.present()) return gpu::launch_append<true>(ctx, op, a.state.s.dtype, a.slots.dim(0));
   op.drafts = gpu::drafts_of(a.q.dim(0), a.slots.dim(0));
-  return gpu::launch_append(ctx, op, a.state.s.dtype, a.slots.dim(0));
+  return gpu::launch_append<false>(ctx, op, a.state.s.dtype, a.slots.dim(0));
 }
 
 }  // namespace sluice::gdn

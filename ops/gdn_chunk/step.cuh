@@ -34,20 +34,29 @@ struct CallRows : RowView {
   bool vector = false;
 };
 
-__device__ inline float load1(const void* p, bool bf16, int64_t at) {
-  return bf16 ? cuda::to_float(static_cast<const Bf16*>(p)[at]) : static_cast<const float*>(p)[at];
+// Numbers of either type as they lie in memory: one that is widened at once would be waited for before the next is asked for.
+__device__ inline uint32_t raw1(const void* p, bool bf16, int64_t at) {
+  return bf16 ? uint32_t(static_cast<const uint16_t*>(p)[at]) : static_cast<const uint32_t*>(p)[at];
 }
+__device__ inline float widen(uint32_t raw, bool bf16) { return __uint_as_float(bf16 ? raw << 16 : raw); }
 
-__device__ inline void load4(const CallRows& x, int64_t at, float (&y)[4]) {
-  if (!x.vector) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) y[i] = load1(x.data, x.bf16, at + i);
-  } else if (x.bf16) {
-    load4(static_cast<const Bf16*>(x.data) + at, y);
-  } else {
-    load4(static_cast<const float*>(x.data) + at, y);
+__device__ inline uint4 raw4(const CallRows& x, int64_t at) {
+  if (x.vector && x.bf16) {
+    const uint2 v = *reinterpret_cast<const uint2*>(static_cast<const Bf16*>(x.data) + at);
+    return {v.x, v.y, 0, 0};
   }
+  if (x.vector) return *reinterpret_cast<const uint4*>(static_cast<const float*>(x.data) + at);
+  uint32_t one[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) one[i] = raw1(x.data, x.bf16, at + i);
+  if (x.bf16) return {one[0] | one[1] << 16, one[2] | one[3] << 16, 0, 0};
+  return {one[0], one[1], one[2], one[3]};
 }
+__device__ inline void widen(const uint4& raw, bool bf16, float (&y)[4]) {
+  y[0] = __uint_as_float(bf16 ? raw.x << 16 : raw.x), y[1] = __uint_as_float(bf16 ? raw.x & 0xffff0000u : raw.y);
+  y[2] = __uint_as_float(bf16 ? raw.y << 16 : raw.z), y[3] = __uint_as_float(bf16 ? raw.y & 0xffff0000u : raw.w);
+}
+__device__ inline void load4(const CallRows& x, int64_t at, float (&y)[4]) { widen(raw4(x, at), x.bf16, y); }
 
 __device__ inline void store1(const CallRows& y, int64_t at, float x) {
   if (y.bf16) static_cast<Bf16*>(y.data)[at] = cuda::from_float<Bf16>(x);
@@ -64,6 +73,14 @@ __device__ inline void store4(const CallRows& y, int64_t at, const float (&x)[4]
     store4(static_cast<float*>(y.data) + at, x);
   }
 }
+
+// What a kernel is compiled for: the type of S, K in 32nds at most, K = V where fixed, and whether a sequence has one row.
+template <class State, int Columns, int Fixed, bool OneRow>
+struct Shape {
+  using S = State;
+  static constexpr int N = Columns, G = Columns / 4, kColumns = 32 * Columns, D = Fixed;
+  static constexpr bool kOneRow = OneRow;
+};
 
 // The piece of work of a block: rows [t, t + count) of the call, which become rows n, n + 1, ... of the open chunk.
 struct Piece {
@@ -106,13 +123,23 @@ struct Scratch {
 // What of a row of the call an operator is asked for.
 enum class Part { kKey, kQuery, kValue };
 
+// Rows of a piece.
+template <class F>
+__device__ int count(const Piece& p) {
+  return F::kOneRow ? 1 : p.count;
+}
+
+template <class F>
+using Stream = TileStream<typename F::S, F::D>;
+
 // A thread's 4 columns of each group of 128.
 __device__ inline int group_column(int g) { return 4 * (threadIdx.x % kWarp) + g * kGroup; }
 
 // One warp's k_t or q_t, normalised if asked, into shared memory and, where it is to be kept, into the pool.
-template <int G, class Op>
+template <class F, class Op>
 __device__ void prepare_vector(const Op& op, const Piece& p, const Scratch& w, int t, Part part, float* kept) {
-  const int K = op.pool.K;
+  constexpr int G = F::G;
+  const int K = fixed<F::D>(op.pool.K);
   float x[G][4] = {}, sum = 0;
 #pragma unroll
   for (int g = 0; g < G; ++g) {
@@ -121,7 +148,7 @@ __device__ void prepare_vector(const Op& op, const Piece& p, const Scratch& w, i
     for (int i = 0; i < 4; ++i) sum = fmaf(x[g][i], x[g][i], sum);
   }
   const float scale = op.qk_l2norm ? 1 / sqrtf(cuda::group_sum(sum) + op.l2_eps) : 1;
-  float* to = w.rows + (2 * t + (part == Part::kQuery)) * G * kGroup;
+  float* to = w.rows + (2 * t + (part == Part::kQuery)) * F::kColumns;
 #pragma unroll
   for (int g = 0; g < G; ++g) {
 #pragma unroll
@@ -131,24 +158,26 @@ __device__ void prepare_vector(const Op& op, const Piece& p, const Scratch& w, i
   }
 }
 
-template <class Op>
+template <class F, class Op>
 __device__ void prepare_value(const Op& op, const Piece& p, const Scratch& w, int t) {
-  for (int column = 4 * (threadIdx.x % kWarp); column < op.pool.V; column += kGroup) {
+  const int V = fixed<F::D>(op.pool.V);
+  for (int column = 4 * (threadIdx.x % kWarp); column < V; column += kGroup) {
     float x[4];
     op.load(p, t, Part::kValue, column, x);
-    store4(w.value + t * op.pool.V + column, x);
+    store4(w.value + t * V + column, x);
   }
 }
 
 // G of the open rows and of the new ones, one warp: a running sum in order of the rows.
-template <class Op>
+template <class F, class Op>
 __device__ void prepare_gates(const Op& op, const Piece& p, const Scratch& w, float* g) {
-  const int lane = threadIdx.x % kWarp;
-  for (int j = lane; j < p.n; j += kWarp) w.g[j] = g[j];
-  float log_g = 0, beta = 0;
+  const int lane = threadIdx.x % kWarp, upper = lane + kWarp;
+  const float low = lane < p.n ? g[lane] : 0, high = upper < p.n ? g[upper] : 0;
+  float log_g = 0, beta = 0, sum = p.n > 0 ? g[p.n - 1] : 0;
   if (lane < p.count) op.gates(p, lane, log_g, beta);
-  float sum = p.n > 0 ? g[p.n - 1] : 0;
-  for (int t = 0; t < p.count; ++t) {
+  if (lane < p.n) w.g[lane] = low;
+  if (upper < p.n) w.g[upper] = high;
+  for (int t = 0; t < count<F>(p); ++t) {
     sum += __shfl_sync(0xffffffffu, log_g, t);
     if (lane != t) continue;
     w.g[p.n + t] = sum, w.decay[t] = expf(sum), w.beta[t] = beta;
@@ -157,22 +186,24 @@ __device__ void prepare_gates(const Op& op, const Piece& p, const Scratch& w, fl
 }
 
 // Phase one: k, q, v and the gates, each by a warp; the last warps first, since the first have open rows to fetch.
-template <int G, class Op>
+template <class F, class Op>
 __device__ void prepare(const Op& op, const Piece& p, const Scratch& w, float* keys) {
   const int turn = kWarps - 1 - threadIdx.x / kWarp;
-  for (int job = turn; job < 3 * p.count; job += kWarps) {
+#pragma unroll 1
+  for (int job = turn; job < 3 * count<F>(p); job += kWarps) {
     const int t = job / 3;
-    if (job % 3 == 2) prepare_value(op, p, w, t);
-    else if (job % 3 == 1) prepare_vector<G>(op, p, w, t, Part::kQuery, nullptr);
-    else prepare_vector<G>(op, p, w, t, Part::kKey, keys && p.keeps_key ? keys + (p.n + t) * op.pool.K : nullptr);
+    if (job % 3 == 2) prepare_value<F>(op, p, w, t);
+    else if (job % 3 == 1) prepare_vector<F>(op, p, w, t, Part::kQuery, nullptr);
+    else prepare_vector<F>(op, p, w, t, Part::kKey, keys && p.keeps_key ? keys + (p.n + t) * fixed<F::D>(op.pool.K) : nullptr);
   }
-  if (turn == 3) prepare_gates(op, p, w, op.pool.g ? op.pool.g + p.slot * op.pool.g_pitch + p.head * op.pool.R : nullptr);
+  if (turn == 3) prepare_gates<F>(op, p, w, op.pool.g ? op.pool.g + p.slot * op.pool.g_pitch + p.head * op.pool.R : nullptr);
   if (turn == 4) op.prepare(p, w);
 }
 
 // Memory that is read later, on its way to the second-level cache.
 __device__ inline void prefetch(const void* p, int bytes) {
   constexpr int kLine = 128;  // bytes
+#pragma unroll 1
   for (int at = kLine * threadIdx.x; at < bytes; at += kLine * kThreads) cuda::ptx::prefetch_l2(static_cast<const char*>(p) + at);
 }
 
@@ -198,9 +229,11 @@ struct KeyPair {
 };
 
 // Products of the new rows from row t on with key j.
-template <int G>
-__device__ void multiply_key(const Piece& p, const Scratch& w, const float (&key)[G][4], int j, int R) {
-  for (int t = max(0, j - p.n); t < p.count; ++t) {
+template <class F>
+__device__ void multiply_key(const Piece& p, const Scratch& w, const float (&key)[F::G][4], int j, int R) {
+  constexpr int G = F::G;
+#pragma unroll 1
+  for (int t = max(0, j - p.n); t < count<F>(p); ++t) {
     float k_k = 0, q_k = 0;
 #pragma unroll
     for (int g = 0; g < G; ++g) {
@@ -216,35 +249,42 @@ __device__ void multiply_key(const Piece& p, const Scratch& w, const float (&key
 }
 
 // Phase two: products of the new rows with all keys up to their own, a warp a key; the weights of a closing.
-template <int G, class Op>
-__device__ void multiply_keys(const Op& op, const Piece& p, const Scratch& w, const float* keys, KeyPair<G>& pair) {
-  const int warp = threadIdx.x / kWarp, K = op.pool.K, R = op.pool.R, rows = p.n + p.count;
+template <class F, class Op>
+__device__ void multiply_keys(const Op& op, const Piece& p, const Scratch& w, const float* keys, KeyPair<F::G>& pair) {
+  constexpr int G = F::G;
+  const int warp = threadIdx.x / kWarp, K = fixed<F::D>(op.pool.K), R = op.pool.R, rows = p.n + p.count;
+#pragma unroll 1
   for (int first = 0; first < p.n; first += kFetchRows) {
     if (first > 0) pair.fetch(keys, first, p.n, K);
 #pragma unroll
     for (int i = 0; i < pair.kCount; ++i)
-      if (const int j = first + i * kWarps + warp; j < p.n) multiply_key<G>(p, w, pair.x[i], j, R);
+      if (const int j = first + i * kWarps + warp; j < p.n) multiply_key<F>(p, w, pair.x[i], j, R);
   }
-  for (int t = kWarps - 1 - warp; t < p.count; t += kWarps) {
+#pragma unroll 1
+  for (int t = kWarps - 1 - warp; t < count<F>(p); t += kWarps) {
     float key[G][4];
 #pragma unroll
     for (int g = 0; g < G; ++g) load4(w.rows + 2 * t * G * kGroup + group_column(g), key[g]);
-    multiply_key<G>(p, w, key, p.n + t, R);
+    multiply_key<F>(p, w, key, p.n + t, R);
   }
+#pragma unroll 1
   for (int j = threadIdx.x; p.close && j < rows; j += kThreads) w.closing[j] = expf(w.g[rows - 1] - w.g[j]);
 }
 
 // Phase three: products with the old state.
-template <class S, int N, class Op>
-__device__ void multiply_state(const Op& op, const Piece& p, const Scratch& w, TileStream<S>& stream) {
-  constexpr int kColumns = N * 4 * kRowThreads;
+template <class F, class Op>
+__device__ void multiply_state(const Op& op, const Piece& p, const Scratch& w, Stream<F>& stream) {
+  constexpr int kColumns = F::kColumns;
+  const int V = fixed<F::D>(op.pool.V);
+#pragma unroll 1
   for (int i = 0; i < stream.count(); ++i) {
-    Tile<N> x;
+    Tile<F::N> x;
     if (p.fresh) x.clear();
-    else stream.read(i, op.pool.K, x);
+    else stream.read(i, x);
     const int row = stream.first_row() + i * kTileRows;
-    for (int t = 0; t < p.count; ++t)
-      x.multiply(w.rows + 2 * t * kColumns, w.rows + (2 * t + 1) * kColumns, w.s_k + t * op.pool.V + row, w.s_q + t * op.pool.V + row);
+#pragma unroll 1
+    for (int t = 0; t < count<F>(p); ++t)
+      x.multiply(w.rows + 2 * t * kColumns, w.rows + (2 * t + 1) * kColumns, w.s_k + t * V + row, w.s_q + t * V + row);
   }
 }
 
@@ -259,12 +299,14 @@ struct OpenRows {
 };
 
 // Phase four, a thread for element e: u and o of the new rows, one after the other; sums over rows j ascending.
-template <class Op>
+template <class F, class Op>
 __device__ void solve(const Op& op, const Piece& p, const Scratch& w, float* u, OpenRows& open, int e) {
-  const int V = op.pool.V, R = op.pool.R;
-  for (int t = 0; t < p.count; ++t) {
+  const int V = fixed<F::D>(op.pool.V), R = op.pool.R;
+#pragma unroll 1
+  for (int t = 0; t < count<F>(p); ++t) {
     const float *k_k = w.k_k + t * R, *q_k = w.q_k + t * R, decay = w.decay[t];
     float known = 0, seen = 0;
+#pragma unroll 1
     for (int first = 0; first < p.n; first += kFetchRows) {
       if (p.n > kFetchRows) open.fetch(u + e, first, p.n, V);
 #pragma unroll
@@ -273,6 +315,7 @@ __device__ void solve(const Op& op, const Piece& p, const Scratch& w, float* u, 
         known = fmaf(k_k[first + i], open.x[i], known), seen = fmaf(q_k[first + i], open.x[i], seen);
       }
     }
+#pragma unroll 1
     for (int i = 0; i < t; ++i) {
       const float earlier = w.value[i * V + e];
       known = fmaf(k_k[p.n + i], earlier, known), seen = fmaf(q_k[p.n + i], earlier, seen);
@@ -286,53 +329,57 @@ __device__ void solve(const Op& op, const Piece& p, const Scratch& w, float* u, 
 }
 
 // Phase five: the closing, and the zeros of a new sequence.
-template <class S, int N, class Op>
-__device__ void write_state(const Op& op, const Piece& p, const Scratch& w, TileStream<S>& stream, S* s, const float* keys, const float* u) {
-  constexpr int kColumns = N * 4 * kRowThreads;
-  const int K = op.pool.K, V = op.pool.V;
+template <class F, class Op>
+__device__ void write_state(const Op& op, const Piece& p, const Scratch& w, Stream<F>& stream, typename F::S* s, const float* keys,
+                            const float* u) {
+  constexpr int kColumns = F::kColumns;
+  const int K = fixed<F::D>(op.pool.K), V = fixed<F::D>(op.pool.V);
   if (!p.fresh) stream.again();
+#pragma unroll 1
   for (int i = 0; i < stream.count(); ++i) {
     const int row = stream.first_row() + i * kTileRows;
-    Tile<N> x;
+    Tile<F::N> x;
     if (p.fresh) x.clear();
-    else stream.read(i, K, x);
+    else stream.read(i, x);
     if (p.close) {
-      close_tile(x, w.decay[p.count - 1], w.closing, p.n, keys, K, u + row, V);
-      for (int t = 0; t < p.count; ++t) x.add_product(w.closing[p.n + t], w.value + t * V + row, w.rows + 2 * t * kColumns, kColumns);
+      close_tile(x, w.decay[count<F>(p) - 1], w.closing, p.n, keys, K, u + row, V);
+      for (int t = 0; t < count<F>(p); ++t) x.add_product(w.closing[p.n + t], w.value + t * V + row, w.rows + 2 * t * kColumns, kColumns);
     }
     x.store(s + row * K, K);
   }
 }
 
-template <class S, int N, class Op>
-__device__ void append_piece(const Op& op, const Piece& p, const Scratch& w) {
-  constexpr int G = N / 4;
+template <class F>
+__device__ typename F::S* state_of(const Pool& pool, const Piece& p) {
+  return static_cast<typename F::S*>(pool.s) + p.slot * pool.s_pitch + int64_t(p.head) * fixed<F::D>(pool.K) * fixed<F::D>(pool.V);
+}
+
+template <class F, class Op>
+__device__ void append_piece(const Op& op, const Piece& p, const Scratch& w, Stream<F>& stream) {
   const Pool& pool = op.pool;
-  S* s = static_cast<S*>(pool.s) + p.slot * pool.s_pitch + int64_t(p.head) * pool.K * pool.V;
-  float* u = pool.u ? pool.u + p.slot * pool.u_pitch + int64_t(p.head) * pool.R * pool.V : nullptr;
-  float* keys = pool.k ? pool.k + p.slot * pool.k_pitch + int64_t(p.key_head) * pool.R * pool.K : nullptr;
-  TileStream<S> stream(s, w.tiles, pool.K, pool.V);
+  const int K = fixed<F::D>(pool.K), V = fixed<F::D>(pool.V), e = threadIdx.x;
+  float* u = pool.u ? pool.u + p.slot * pool.u_pitch + int64_t(p.head) * pool.R * V : nullptr;
+  float* keys = pool.k ? pool.k + p.slot * pool.k_pitch + int64_t(p.key_head) * pool.R * K : nullptr;
   if (!p.fresh) stream.start();
-  KeyPair<G> pair;
-  pair.fetch(keys, 0, p.n, pool.K);
-  prefetch(u, p.n * pool.V * int(sizeof(float)));
-  prepare<G>(op, p, w, keys);
+  KeyPair<F::G> pair;
+  pair.fetch(keys, 0, p.n, K);
+  prefetch(u, p.n * V * int(sizeof(float)));
+  prepare<F>(op, p, w, keys);
   __syncthreads();
-  multiply_keys<G>(op, p, w, keys, pair);
-  multiply_state<S, N>(op, p, w, stream);
+  multiply_keys<F>(op, p, w, keys, pair);
+  multiply_state<F>(op, p, w, stream);
   OpenRows open;
-  const int e = threadIdx.x;
-  open.fetch(u + e, 0, e < pool.V ? p.n : 0, pool.V);
+  open.fetch(u + e, 0, e < V ? p.n : 0, V);
   __syncthreads();
-  if (e < pool.V) solve(op, p, w, u, open, e);
+  if (e < V) solve<F>(op, p, w, u, open, e);
   __syncthreads();
   op.finish(p, w);
-  if (p.close || p.fresh) write_state<S, N>(op, p, w, stream, s, keys, u);
+  if (p.close || p.fresh) write_state<F>(op, p, w, stream, state_of<F>(pool, p), keys, u);
 }
 
 // A block has one value head of one sequence; its rows are taken `drafts` at a time.
-template <class S, int N, class Op>
-__global__ void __launch_bounds__(kThreads, N == 4 ? 3 : 2) append_kernel(const __grid_constant__ Op op) {
+template <class F, class Op>
+__global__ void __launch_bounds__(kThreads, F::N == 4 ? 3 : 2) append_kernel(const __grid_constant__ Op op) {
   extern __shared__ __align__(128) char memory[];
   cudaGridDependencySynchronize();
   cudaTriggerProgrammaticLaunchCompletion();
@@ -346,18 +393,20 @@ __global__ void __launch_bounds__(kThreads, N == 4 ? 3 : 2) append_kernel(const 
   if (p.slot < 0 || p.slot >= pool.S) return op.clear(p, end);
   p.fresh = q.start && (q.has_state ? q.has_state[p.b] == 0 : p.start == 0);
   if (p.t == end && !p.fresh) return;
-  p.n = p.start % pool.R;
+  p.n = int(p.start) & (pool.R - 1);  // R is a power of two
   end = min(end, p.t + pool.R - p.n);  // more rows than the chunk has room for, which the host cannot see, must not reach another slot
   p.keeps_key = p.head % (pool.HV / pool.HK) == 0 || end - p.t > op.drafts;
 
   Scratch w;
-  w.lay_out(memory, pool.K, pool.V, pool.R, op.drafts);
+  w.lay_out(memory, fixed<F::D>(pool.K), fixed<F::D>(pool.V), pool.R, F::kOneRow ? 1 : op.drafts);
+  Stream<F> stream(state_of<F>(pool, p), w.tiles, pool.K, pool.V);
+  stream.init();
   for (;;) {
     p.count = min(int64_t(op.drafts), end - p.t);
     p.close = op.closes && p.n + p.count == pool.R;
-    append_piece<S, N>(op, p, w);
+    append_piece<F>(op, p, w, stream);
     p.t += p.count, p.n += p.count, p.fresh = false;
-    if (p.t >= end) return;
+    if (F::kOneRow || p.t >= end) return;
     __syncthreads();  // the next rows read what this piece wrote
   }
 }
@@ -369,19 +418,22 @@ inline int drafts_of(int64_t T, int64_t B) {
   return drafts;
 }
 
-template <class S, int N, class Op>
+template <class F, class Op>
 Status launch_append(const Context& ctx, const Op& op, int64_t B) {
   const Pool& pool = op.pool;
-  const size_t shared = Scratch().lay_out(nullptr, pool.K, pool.V, pool.R, op.drafts) + TileStream<S>::shared_bytes(pool.K, pool.V);
-  return cuda::launch(ctx, append_kernel<S, N, Op>,
-                      {.grid = unsigned(B * pool.HV), .block = kThreads, .shared = shared, .dependent = true}, op);
+  const size_t shared = Scratch().lay_out(nullptr, pool.K, pool.V, pool.R, op.drafts) + Stream<F>::shared_bytes(pool.K, pool.V);
+  return cuda::launch(ctx, append_kernel<F, Op>, {.grid = unsigned(B * pool.HV), .block = kThreads, .shared = shared, .dependent = true}, op);
 }
 
-template <class Op>
+// One row a sequence where `kOneRow`. Heads of 128 by 128, those of all models that Sluice knows, have kernels of their own.
+template <bool kOneRow, class Op>
 Status launch_append(const Context& ctx, const Op& op, DType state, int64_t B) {
-  const bool wide = op.pool.K > kGroup;
-  if (state == DType::kBF16) return wide ? launch_append<Bf16, 8>(ctx, op, B) : launch_append<Bf16, 4>(ctx, op, B);
-  return wide ? launch_append<float, 8>(ctx, op, B) : launch_append<float, 4>(ctx, op, B);
+  const bool half = state == DType::kBF16;
+  if (op.pool.K == 128 && op.pool.V == 128)
+    return half ? launch_append<Shape<Bf16, 4, 128, kOneRow>>(ctx, op, B) : launch_append<Shape<float, 4, 128, kOneRow>>(ctx, op, B);
+  if (op.pool.K <= kGroup)
+    return half ? launch_append<Shape<Bf16, 4, 0, kOneRow>>(ctx, op, B) : launch_append<Shape<float, 4, 0, kOneRow>>(ctx, op, B);
+  return half ? launch_append<Shape<Bf16, 8, 0, kOneRow>>(ctx, op, B) : launch_append<Shape<float, 8, 0, kOneRow>>(ctx, op, B);
 }
 
 }  // namespace sluice::gdn::gpu

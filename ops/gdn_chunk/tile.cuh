@@ -23,6 +23,13 @@ inline constexpr int kHalf = kWarp / kRowThreads;        // rows
 inline constexpr int kMostTiles = kMostRows / kTileRows / kWarps;  // of one warp
 inline constexpr int kBufferBytes = 8192;                // of a warp for tiles: 64 KiB a block, three blocks a multiprocessor
 
+// K and V where the kernel was compiled for K = V = D, else what the call says (D = 0): known sizes make the code a third as long, and what
+// is fetched of it counts in kernels of a few microseconds.
+template <int D>
+__host__ __device__ constexpr int fixed(int n) {
+  return D > 0 ? D : n;
+}
+
 // Four neighbouring elements.
 __device__ inline void load4(const float* p, float (&x)[4]) {
   const float4 v = *reinterpret_cast<const float4*>(p);
@@ -129,7 +136,6 @@ struct Tile {
 template <int N>
 __device__ void close_tile(Tile<N>& x, float decay, const float* weights, int rows, const float* k, int K, const float* u, int V) {
   x.scale(decay);
-#pragma unroll 2
   for (int j = 0; j < rows; ++j) x.add_product(weights[j], u + j * V, k + j * K, K);
 }
 
@@ -138,11 +144,11 @@ __device__ void close_tile(Tile<N>& x, float decay, const float* weights, int ro
 //
 // The copy engine fetches them where there is one: loads through the first-level cache would queue, and all that the block reads besides
 // would wait behind them.
-template <class S>
+template <class S, int D>
 class TileStream {
  public:
   // Buffers of one warp, so many tiles.
-  static __host__ __device__ int buffers(int K, int V) {
+  static __host__ __device__ constexpr int buffers(int K, int V) {
     const int fit = kBufferBytes / int(kTileRows * K * sizeof(S)), tiles = per_warp(V);
     return fit < tiles ? fit : tiles;
   }
@@ -150,58 +156,70 @@ class TileStream {
     return kWarps * (kMostTiles * sizeof(uint64_t) + size_t(buffers(K, V)) * kTileRows * K * sizeof(S));
   }
 
-  __device__ TileStream(const S* s, char* shared, int K, int V)
-      : size_(kTileRows * K), buffers_(buffers(K, V)), first_(threadIdx.x / kWarp * per_warp(V)) {
+  __device__ TileStream(const S* s, char* shared, int K, int V) : K_(K), V_(V) {
     const int warp = threadIdx.x / kWarp;
-    count_ = max(0, min(per_warp(V), V / kTileRows - first_));
-    from_ = s + first_ * size_;
+    from_ = s + first_row() * this->K();
     arrivals_ = reinterpret_cast<uint64_t*>(shared) + warp * kMostTiles;
-    memory_ = reinterpret_cast<S*>(shared + kWarps * kMostTiles * sizeof(uint64_t)) + warp * buffers_ * size_;
+    memory_ = reinterpret_cast<S*>(shared + kWarps * kMostTiles * sizeof(uint64_t)) + warp * held() * size();
   }
 
-  __device__ int count() const { return count_; }
-  __device__ int first_row() const { return first_ * kTileRows; }
+  __device__ int count() const {
+    const int tiles = V() / kTileRows, first = threadIdx.x / kWarp * per_warp(V());
+    return tiles % kWarps == 0 ? tiles / kWarps : max(0, min(per_warp(V()), tiles - first));
+  }
+  __device__ int first_row() const { return threadIdx.x / kWarp * per_warp(V()) * kTileRows; }
 
   // Once, before all else.
-  __device__ void start() {
+  __device__ void init() {
 #if __CUDA_ARCH__ >= 900
-    if (threadIdx.x % kWarp == 0) {
-      for (int i = 0; i < buffers_; ++i) cuda::ptx::mbarrier_init(arrivals_ + i, 1);
+    if (const int lane = threadIdx.x % kWarp; lane < held()) {
+      cuda::ptx::mbarrier_init(arrivals_ + lane, 1);
       cuda::ptx::fence_barrier_init();
     }
     __syncwarp();
 #endif
-    fetch_first();
   }
 
-  // Tile i of the warp's; in ascending order, and with again() before the second round.
+  // Begins to fetch. All tiles are read before the next start().
+  __device__ void start() {
+    kept_ = false;
+#if __CUDA_ARCH__ >= 900
+    if (const int lane = threadIdx.x % kWarp; lane < min(held(), count())) fetch_one(lane);
+#else
+    for (int i = 0; i < min(held(), count()); ++i) fetch(i);
+#endif
+  }
+
+  // Tile i of the warp's; in ascending order, and with again() before a second round.
   template <int N>
-  __device__ void read(int i, int K, Tile<N>& x) {
-    const int buffer = i % buffers_;
+  __device__ void read(int i, Tile<N>& x) {
+    const int buffer = i % held();
     wait(buffer);
-    x.load(memory_ + buffer * size_, K);
+    x.load(memory_ + buffer * size(), K());
     __syncwarp();
-    if (i + buffers_ < count_) fetch(i + buffers_);
+    if (i + held() < count()) fetch(i + held());
   }
 
   __device__ void again() {
-    if (count_ > buffers_) fetch_first();
+    if (count() > held()) start();
     else kept_ = true;
   }
 
  private:
-  static __host__ __device__ int per_warp(int V) { return (V / kTileRows + kWarps - 1) / kWarps; }
-
-  __device__ void fetch_first() {
-    for (int i = 0; i < min(buffers_, count_); ++i) fetch(i);
-  }
+  static __host__ __device__ constexpr int per_warp(int V) { return (V / kTileRows + kWarps - 1) / kWarps; }
+  __device__ int K() const { return fixed<D>(K_); }
+  __device__ int V() const { return fixed<D>(V_); }
+  __device__ int held() const { return buffers(K(), V()); }
+  __device__ int size() const { return kTileRows * K(); }  // of a tile, elements
 
 #if __CUDA_ARCH__ >= 900
+  __device__ void fetch_one(int i) {
+    uint64_t* bar = arrivals_ + i % held();
+    cuda::ptx::mbarrier_arrive_expect(bar, uint32_t(size() * sizeof(S)));
+    cuda::ptx::bulk_load(memory_ + i % held() * size(), from_ + i * size(), uint32_t(size() * sizeof(S)), bar);
+  }
   __device__ void fetch(int i) {
-    if (threadIdx.x % kWarp != 0) return;
-    uint64_t* bar = arrivals_ + i % buffers_;
-    cuda::ptx::mbarrier_arrive_expect(bar, uint32_t(size_ * sizeof(S)));
-    cuda::ptx::bulk_load(memory_ + i % buffers_ * size_, from_ + i * size_, uint32_t(size_ * sizeof(S)), bar);
+    if (threadIdx.x % kWarp == 0) fetch_one(i);
   }
   __device__ void wait(int buffer) {
     if (kept_) return;
@@ -211,8 +229,8 @@ class TileStream {
 #else
   __device__ void fetch(int i) {
     constexpr int kPiece = 16 / sizeof(S);  // elements of a copy, 16 bytes
-    for (int at = kPiece * (threadIdx.x % kWarp); at < size_; at += kPiece * kWarp)
-      __pipeline_memcpy_async(memory_ + i % buffers_ * size_ + at, from_ + i * size_ + at, 16);
+    for (int at = kPiece * (threadIdx.x % kWarp); at < size(); at += kPiece * kWarp)
+      __pipeline_memcpy_async(memory_ + i % held() * size() + at, from_ + i * size() + at, 16);
     __pipeline_commit();
   }
   __device__ void wait(int) {
@@ -224,7 +242,7 @@ class TileStream {
   const S* from_;
   S* memory_;
   uint64_t* arrivals_;
-  int size_, buffers_, first_, count_;
+  int K_, V_;
   uint32_t phases_ = 0;  // one bit a buffer: the parity of its next arrival
   bool kept_ = false;    // all tiles are in their buffers
 };

@@ -21,7 +21,8 @@ __global__ void __launch_bounds__(kThreads, N == 4 ? 3 : 2) close_kernel(const _
   const float* keys = pool.k + slot * pool.k_pitch + int64_t(head / (pool.HV / pool.HK)) * pool.R * K;
   const float* u = pool.u + slot * pool.u_pitch + int64_t(head) * pool.R * V;
   float* weights = reinterpret_cast<float*>(memory);
-  TileStream<S> stream(s, memory + pool.R * sizeof(float), K, V);
+  TileStream<S, 0> stream(s, memory + pool.R * sizeof(float), K, V);
+  stream.init();
   stream.start();
   for (int j = threadIdx.x; j < n; j += kThreads) weights[j] = expf(g[n - 1] - g[j]);
   __syncthreads();
@@ -29,7 +30,7 @@ __global__ void __launch_bounds__(kThreads, N == 4 ? 3 : 2) close_kernel(const _
   for (int i = 0; i < stream.count(); ++i) {
     const int row = stream.first_row() + i * kTileRows;
     Tile<N> x;
-    stream.read(i, K, x);
+    stream.read(i, x);
     close_tile(x, decay, weights, n, keys, K, u + row, V);
     x.store(s + row * K, K);
   }
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(kThreads, N == 4 ? 3 : 2) close_kernel(const _
 
 template <class S, int N>
 Status launch_close(const Context& ctx, const GdnCloseArgs& a, const Pool& pool) {
-  const size_t shared = pool.R * sizeof(float) + TileStream<S>::shared_bytes(pool.K, pool.V);
+  const size_t shared = pool.R * sizeof(float) + TileStream<S, 0>::shared_bytes(pool.K, pool.V);
   return cuda::launch(ctx, close_kernel<S, N>,
                       {.grid = unsigned(a.slots.dim(0) * pool.HV), .block = kThreads, .shared = shared, .dependent = true},
                       pool, a.slots.as<int32_t>(), a.rows.as<int32_t>());

@@ -19,8 +19,16 @@ void add_gpu(const Heads& h, int64_t B, DType state) {
   constexpr int64_t R = kGpuOpenRows;
   const std::string label = heads_label(h.HK, h.HV) + "/" + state_label(state) + "/B" + std::to_string(B);
   bench<GdnDecodeArgs>({"gdn_decode", label, Where::kGpu}, {gdn_decode_impls(), check_gdn_decode}, [=](Inputs& in) {
-    GdnArgs a = gdn_inputs(in, {.HK = h.HK, .HV = h.HV, .K = 128, .V = 128, .lengths = std::vector<int64_t>(size_t(B), 1),
-                                .starts = std::vector<int64_t>(size_t(B), in.step(R)), .io = DType::kBF16, .state = state, .R = R});
+    const int64_t n = in.sequences(B);
+    GdnArgs a = gdn_inputs(in, {.HK = h.HK,
+                                .HV = h.HV,
+                                .K = 128,
+                                .V = 128,
+                                .lengths = std::vector<int64_t>(size_t(n), 1),
+                                .starts = std::vector<int64_t>(size_t(n), in.step(R)),
+                                .io = DType::kBF16,
+                                .state = state,
+                                .R = R});
     a.cu_seqlens = {};
     return Call<GdnDecodeArgs>{.args = gdn_args<GdnDecodeArgs>(a),
                                .work = {.bytes = gdn_step_bytes(a, 0.5 * (R - 1), 1, 1.0 / R)},

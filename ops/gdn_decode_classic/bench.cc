@@ -33,7 +33,12 @@ const bool registered = [] {
   for (const Heads& h : kGpuDecodeHeads)
     for (const DType state : {DType::kF32, DType::kBF16})
       for (const int64_t B : kGpuDecodeBatches)
-        add(Where::kGpu, {.HK = h.HK, .HV = h.HV, .K = 128, .V = 128, .lengths = std::vector<int64_t>(size_t(B), 1), .io = DType::kBF16,
+        add(Where::kGpu, {.HK = h.HK,
+                          .HV = h.HV,
+                          .K = 128,
+                          .V = 128,
+                          .lengths = std::vector<int64_t>(size_t(B), 1),
+                          .io = DType::kBF16,
                           .state = state});
   return true;
 }();

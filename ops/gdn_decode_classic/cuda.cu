@@ -13,7 +13,7 @@ Status gdn_decode_classic_cuda(Context& ctx, const GdnDecodeClassicArgs& a, std:
   op.beta = a.beta.as<float>(), op.beta_stride = a.beta.stride[0];
   op.scale = a.scale, op.l2_eps = a.l2_eps, op.qk_l2norm = a.qk_l2norm;
   op.closes = true;
-  return launch_append(ctx, op, a.state.dtype, a.slots.dim(0));
+  return launch_append<true>(ctx, op, a.state.dtype, a.slots.dim(0));
 }
 
 }  // namespace sluice

@@ -1,7 +1,6 @@
-// The batch-invariant form on CUDA cores: a block for some columns of a value head of a sequence (cuda.cuh), and then the new rows' keys
-// and gates into the pool, which the blocks of a head share and none may change while another reads them.
+// The batch-invariant form on CUDA cores: a block for some columns of a value head of a sequence (cuda.cuh), and then the new rows'
+// keys and gates into the pool, which the blocks of a head share and none may change while another reads them.
 #include "ops/gdn_prefill/cuda.cuh"
-
 
 namespace sluice {
 namespace gdn::gpu::prefill {
@@ -19,7 +18,8 @@ __global__ void __launch_bounds__(2 * VT, 2) append_kernel(const __grid_constant
   const Appender<VT, KD> a{c, w, head, head / (pool.HV / pool.HK), int(blockIdx.x) % slices * VT};
   const Extent x(c, b);
   if (x.padding) {
-    for (int64_t i = x.begin * VT + threadIdx.x; i < x.end * VT; i += 2 * VT) store1(c.o, a.value_at(c.o, i / VT, i % VT), 0);
+    for (int64_t i = x.begin * VT + threadIdx.x; i < x.end * VT; i += 2 * VT)
+      write_element(c.o, a.value_at(c.o, i / VT, i % VT), 0);
     return;
   }
   S* state = static_cast<S*>(pool.s) + x.slot * pool.s_pitch + int64_t(head) * pool.K * pool.V;
@@ -82,7 +82,9 @@ Status launch_append(Context& ctx, const Call& c, unsigned B) {
 // As many columns a block as divide V and fit the shared memory: the products of keys are made anew in each.
 template <class S>
 Status launch_append(Context& ctx, const Call& c, unsigned B) {
-  const auto fits = [&]<int VT>(Memory<VT> w) { return c.pool.V % VT == 0 && w.lay_out(nullptr, c.pool.K, c.pool.R) <= ctx.gpu->shared_memory; };
+  const auto fits = [&]<int VT>(Memory<VT> w) {
+    return c.pool.V % VT == 0 && w.lay_out(nullptr, c.pool.K, c.pool.R) <= ctx.gpu->shared_memory;
+  };
   if (fits(Memory<64>()) && c.pool.K == 128) return launch_append<S, 64, 128>(ctx, c, B);
   if (fits(Memory<64>())) return launch_append<S, 64>(ctx, c, B);
   if (fits(Memory<32>())) return launch_append<S, 32>(ctx, c, B);

@@ -1,8 +1,8 @@
-// Rows of one sequence and value head appended to its open chunk by one block, which has VT columns of S in shared memory for as long as
-// the sequence lasts. All fp32.
+// Rows of one sequence and value head appended to its open chunk by one block, which has VT columns of S in shared memory for as
+// long as the sequence lasts. All fp32.
 //
-// Every number is the sum that gdn_decode's portable form makes of it, in the same order, whatever rows come with it: the bits do not
-// depend on how a sequence is cut into calls, on the batch, or on which of the two operators a row went through.
+// Every number is the sum that gdn_decode's portable form makes of it, in the same order, whatever rows come with it: the bits do
+// not depend on how a sequence is cut into calls, on the batch, or on which of the two operators a row went through.
 #pragma once
 
 #include "ops/gdn_chunk/pool.cuh"
@@ -14,6 +14,7 @@ using cuda::from_float;
 using cuda::to_float;
 
 inline constexpr int kTokens = 16;  // rows of a block: their k and q are the 32 rows of its matrix products
+inline constexpr int kGroups = 2;   // of 128 columns, at most
 inline constexpr int kPad = 4;      // floats between rows in shared memory: eight neighbouring rows, 16 bytes of each, are 32 banks
 
 // The call.
@@ -29,6 +30,14 @@ struct Call {
   const int32_t* checkpoint_cu;
   int64_t checkpoint_every, checkpoint_pitch;  // tokens, 0: none; elements
 };
+
+__device__ inline float read_element(const CallRows& x, int64_t at) {
+  return x.bf16 ? to_float(static_cast<const Bf16*>(x.data)[at]) : static_cast<const float*>(x.data)[at];
+}
+__device__ inline void write_element(const CallRows& y, int64_t at, float value) {
+  if (y.bf16) static_cast<Bf16*>(y.data)[at] = from_float<Bf16>(value);
+  else static_cast<float*>(y.data)[at] = value;
+}
 
 Call make_call(const GdnPrefillArgs& a);
 // The last step of every form here: the new rows' keys and gates into the pool, after all that read the old ones.
@@ -57,13 +66,13 @@ __device__ inline float* checkpoint_at(const Call& c, int sequence, int head, in
 // Shared memory. R rows of keys and u: those of the open chunk and, behind them, the block's.
 template <int VT>
 struct Memory {
-  float *s;                // [K][VT + kPad]
-  float *keys, *queries;   // [R][K + kPad], [kTokens][K + kPad]
-  float *u;                // [R][VT]
-  float *s_k, *s_q;        // [kTokens][VT]: S^T k, S^T q
-  float *k_k, *q_k;        // [R][kTokens]: e^{G_t - G_j} k_t.k_j and q_t.k_j, for row j and token t
-  float *g, *closing;      // [R]: G; e^{G_last - G_j}
-  float *decay, *beta;     // [kTokens]: e^{G_t}; beta
+  float* s;               // [K][VT + kPad]
+  float *keys, *queries;  // [R][K + kPad], [kTokens][K + kPad]
+  float* u;               // [R][VT]
+  float *s_k, *s_q;       // [kTokens][VT]: S^T k, S^T q
+  float *k_k, *q_k;       // [R][kTokens]: e^{G_t - G_j} k_t.k_j and q_t.k_j, for row j and token t
+  float *g, *closing;     // [R]: G; e^{G_last - G_j}
+  float *decay, *beta;    // [kTokens]: e^{G_t}; beta
 
   // One array behind the other; returns the end in bytes.
   __host__ __device__ size_t lay_out(float* memory, int K, int R) {
@@ -86,13 +95,13 @@ struct Block {
 
 // A warp's row of k or q: four columns a thread, and the four 128 further on.
 struct WarpRow {
-  float x[kMostGroups][4] = {};
+  float x[kGroups][4] = {};
 
   static __device__ int column(int g) { return 4 * (threadIdx.x % kWarp) + g * kGroup; }
 
   __device__ void load(const Call& c, const CallRows& rows, int64_t t, int head) {
 #pragma unroll
-    for (int g = 0; g < kMostGroups; ++g)
+    for (int g = 0; g < kGroups; ++g)
       if (column(g) < c.pool.K) load4(rows, t * rows.row_stride + head * rows.head_stride + column(g), x[g]);
   }
   // Divides by the norm, if asked.
@@ -100,38 +109,38 @@ struct WarpRow {
     if (!c.qk_l2norm) return;
     float sum = 0;
 #pragma unroll
-    for (int g = 0; g < kMostGroups; ++g)
+    for (int g = 0; g < kGroups; ++g)
 #pragma unroll
       for (int i = 0; i < 4; ++i) sum = fmaf(x[g][i], x[g][i], sum);
     const float scale = 1 / sqrtf(cuda::group_sum(sum) + c.l2_eps);
 #pragma unroll
-    for (int g = 0; g < kMostGroups; ++g)
+    for (int g = 0; g < kGroups; ++g)
 #pragma unroll
       for (int i = 0; i < 4; ++i) x[g][i] *= scale;
   }
   __device__ void store(float* to, int K) const {
 #pragma unroll
-    for (int g = 0; g < kMostGroups; ++g)
+    for (int g = 0; g < kGroups; ++g)
       if (column(g) < K) store4(to + column(g), x[g]);
   }
 };
 
-// Sums over the columns of K in the order of a warp that has four of them a thread: leaf(l) adds up thread l's, and 32 such sums are added
-// in pairs 16 apart, then 8, 4, 2 and 1. The first levels are loops, or the code would not fit the instruction cache.
-template <int M, int N, int Bit = 0, class Leaf>
+// Sums over columns of K in the order of gdn_decode, where 2^Levels threads have some columns each: leaf(l) adds up thread l's, and
+// these sums are added in pairs half of the threads apart, then a quarter, and so on. The first levels are loops, or the code would
+// not fit the instruction cache.
+template <int Levels, int M, int N, int Bit = 0, class Leaf>
 __device__ void tree_sum(int l, const Leaf& leaf, float (&sum)[M][N]) {
-  constexpr int kLevels = 5, kLoops = 3;
-  if constexpr (Bit == kLevels) {
+  if constexpr (Bit == Levels) {
 #pragma unroll
     for (int m = 0; m < M; ++m)
 #pragma unroll
       for (int n = 0; n < N; ++n) sum[m][n] = 0;
     leaf(l, sum);
   } else {
-#pragma unroll(Bit < kLoops ? 1 : 2)
+#pragma unroll(Bit < Levels - 2 ? 1 : 2)
     for (int half = 0; half < 2; ++half) {
       float part[M][N];
-      tree_sum<M, N, Bit + 1>(l + (half << Bit), leaf, part);
+      tree_sum<Levels, M, N, Bit + 1>(l + (half << Bit), leaf, part);
 #pragma unroll
       for (int m = 0; m < M; ++m)
 #pragma unroll
@@ -139,6 +148,10 @@ __device__ void tree_sum(int l, const Leaf& leaf, float (&sum)[M][N]) {
     }
   }
 }
+
+// Threads among which gdn_decode divides the columns: a warp for products of keys, eight for a row of S. Four columns each, and the
+// next four where all have theirs.
+inline constexpr int kDotLevels = 5, kStateLevels = 3, kStateColumns = 4 << kStateLevels;
 
 // KD is K where it is known to the compiler, or 0: without branches, loads of the next columns go out during the sums of the last.
 template <int VT, int KD>
@@ -152,7 +165,7 @@ struct Appender {
   __device__ int K() const { return KD ? KD : c.pool.K; }
   __device__ int key_pitch() const { return K() + kPad; }
 
-  // --- phase one: k, q and gates of the block ---------------------------------------------------------------------------------------
+  // Phase one: k, q and gates of the block.
 
   __device__ void load_rows(const Block& b) const {
     constexpr int kWarps = kThreads / kWarp, kAhead = 4;  // rows on their way at a time
@@ -184,7 +197,7 @@ struct Appender {
     }
   }
 
-  // --- phase two: products with keys and with S -------------------------------------------------------------------------------------
+  // Phase two: products with keys and with S.
 
   // A thread has one token's k and q, and four keys that lie four apart.
   __device__ void multiply_keys(const Block& b) const {
@@ -193,8 +206,7 @@ struct Appender {
       const int t = task / 4 % kTokens, first = task / (4 * kTokens) * 16 + task % 4;
       const float *k = w.keys + (b.n + t) * key_pitch(), *q = w.queries + t * key_pitch(), *key = w.keys + first * key_pitch();
       if (t >= b.count || first > b.n + t) continue;
-      float dots[2][4];
-      tree_sum(0, [&](int l, float (&sum)[2][4]) {
+      const auto dots_of = [&](int l, float (&sum)[2][4]) {
 #pragma unroll(KD ? 2 : 1)
         for (int d = 4 * l; d < (KD ? l * 4 + KD : K()); d += kGroup) {
           float left[2][4], right[4];
@@ -208,7 +220,9 @@ struct Appender {
               for (int m = 0; m < 2; ++m) sum[m][j] = fmaf(left[m][i], right[i], sum[m][j]);
           }
         }
-      }, dots);
+      };
+      float dots[2][4];
+      tree_sum<kDotLevels>(0, dots_of, dots);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int j = first + 4 * i;
@@ -225,10 +239,10 @@ struct Appender {
     const int column = threadIdx.x % kColumnThreads * 4, t = threadIdx.x / kColumnThreads;
     if (t >= b.count) return;
     const float *k = w.keys + (b.n + t) * key_pitch(), *q = w.queries + t * key_pitch(), *s = w.s + column;
-    float x[4][4];
-    tree_sum(0, [&](int l, float (&sum)[4][4]) {
-#pragma unroll(KD ? 2 : 1)
-      for (int d = 4 * l; d < (KD ? l * 4 + KD : K()); d += kGroup) {
+    const auto products_of = [&](int l, float (&sum)[4][4]) {
+#pragma unroll(KD ? 4 : 1)
+      for (int n = 0; n < (KD ? KD / kStateColumns : (K() - 4 * l + kStateColumns - 1) / kStateColumns); ++n) {
+        const int d = 4 * l + n * kStateColumns;
         float right[4][4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) load4(s + (d + i) * kPitch, right[i]);
@@ -242,12 +256,14 @@ struct Appender {
             for (int e = 0; e < 4; ++e) sum[m][e] = fmaf(left[i], right[i][e], sum[m][e]);
         }
       }
-    }, x);
+    };
+    float x[4][4];
+    tree_sum<kStateLevels>(0, products_of, x);
 #pragma unroll
     for (int m = 0; m < 4; ++m) store4((m < 2 ? w.s_k : w.s_q) + (t + m % 2 * kApart) * VT + column, x[m]);
   }
 
-  // --- phase three: a thread has one column of V and all tokens of the block; half of the threads make u, the other half o --------------
+  // Phase three: a thread has one column of V and all tokens of the block; half of the threads make u, the other half o.
 
   // sums[t] += weights[j][t] u_j for rows [0, n) of the chunk.
   __device__ void add_open_rows(const float* weights, int n, int e, float (&sums)[kTokens]) const {
@@ -274,7 +290,7 @@ struct Appender {
   __device__ void solve(const Block& b, int e) const {
     float v[kTokens], known[kTokens] = {};
 #pragma unroll
-    for (int t = 0; t < kTokens; ++t) v[t] = t < b.count ? load1(c.v.data, c.v.bf16, value_at(c.v, b.t + t, e)) : 0;
+    for (int t = 0; t < kTokens; ++t) v[t] = t < b.count ? read_element(c.v, value_at(c.v, b.t + t, e)) : 0;
     add_open_rows(w.k_k, b.n, e, known);
     solve_from<0>(b, e, v, known);
   }
@@ -294,7 +310,7 @@ struct Appender {
     if constexpr (T < kTokens) {
       if (T >= b.count) return;
       add_row<T>(w.q_k + (b.n + T) * kTokens, w.u[(b.n + T) * VT + e], seen);
-      store1(c.o, value_at(c.o, b.t + T, e), c.scale * fmaf(w.decay[T], w.s_q[T * VT + e], seen[T]));
+      write_element(c.o, value_at(c.o, b.t + T, e), c.scale * fmaf(w.decay[T], w.s_q[T * VT + e], seen[T]));
       output_from<T + 1>(b, e, seen);
     }
   }
@@ -314,8 +330,6 @@ struct Appender {
     const int rows = b.n + b.count;
     for (int j = threadIdx.x; rows == c.pool.R && j < rows; j += VT) w.closing[j] = expf(w.g[rows - 1] - w.g[j]);
   }
-
-  // --- the closing of a full chunk ---------------------------------------------------------------------------------------------------
 
   // S <- e^{G_last} S + sum_j e^{G_last - G_j} k_j u_j^T, rounded to the pool's type S. A thread has 8 by 4 elements at a time.
   template <class S>
@@ -354,20 +368,23 @@ struct Appender {
     }
   }
 
-  // --- S and open rows between the pool and shared memory -----------------------------------------------------------------------------
+  // S and open rows between the pool and shared memory.
 
   // The block's part of a head's [V][K].
   template <class S>
   __device__ void load_state(const S* from) const {
-    for (int i = threadIdx.x; i < VT * K(); i += kThreads) w.s[i % K() * kPitch + i / K()] = from ? to_float(from[first_column * K() + i]) : 0;
+    for (int i = threadIdx.x; i < VT * K(); i += kThreads)
+      w.s[i % K() * kPitch + i / K()] = from ? to_float(from[first_column * K() + i]) : 0;
   }
   template <class S>
   __device__ void store_state(S* to) const {
-    for (int i = threadIdx.x; i < VT * K(); i += kThreads) to[first_column * K() + i] = from_float<S>(w.s[i % K() * kPitch + i / K()]);
+    for (int i = threadIdx.x; i < VT * K(); i += kThreads)
+      to[first_column * K() + i] = from_float<S>(w.s[i % K() * kPitch + i / K()]);
   }
   __device__ void load_open_rows(int64_t slot, int n) const {
     const Pool& p = c.pool;
-    const float *k = p.k + slot * p.k_pitch + int64_t(key_head) * p.R * p.K, *g = p.g + slot * p.g_pitch + head * p.R, *u = open_u(slot);
+    const float *k = p.k + slot * p.k_pitch + int64_t(key_head) * p.R * p.K, *g = p.g + slot * p.g_pitch + head * p.R,
+                *u = open_u(slot);
     for (int i = threadIdx.x; i < n * K(); i += kThreads) w.keys[i / K() * key_pitch() + i % K()] = k[i];
     for (int i = threadIdx.x; i < n * VT; i += kThreads) w.u[i] = u[i / VT * p.V + i % VT];
     for (int i = threadIdx.x; i < n; i += kThreads) w.g[i] = g[i];

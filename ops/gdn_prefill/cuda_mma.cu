@@ -8,13 +8,19 @@ namespace {
 
 template <int K>
 Status launch_prepare(Context& ctx, const Call& c, Factors* factors, int64_t T, int B) {
-  const LaunchShape shape{.grid = {unsigned(c.pool.HV), unsigned(Cut::bound(T, B))}, .block = kThreads, .shared = sizeof(PrepareMemory<K>), .dependent = true};
+  const LaunchShape shape{.grid = {unsigned(c.pool.HV), unsigned(Cut::bound(T, B))},
+                          .block = kThreads,
+                          .shared = sizeof(PrepareMemory<K>),
+                          .dependent = true};
   return cuda::launch(ctx, prepare_kernel<K>, shape, c, factors, B);
 }
 
 template <class S, int K>
 Status launch_state(Context& ctx, const Call& c, const Factors* factors, unsigned B) {
-  LaunchShape shape{.grid = {unsigned(c.pool.HV * c.pool.V / kColumns), B}, .block = kThreads, .shared = 2 * sizeof(StateStage<K>), .dependent = true};
+  LaunchShape shape{.grid = {unsigned(c.pool.HV * c.pool.V / kColumns), B},
+                    .block = kThreads,
+                    .shared = 2 * sizeof(StateStage<K>),
+                    .dependent = true};
   if (shape.shared <= ctx.gpu->shared_memory) return cuda::launch(ctx, state_kernel<S, K, 2>, shape, c, factors);
   shape.shared /= 2;
   return cuda::launch(ctx, state_kernel<S, K, 1>, shape, c, factors);

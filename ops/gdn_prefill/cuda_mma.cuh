@@ -1,16 +1,17 @@
 // The tensor-core form for compute capability 8.0 and up: what its two kernels share.
 //
-// A sequence is cut into pieces of up to 64 rows, at multiples of 64 tokens and at the last multiple of R. A first kernel makes of every
-// piece and value head, all at once, what does not depend on the state: with G summed from the piece's begin,
+// A sequence is cut into pieces of up to 64 rows, at multiples of 64 tokens and at the last multiple of R. A first kernel makes of
+// every piece and value head, all at once, what does not depend on the state: with G summed from the piece's begin,
 //
-//   T' = (I + L)^-1 diag(beta),  L_ij = beta_i e^{G_i-G_j} k_i.k_j (j < i);   P_ij = scale e^{G_i-G_j} q_i.k_j (j <= i)
+//   T' = (I + L)^-1 diag(beta),  L_ij = beta_i e^{G_i-G_j} k_i.k_j (j < i);   P T',  P_ij = scale e^{G_i-G_j} q_i.k_j (j <= i)
 //
 // A second one goes through the pieces with S in registers:
 //
-//   W = V - e^G K S,  U = T' W,  O = scale e^G Q S + P U,  S <- e^{G_last} S + K^T diag(e^{G_last-G}) U
+//   W = V - e^G K S,  U = T' W,  O = scale e^G Q S + P T' W,  S <- e^{G_last} S + K^T diag(e^{G_last-G}) U
 //
-// (Yang et al., "Gated Delta Networks", 2024, section 3.3). k and q stay as they came: their norms go into the factors beside them. T' and W
-// are fp16, which has three bits more than bf16 and range enough (|T'| <= 2); S, U, P and the inputs are bf16 operands; sums are fp32.
+// (Yang et al., "Gated Delta Networks", 2024, section 3.3; O without U, so that rows of U that cancel need not do so after
+// rounding). k and q stay as they came: their norms go into the factors beside them. T', P, P T' and W are fp16, which has three
+// bits more than bf16 and range enough (|T'| <= 2); S, U and the inputs are bf16 operands; sums are fp32.
 #pragma once
 
 #include "ops/gdn_prefill/cuda.cuh"
@@ -18,18 +19,18 @@
 namespace sluice::gdn::gpu::mma {
 
 namespace ptx = cuda::ptx;
+using cuda::LaunchShape;
 using prefill::Call;
 using prefill::Extent;
-using cuda::LaunchShape;
 
-inline constexpr int kRows = 64;     // of a piece
+inline constexpr int kRows = 64;  // of a piece
 inline constexpr int kWarps = 4;
 inline constexpr int kThreads = kWarps * kWarp;
 
 // What the first kernel leaves for the second, of one piece and value head.
 struct Factors {
   uint16_t solve[kRows * kRows];   // T', fp16
-  uint16_t attend[kRows * kRows];  // P, bf16; above the diagonal's 16x16 blocks not written
+  uint16_t attend[kRows * kRows];  // P T', fp16; above the diagonal's 16x16 blocks not written
   float known[kRows];              // e^{G_i} / |k_i|
   float seen[kRows];               // scale e^{G_i} / |q_i|
   float closing[kRows];            // e^{G_last - G_i} / |k_i|
@@ -74,7 +75,8 @@ struct Cut {
   bool split_;
 };
 
-// A tile of rows of `Bytes` in shared memory, 16-byte chunks placed so that eight rows of one chunk, and eight chunks of a row, are 32 banks.
+// A tile of rows of `Bytes` in shared memory, 16-byte chunks placed so that eight rows of one chunk, and eight chunks of a row, are
+// 32 banks.
 template <int Bytes>
 struct TileAddress {
   uint32_t base;
@@ -102,15 +104,19 @@ struct TileAddress {
   }
 };
 
-// Starts copying `count` rows of `Bytes` into a tile and zeros behind them.
+// Starts copying `count` rows of `Bytes` into a tile, and zeros behind them.
 template <int Bytes>
 __device__ void copy_rows(char* tile, const void* from, int64_t row_stride_bytes, int count) {
-  constexpr int kChunks = Bytes / 16;
-  for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    const bool there = row < count;
-    __pipeline_memcpy_async(tile + TileAddress<Bytes>::offset(row, chunk),
-                            static_cast<const char*>(from) + (there ? row * row_stride_bytes + chunk * 16 : 0), 16, there ? 0 : 16);
+  constexpr int kChunks = Bytes / 16,
+                kStep = kThreads / kChunks;  // rows a turn: a multiple of 8, so that a thread's chunk stays in place
+  static_assert(kStep % 8 == 0);
+  const int row = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
+  char* to = tile + TileAddress<Bytes>::offset(row, chunk);
+  const char* at = static_cast<const char*>(from) + row * row_stride_bytes + chunk * 16;
+#pragma unroll
+  for (int i = 0; i < kRows / kStep; ++i, at += kStep * row_stride_bytes) {
+    const bool there = row + i * kStep < count;
+    __pipeline_memcpy_async(to + i * kStep * Bytes, there ? at : from, 16, there ? 0 : 16);
   }
 }
 

@@ -1,4 +1,4 @@
-// The first kernel: T', P and the gates of a piece and value head. Four warps, each with 16 rows.
+// The first kernel: T', P T' and the gates of a piece and value head. Four warps, each with 16 rows.
 #pragma once
 
 #include "ops/gdn_prefill/cuda_mma.cuh"
@@ -12,7 +12,7 @@ template <int K>
 struct PrepareMemory {
   char k[kRows * K * 2], q[kRows * K * 2];
   __half l[kRows * kPitch], t[kRows * kPitch], z[32 * kSquarePitch];
-  float diagonal[kWarps][16][17];  // L's 16x16 blocks on the diagonal
+  float diagonal[kWarps][16][17];                             // L's 16x16 blocks on the diagonal
   float g[kRows], beta[kRows], k_norm[kRows], q_norm[kRows];  // the norms' reciprocals
 };
 
@@ -53,9 +53,9 @@ __device__ void invert_norms(const char* tile, bool l2norm, float eps, float* no
   if (half == 0) norm[row] = l2norm ? rsqrtf(sum + eps) : 1;
 }
 
-// The warp's rows of k k^T and q k^T up to the diagonal block, with decay: L into shared memory, P into the workspace.
+// The warp's rows of k k^T and q k^T up to the diagonal block, with decay: L into shared memory, P as first operand of a product.
 template <int K>
-__device__ void gram(const Call& c, PrepareMemory<K>& w, Factors& f) {
+__device__ void gram(const Call& c, PrepareMemory<K>& w, uint32_t (&attend)[kRows / 16][4]) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const TileAddress<2 * K> k(w.k), q(w.q);
   float kk[kRows / 8][4] = {}, qk[kRows / 8][4] = {};
@@ -91,7 +91,7 @@ __device__ void gram(const Call& c, PrepareMemory<K>& w, Factors& f) {
         if (n / 2 == warp) w.diagonal[warp][i % 16][j % 16] = l[e];
       }
       *reinterpret_cast<uint32_t*>(w.l + i * kPitch + first) = ptx::pack_fp16(l[0], l[1]);
-      *reinterpret_cast<uint32_t*>(f.attend + i * kRows + first) = ptx::pack_bf16(p[0], p[1]);
+      attend[n / 2][n % 2 * 2 + half] = ptx::pack_fp16(p[0], p[1]);
     }
   }
 }
@@ -147,11 +147,38 @@ __device__ void merge_blocks(PrepareMemory<K>& w) {
   const int row = warp / 2 * 16, column = warp % 2 * 16;
   multiply_square<2>(w.l + (32 + row) * kPitch, kPitch, w.t + column, kPitch, 1, w.z + row * kSquarePitch + column, kSquarePitch);
   __syncthreads();
-  multiply_square<2>(w.t + (32 + row) * kPitch + 32, kPitch, w.z + column, kSquarePitch, -1, w.t + (32 + row) * kPitch + column, kPitch);
+  multiply_square<2>(w.t + (32 + row) * kPitch + 32, kPitch, w.z + column, kSquarePitch, -1, w.t + (32 + row) * kPitch + column,
+                     kPitch);
+}
+
+// The warp's rows of P T', into the workspace.
+template <int K>
+__device__ void store_attend(const PrepareMemory<K>& w, const uint32_t (&attend)[kRows / 16][4], Factors& f) {
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int n = 0; n < kRows / 16; ++n) {
+    if (n > warp) continue;
+    float d[2][4] = {};
+#pragma unroll
+    for (int step = n; step < kRows / 16; ++step) {
+      if (step > warp) continue;
+      uint32_t right[4];
+      ptx::ldmatrix_x4_trans(right, ptx::shared_address(w.t + (16 * step + lane % 16) * kPitch + 16 * n + lane / 16 * 8));
+      ptx::mma_m16n8k16_fp16(d[0], attend[step], right[0], right[1]);
+      ptx::mma_m16n8k16_fp16(d[1], attend[step], right[2], right[3]);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = 16 * warp + lane / 4 + i / 2 * 8, column = 16 * n + i % 2 * 8 + lane % 4 * 2;
+      const float* x = d[i % 2] + i / 2 * 2;
+      *reinterpret_cast<uint32_t*>(f.attend + row * kRows + column) =
+          ptx::pack_fp16(x[0] * w.beta[column], x[1] * w.beta[column + 1]);
+    }
+  }
 }
 
 template <int K>
-__device__ void store_factors(const Call& c, const PrepareMemory<K>& w, Factors& f) {
+__device__ void store_solve(const Call& c, const PrepareMemory<K>& w, Factors& f) {
   for (int i = threadIdx.x; i < kRows * kRows / 2; i += kThreads) {
     const int row = i / (kRows / 2), column = i % (kRows / 2) * 2;
     const float2 x = __half22float2(*reinterpret_cast<const __half2*>(w.t + row * kPitch + column));
@@ -200,13 +227,15 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(const __grid_constant
   invert_norms<K>(w.k, c.qk_l2norm, c.l2_eps, w.k_norm);
   invert_norms<K>(w.q, c.qk_l2norm, c.l2_eps, w.q_norm);
   __syncthreads();
-  gram(c, w, f);
+  uint32_t attend[kRows / 16][4] = {};
+  gram(c, w, attend);
   __syncwarp();
   invert_diagonal(w);
   __syncthreads();
   merge_blocks(w);
   __syncthreads();
-  store_factors(c, w, f);
+  store_attend(w, attend, f);
+  store_solve(c, w, f);
 }
 
 }  // namespace sluice::gdn::gpu::mma

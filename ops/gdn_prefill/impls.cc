@@ -19,8 +19,8 @@ Status check_checkpoint_rows(const GdnPrefillArgs& a) {
     const int64_t copies = (int64_t(start[b]) + cu[b + 1] - cu[b]) / a.checkpoint_every - start[b] / a.checkpoint_every;
     if (first[b] < 0 || first[b] + copies > first[b + 1] || first[b + 1] > a.checkpoints.dim(0))
       return invalid("gdn_prefill: sequence " + std::to_string(b) + " has " + std::to_string(copies) + " checkpoints and rows " +
-                     std::to_string(first[b]) + " to " + std::to_string(first[b + 1]) + " of " + std::to_string(a.checkpoints.dim(0)) +
-                     " for them");
+                     std::to_string(first[b]) + " to " + std::to_string(first[b + 1]) + " of " +
+                     std::to_string(a.checkpoints.dim(0)) + " for them");
   }
   return {};
 }
@@ -56,7 +56,8 @@ bool aligned_bf16(const Tensor& t) {
   return t.dtype == DType::kBF16 && reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.stride[0] % 8 == 0 && t.stride[1] % 8 == 0;
 }
 Can portable_mma_form(const GdnPrefillArgs& a) {
-  if (!aligned_bf16(a.q) || !aligned_bf16(a.k) || !aligned_bf16(a.v)) return Can::no("q, k and v must be bf16 rows at multiples of 16 bytes");
+  if (!aligned_bf16(a.q) || !aligned_bf16(a.k) || !aligned_bf16(a.v))
+    return Can::no("q, k and v must be bf16 rows at multiples of 16 bytes");
   const int64_t K = a.k.dim(2), V = a.v.dim(2);
   if ((K != 64 && K != 128) || V % 64 != 0) return Can::no("K must be 64 or 128 and V a multiple of 64");
   return gdn::cuda_form(a.state);

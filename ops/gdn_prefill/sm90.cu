@@ -3,6 +3,8 @@
 
 #include "core/cuda/launch.h"
 #include "core/cuda/tma.h"
+#include "ops/gdn_prefill/sm90.h"
+#include "ops/gdn_prefill/sm90_map.cuh"
 #include "ops/gdn_prefill/sm90_plan.cuh"
 #include "ops/gdn_prefill/sm90_solve.cuh"
 #include "ops/gdn_prefill/sm90_update.cuh"
@@ -13,44 +15,115 @@ namespace gdn_sm90 {
 static_assert(sizeof(UpdateShared) <= 227 << 10 && sizeof(Stage) % 1024 == 0);
 
 // A sequence's first and last chunk may be short.
-int64_t max_chunks(const Params& p) { return p.T / kC + 2 * p.B; }
+int64_t max_chunks(const Params& p) { return p.T / kC + 2 * int64_t(p.B); }
 
-size_t place_workspace(Params& p, std::byte* scratch, int) {
+// Fills in the bounds and the workspace; returns its size.
+size_t place_workspace(Params& p, std::byte* scratch, int sms) {
   size_t at = 0;
   const auto take = [&](auto*& to, int64_t count) {
     to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(scratch + at);
     at += (sizeof(*to) * count + 1023) / 1024 * 1024;
   };
-  take(p.next, 1), take(p.order, p.B), take(p.first_chunk, p.B + 1), take(p.tickets, p.B * p.HK), take(p.solved, max_chunks(p) * p.HV);
+  // A segment of a cut sequence is no shorter than a multiprocessor's share of all chunks of all heads.
+  const bool cut = sms / p.HV >= 2 && p.T >= 2 * kMinSegment * kC;
+  p.sms = sms, p.max_chunks = int32_t(max_chunks(p)), p.max_cuts = cut ? sms / p.HV : 0, p.max_segments = p.B + p.max_cuts;
+  take(p.counts, 1), take(p.segments, p.max_segments), take(p.order, p.max_segments), take(p.cuts, p.max_cuts);
+  take(p.first_segment, p.B + 1), take(p.first_cut, p.B + 1), take(p.first_chunk, p.B + 1), take(p.tickets, p.B * p.HK);
+  take(p.chunk_rows, p.max_chunks), take(p.solved, int64_t(p.max_chunks) * p.HV);
+  take(p.states, int64_t(p.max_cuts) * p.HV * kDim * kDim), take(p.maps, int64_t(p.max_cuts) * p.HV * kDim * kDim);
+  take(p.mapped, p.max_cuts * p.HV);
   return at;
 }
 
-size_t workspace(Params p, int sms) { return place_workspace(p, nullptr, sms); }
-
-template <class... Args>
-cudaError_t run(void (*kernel)(Args...), dim3 grid, int threads, size_t shared, cudaStream_t stream, Args... args) {
-  const cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
-  if (e != cudaSuccess) return e;
-  cudaLaunchAttribute dependent{};
-  dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  dependent.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid, config.blockDim = threads, config.dynamicSmemBytes = shared, config.stream = stream;
-  config.attrs = &dependent, config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, args...);
+// Value heads of one key head that a block of `solve` takes: they share K K^T and Q K^T, where there is work enough without.
+int heads_a_block(const Params& p, int sms) {
+  int heads = kMaxHeads;
+  while (p.HV / p.HK % heads || (heads > 1 && int64_t(p.max_chunks) * p.HV / heads < 2 * sms)) --heads;
+  return heads;
 }
 
-cudaError_t launch(const Params& p, int sms, cudaStream_t stream) {
-  const int group = p.HV / p.HK;
-  // Heads of one key head share K K^T and Q K^T where there is work enough for every multiprocessor without.
-  const int heads = group % 4 == 0 && max_chunks(p) * p.HK > 2 * sms ? 4 : group % 2 == 0 && max_chunks(p) * p.HK > sms ? 2 : 1;
-  cudaError_t e = run(gdn_prefill_sm90_plan, dim3(1), kPlanThreads, 0, stream, p);
-  if (e == cudaSuccess)
-    e = run(gdn_prefill_sm90_solve, dim3(max_chunks(p), p.HV / heads), kGroup, sizeof(SolveShared), stream, p, heads);
-  if (e == cudaSuccess)
-    e = run(gdn_prefill_sm90_update, dim3(std::min<int64_t>(int64_t(p.B) * p.HV, sms)), kUpdateThreads, sizeof(UpdateShared), stream, p);
-  return e;
+Status launch(const Context& ctx, const Params& p) {
+  const int sms = ctx.gpu->sms, heads = heads_a_block(p, sms);
+  const auto blocks = [&](int64_t units) { return dim3(unsigned(std::min<int64_t>(units, sms))); };
+  SLUICE_RETURN_IF_ERROR(cuda::launch(ctx, gdn_prefill_sm90_plan, {.grid = 1, .block = kPlanThreads, .dependent = true}, p));
+  SLUICE_RETURN_IF_ERROR(cuda::launch(
+      ctx, gdn_prefill_sm90_solve,
+      {.grid = dim3(p.max_chunks, p.HV / heads), .block = kGroup, .shared = sizeof(SolveShared), .dependent = true}, p, heads));
+  if (p.max_cuts) {
+    SLUICE_RETURN_IF_ERROR(cuda::launch(
+        ctx, gdn_prefill_sm90_map,
+        {.grid = blocks(2 * p.max_cuts * p.HV), .block = kUpdateThreads, .shared = sizeof(UpdateShared), .dependent = true}, p));
+    SLUICE_RETURN_IF_ERROR(
+        cuda::launch(ctx, gdn_prefill_sm90_join,
+                     {.grid = dim3(kDim / kJoinRows, kJoinLists * p.HV), .block = kJoinThreads, .dependent = true}, p));
+  }
+  return cuda::launch(
+      ctx, gdn_prefill_sm90_update,
+      {.grid = blocks(int64_t(p.max_segments) * p.HV), .block = kUpdateThreads, .shared = sizeof(UpdateShared), .dependent = true},
+      p);
+}
+
+// What does not depend on the workspace.
+Params make_params(const GdnPrefillArgs& a) {
+  Params p{};
+  p.T = a.q.dim(0), p.B = int32_t(a.slots.dim(0)), p.HK = int32_t(a.k.dim(1)), p.HV = int32_t(a.v.dim(1));
+  p.capacity = int32_t(a.state.k.dim(3)), p.scale = a.scale;
+  p.log_g = a.log_g.as<float>(), p.log_g_stride = a.log_g.stride[0], p.beta = a.beta.as<float>(), p.beta_stride = a.beta.stride[0];
+  p.k_rows = static_cast<const __nv_bfloat16*>(a.k.data), p.k_row_stride = a.k.stride[0], p.k_head_stride = a.k.stride[1];
+  p.o = static_cast<__nv_bfloat16*>(a.o.data), p.o_row_stride = a.o.stride[0], p.o_head_stride = a.o.stride[1];
+  p.s = a.state.s.as<float>(), p.s_pitch = a.state.s.stride[0], p.open_k = a.state.k.as<float>(), p.k_pitch = a.state.k.stride[0];
+  p.open_u = a.state.u.as<float>(), p.u_pitch = a.state.u.stride[0], p.open_g = a.state.g.as<float>(),
+  p.g_pitch = a.state.g.stride[0];
+  p.cu_seqlens = a.cu_seqlens.as<int32_t>(), p.start = a.start.as<int32_t>(), p.slots = a.slots.as<int32_t>();
+  if (a.has_state.present()) p.has_state = a.has_state.as<int32_t>();
+  if (a.checkpoint_every == 0) return p;
+  p.checkpoints = a.checkpoints.as<float>(), p.checkpoint_pitch = a.checkpoints.stride[0];
+  p.checkpoint_cu = a.checkpoint_cu.as<int32_t>(), p.checkpoint_chunks = int32_t(a.checkpoint_every / kC);
+  return p;
+}
+
+size_t normalised_bytes(const GdnPrefillArgs& a) {
+  return a.qk_l2norm ? (sizeof(__nv_bfloat16) * a.q.dim(0) * a.k.dim(1) * kDim + 1023) / 1024 * 1024 : 0;
+}
+
+// q and k divided by their norms, and p's view of them.
+Status normalise(Context& ctx, const GdnPrefillArgs& a, Params& p, Tensor& q, Tensor& k, std::byte* scratch) {
+  const auto in = [](const Tensor& t) { return RowsIn{static_cast<const __nv_bfloat16*>(t.data), t.stride[0], t.stride[1]}; };
+  const RowsIn from_q = in(q), from_k = in(k);
+  q = Tensor(scratch, DType::kBF16, {p.T, p.HK, kDim}), k = Tensor(scratch + normalised_bytes(a), DType::kBF16, {p.T, p.HK, kDim});
+  p.k_rows = static_cast<const __nv_bfloat16*>(k.data), p.k_row_stride = k.stride[0], p.k_head_stride = k.stride[1];
+  const int64_t rows = p.T * p.HK;
+  constexpr int kRows = kNormaliseThreads / 32;
+  return cuda::launch(ctx, gdn_prefill_sm90_normalise,
+                      {.grid = dim3((rows + kRows - 1) / kRows, 2), .block = kNormaliseThreads, .dependent = true}, from_q, from_k,
+                      static_cast<__nv_bfloat16*>(q.data), static_cast<__nv_bfloat16*>(k.data), rows, p.HK, a.l2_eps);
+}
+
+// A tensor without rows needs an address all the same.
+Status encode(CUtensorMap* map, const Tensor& t, uint32_t columns, void* somewhere) {
+  return cuda::encode_rows(map, {CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, t.dim(0) ? t.data : somewhere, std::max<int64_t>(t.dim(0), 1),
+                                 t.dim(1), kDim, t.stride[0], t.stride[1], kC, columns});
 }
 
 }  // namespace gdn_sm90
+
+size_t gdn_prefill_sm90_workspace(const Context& ctx, const GdnPrefillArgs& a) {
+  gdn_sm90::Params p = gdn_sm90::make_params(a);
+  return gdn_sm90::place_workspace(p, nullptr, ctx.gpu->sms) + 2 * gdn_sm90::normalised_bytes(a);
+}
+
+Status gdn_prefill_sm90(Context& ctx, const GdnPrefillArgs& a, std::byte* scratch) {
+  using namespace gdn_sm90;
+  if (a.slots.dim(0) == 0) return {};
+  Params p = make_params(a);
+  Tensor q = a.q, k = a.k;
+  const size_t used = place_workspace(p, scratch, ctx.gpu->sms);
+  if (a.qk_l2norm) SLUICE_RETURN_IF_ERROR(normalise(ctx, a, p, q, k, scratch + used));
+  SLUICE_RETURN_IF_ERROR(encode(&p.q, q, 64, scratch));
+  SLUICE_RETURN_IF_ERROR(encode(&p.k, k, 64, scratch));
+  SLUICE_RETURN_IF_ERROR(encode(&p.v, a.v, 64, scratch));
+  SLUICE_RETURN_IF_ERROR(encode(&p.o_map, a.o, 16, scratch));
+  return launch(ctx, p);
+}
+
 }  // namespace sluice

@@ -1,14 +1,17 @@
 // gdn_prefill on compute capability 9.0: sizes, work units and parameters of the kernels in sm90.cu.
 //
-// A chunk is 64 rows. With S the state at its start, G_i the sum of log_g over its rows 0..i, D_ij = e^{G_i-G_j}, gamma_i = e^{G_i},
-// L = strictLower(diag(beta) K K^T o D), T = (I + L)^-1 diag(beta) and P = scale lower(Q K^T o D):
+// A chunk is 64 rows. With S the state at its start, G_i the sum of log_g over its rows 0..i, D_ij = e^{G_i-G_j}, gamma_i =
+// e^{G_i}, L = strictLower(diag(beta) K K^T o D), T = (I + L)^-1 diag(beta) and P = scale lower(Q K^T o D):
 //
 //   W = V - diag(gamma) K S;  [U | O] = [T; P T] W + [0 | scale diag(gamma) Q S];  S <- e^{G_last} S + K^T diag(e^{G_last-G_i}) U
 //
 // T and P T need no state. Kernels, each waiting for the one before:
+//   normalise   q and k where the call asks for it                                    sm90_plan.cuh
 //   plan    lists chunks and sequences                                                sm90_plan.cuh
 //   solve   T, P T and the gates of every chunk, chunks in parallel                   sm90_solve.cuh
-//   update  a block takes value heads of sequences through their chunks: a load       sm90_update.cuh
+//   map     where long sequences are cut into segments: N and M of S' = M S + N       sm90_map.cuh
+//   join    each segment's first state from them                                      sm90_map.cuh
+//   update  a block takes value heads of segments through their chunks: a load        sm90_update.cuh
 //           warp and two groups with 64 rows of S^T each in registers, three products a chunk
 #pragma once
 
@@ -49,7 +52,13 @@ struct KeysQueries {
   uint8_t k0[kTile], q0[kTile], k1[kTile], q1[kTile];
 };
 
-// One value head of one sequence.
+// A run of chunks of one sequence.
+struct Segment {
+  int32_t seq, chunk, chunks;  // `chunk`: its first, counted in the sequence
+  int32_t state;               // where the sequence is cut: index of the segment's first state; otherwise -1, and it is the pool's
+};
+
+// One value head of one segment.
 struct Unit {
   int32_t head;             // -1: there is no more work
   int32_t seq, slot;        // slot < 0: padding, its outputs are zero
@@ -59,10 +68,25 @@ struct Unit {
   int32_t open;             // rows of the open chunk that are folded into the loaded state
   int32_t closed, open_at;  // rows of the last chunk that are folded into the stored state; the pool's row for the one after them
   int32_t fresh, keep;      // the state starts at zero; the state is stored
+  int32_t state;            // the segment's
+  int32_t position, whole;  // the first chunk's number in the sequence, chunks of earlier calls counted; chunks that end at 64 rows
+  int32_t identity;         // of a map: M, whose state starts at the identity and whose values are zero
+  int32_t forgotten;        // of a map: the first state decays to nothing before the chunks that are left
+};
+
+struct Counts {
+  int32_t next, next_map;  // units taken beyond one a block
+  int32_t segments, cuts;
+};
+
+// Where a chunk lies; `closed` of its rows are folded into the state.
+struct ChunkRows {
+  int32_t row, rows, closed;
+  int32_t solve;  // 0 where no one needs the chunk
 };
 
 struct Params {
-  CUtensorMap q, k, v;
+  CUtensorMap q, k, v, o_map;
   const float *log_g, *beta;
   int64_t log_g_stride, beta_stride;
   const __nv_bfloat16* k_rows;
@@ -71,16 +95,28 @@ struct Params {
   int64_t o_row_stride, o_head_stride;
   float *s, *open_k, *open_u, *open_g;
   int64_t s_pitch, k_pitch, u_pitch, g_pitch;  // elements from slot to slot
+  float* checkpoints;
+  int64_t checkpoint_pitch;
+  const int32_t* checkpoint_cu;
+  int32_t checkpoint_chunks;  // from one to the next; 0: none
   const int32_t *cu_seqlens, *start, *slots, *has_state;
   int64_t T;
-  int32_t B, HK, HV, capacity;  // capacity: rows of the open chunk, R
+  int32_t B, HK, HV, capacity;                 // capacity: rows of the open chunk, R
+  int32_t max_chunks, max_segments, max_cuts;  // bounds known to the host
+  int32_t sms;
   float scale;
   // Workspace.
-  int32_t* next;         // units taken beyond one a block
-  int32_t* order;        // [B] sequences, longest first
-  int32_t* first_chunk;  // [B + 1] chunks of the sequences before
-  int32_t* tickets;      // [B, HK] value heads that no longer read the open keys
-  Solved* solved;        // [chunks, HV]
+  Counts* counts;
+  Segment* segments;                   // [max_segments]
+  int32_t* order;                      // [max_segments] longest first
+  int32_t* cuts;                       // [max_cuts] the segments of cut sequences
+  int32_t *first_segment, *first_cut;  // [B + 1] those of the sequences before
+  int32_t* first_chunk;                // [B + 1] chunks of the sequences before
+  int32_t* tickets;                    // [B, HK] value heads that no longer read the open keys
+  ChunkRows* chunk_rows;               // [chunks]
+  Solved* solved;                      // [chunks, HV]
+  float *states, *maps;                // [max_cuts, HV, V, K] S at the segment's start, or N of the one before; M
+  int32_t* mapped;                     // [max_cuts, HV] whether M is needed
 };
 
 // A value that is the same in every lane, so that it may live in a uniform register.
@@ -95,7 +131,9 @@ struct Span {
 __device__ inline Span chunk_span(const Params& p, int b, int c) {
   const int begin = p.cu_seqlens[b], end = p.cu_seqlens[b + 1], first = min(kC - p.start[b] % kC, end - begin);
   const int row = c == 0 ? begin : begin + first + (c - 1) * kC;
-  return {.row = row, .rows = c == 0 ? first : min(kC, end - row), .chunks = end == begin ? 0 : 1 + (end - begin - first + kC - 1) / kC};
+  return {.row = row,
+          .rows = c == 0 ? first : min(kC, end - row),
+          .chunks = end == begin ? 0 : 1 + (end - begin - first + kC - 1) / kC};
 }
 
 // Rows of a sequence's last chunk that are folded into the stored S: up to the last multiple of `capacity`.

@@ -5,17 +5,17 @@
 
 namespace sluice::gdn_sm90 {
 
-inline constexpr int kSolveBlocks = 3;      // a multiprocessor; one block's waits are another's work
-inline constexpr int kMaxHeads = 4;         // value heads of one key head that a block takes
-inline constexpr int kLowerPitch = 144;     // bytes of a row of 64 fp16: eight rows fall on different banks
+inline constexpr int kSolveBlocks = 4;   // a multiprocessor; one block's waits are another's work
+inline constexpr int kMaxHeads = 4;      // value heads of one key head that a block takes
+inline constexpr int kLowerPitch = 144;  // bytes of a row of 64 fp16: eight rows fall on different banks
 
 struct SolveShared {
   union {
     KeysQueries kq;
     uint8_t tiles[2][2 * kTile];  // T and P T of two heads, once K and Q are used up
   };
-  uint8_t lower[kC * kLowerPitch];             // L, fp16
-  uint8_t inverse[4][16 * kFragmentPitch];     // transposed inverses of the diagonal blocks, fp16
+  uint8_t lower[kC * kLowerPitch];          // L, fp16
+  uint8_t inverse[4][16 * kFragmentPitch];  // transposed inverses of the diagonal blocks, fp16
   Gates gates[kMaxHeads];
   float beta[kMaxHeads][kC];
   uint64_t full;
@@ -96,28 +96,27 @@ __device__ inline void make_decays(const Gates& gates, const Place& at, uint32_t
   }
 }
 
-// P = scale lower(Q K^T o D) as fp16 operands.
-__device__ inline void make_p(const float (&qk)[32], float scale, const uint32_t (&decay)[4][4], uint32_t (&p)[4][4]) {
+// A Gram matrix as fp16 fragments.
+__device__ inline void pack_gram(const float (&d)[32], float scale, uint32_t (&to)[4][4]) {
 #pragma unroll
   for (int s = 0; s < 4; ++s)
 #pragma unroll
-    for (int e = 0; e < 4; ++e)
-      p[s][e] = multiply_fp16(ptx::pack_fp16(scale * qk[8 * s + 2 * e], scale * qk[8 * s + 2 * e + 1]), decay[s][e]);
+    for (int e = 0; e < 4; ++e) to[s][e] = ptx::pack_fp16(scale * d[8 * s + 2 * e], scale * d[8 * s + 2 * e + 1]);
 }
 
-// L to shared memory as fp16; what lies on or above the diagonal is not read.
-__device__ inline void store_lower(SolveShared& sm, const float* betas, const Place& at, const float (&kk)[32],
+// L to shared memory; what lies on or above the diagonal is not read.
+__device__ inline void store_lower(SolveShared& sm, const float* betas, const Place& at, const uint32_t (&kk)[4][4],
                                    const uint32_t (&decay)[4][4]) {
   const int i = 16 * at.warp + at.row;
-  const float beta[2] = {betas[i], betas[i + 8]};
+  const uint32_t beta[2] = {ptx::pack_fp16(betas[i], betas[i]), ptx::pack_fp16(betas[i + 8], betas[i + 8])};
 #pragma unroll
   for (int block = 0; block < 8; ++block) {
     if (block > 2 * at.warp + 1) break;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float *x = kk + 4 * block + 2 * half;
+      const int e = block % 2 * 2 + half;
       *reinterpret_cast<uint32_t*>(&sm.lower[(i + 8 * half) * kLowerPitch + 16 * block + 2 * at.column]) =
-          multiply_fp16(ptx::pack_fp16(beta[half] * x[0], beta[half] * x[1]), decay[block / 2][block % 2 * 2 + half]);
+          multiply_fp16(multiply_fp16(kk[block / 2][e], decay[block / 2][e]), beta[half]);
     }
   }
 }
@@ -230,31 +229,24 @@ __device__ inline void multiply_by_p(uint32_t tile, const Place& at, const uint3
 }
 
 // One head of a chunk: T and P T to a tile that holds zeros above T's diagonal blocks.
-__device__ inline void solve_head(SolveShared& sm, const Place& at, uint32_t tile, const Gates& gates, const float* beta, float scale,
-                                  const float (&kk)[32], const float (&qk)[32]) {
-  uint32_t decay[4][4], p[4][4];
+__device__ inline void solve_head(SolveShared& sm, const Place& at, uint32_t tile, const Gates& gates, const float* beta,
+                                  const uint32_t (&kk)[4][4], const uint32_t (&qk)[4][4]) {
+  uint32_t decay[4][4];
   make_decays(gates, at, decay);
   store_lower(sm, beta, at, kk, decay);
-  make_p(qk, scale, decay, p);
+#pragma unroll
+  for (int s = 0; s < 4; ++s)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) decay[s][e] = multiply_fp16(qk[s][e], decay[s][e]);  // from here on P
   __syncwarp();
   invert_diagonal(sm, at);
   __syncthreads();
   substitute(sm, beta, at, tile);
   ptx::fence_proxy_async();
   __syncthreads();
-  multiply_by_p(tile, at, p);
+  multiply_by_p(tile, at, decay);
   ptx::fence_proxy_async();
   __syncthreads();
-}
-
-// The sequence of the n-th chunk of all.
-__device__ inline int find_sequence(const Params& p, int n) {
-  int low = 0, high = p.B;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (p.first_chunk[middle] <= n ? low : high) = middle;
-  }
-  return low;
 }
 
 // Block (n, y): value heads [y * heads, (y + 1) * heads) of chunk n; they share one key head.
@@ -264,28 +256,30 @@ __global__ void __launch_bounds__(kGroup, kSolveBlocks) gdn_prefill_sm90_solve(c
   const Place at;
   const int n = blockIdx.x, head = blockIdx.y * heads;
   if (threadIdx.x == 0) ptx::mbarrier_init(&sm.full, 1), ptx::fence_barrier_init();
+  // The inverses are triangular: their other quarters stay zero.
+  for (int i = threadIdx.x; i < int(sizeof(sm.inverse) / 16); i += kGroup) reinterpret_cast<uint4*>(sm.inverse)[i] = uint4{};
   ptx::grid_dependency_wait();
   ptx::grid_dependency_launch();
-  if (n >= p.first_chunk[p.B]) return;
-  const int b = find_sequence(p, n), c = n - p.first_chunk[b];
-  if (p.slots[b] < 0) return;
-  const Span span = chunk_span(p, b, c);
+  const ChunkRows chunk = p.chunk_rows[n];
+  if (!chunk.solve) return;
   __syncthreads();
   if (threadIdx.x == 0) {
     ptx::mbarrier_arrive_expect(&sm.full, sizeof(KeysQueries));
-    load_keys_queries(p, sm.kq, head / (p.HV / p.HK), span.row, &sm.full);
+    load_keys_queries(p, sm.kq, head / (p.HV / p.HK), chunk.row, &sm.full);
   }
-  if (at.warp < heads)
-    make_gates(p, sm.gates[at.warp], sm.beta[at.warp], head + at.warp, span.row, span.rows,
-               c + 1 < span.chunks ? span.rows : closed_rows(p, b, span.rows));
+  if (at.warp < heads) make_gates(p, sm.gates[at.warp], sm.beta[at.warp], head + at.warp, chunk.row, chunk.rows, chunk.closed);
   ptx::mbarrier_wait(&sm.full, 0);
-  if (span.rows < kC) {
-    clear_tail<kGroup>(sm.kq.k0, span.rows), clear_tail<kGroup>(sm.kq.k1, span.rows);
+  if (chunk.rows < kC) {
+    clear_tail<kGroup>(sm.kq.k0, chunk.rows), clear_tail<kGroup>(sm.kq.k1, chunk.rows);
     ptx::fence_proxy_async();
     __syncthreads();
   }
-  float kk[32], qk[32];
-  multiply_keys(kk, qk, ptx::wgmma_operand(ptx::shared_address(sm.kq.k0), 0, 1024));
+  uint32_t kk[4][4], qk[4][4];
+  {
+    float kk32[32], qk32[32];
+    multiply_keys(kk32, qk32, ptx::wgmma_operand(ptx::shared_address(sm.kq.k0), 0, 1024));
+    pack_gram(kk32, 1.0f, kk), pack_gram(qk32, p.scale, qk);
+  }
   __syncthreads();
   for (auto& tile : sm.tiles)
     for (int i = threadIdx.x; i < kTile / 16; i += kGroup) reinterpret_cast<uint4*>(tile)[i] = uint4{};
@@ -294,7 +288,7 @@ __global__ void __launch_bounds__(kGroup, kSolveBlocks) gdn_prefill_sm90_solve(c
     uint8_t* tile = sm.tiles[h % 2];
     if (threadIdx.x == 0) ptx::bulk_wait_read<1>();
     __syncthreads();
-    solve_head(sm, at, ptx::shared_address(tile), sm.gates[h], sm.beta[h], p.scale, kk, qk);
+    solve_head(sm, at, ptx::shared_address(tile), sm.gates[h], sm.beta[h], kk, qk);
     if (threadIdx.x == 0) ptx::bulk_store(to, tile, 2 * kTile), ptx::bulk_commit();
     if (threadIdx.x < sizeof(Gates) / 16)
       reinterpret_cast<uint4*>(&to->gates)[threadIdx.x] = reinterpret_cast<const uint4*>(&sm.gates[h])[threadIdx.x];

@@ -17,12 +17,12 @@ struct Stage {
   KeysQueries kq;
   uint8_t v[2 * kTile];  // 64 features a tile
   Solved solved;
-  uint8_t pad[896];      // the next stage starts at a multiple of 1024
+  uint8_t pad[896];  // the next stage starts at a multiple of 1024
 };
 
 struct UpdateShared {
   Stage stages[kStages];
-  uint8_t out[8][kC * kFragmentPitch];  // one warp's 16 columns of O
+  uint8_t out[8][kC * 32];  // one warp's 16 columns of O
   Unit units[kUnitStages];
   uint64_t full[kStages], empty[kStages], unit_full[kUnitStages], unit_empty[kUnitStages], tail;
 };
@@ -43,75 +43,55 @@ __device__ inline void warp_arrive(uint64_t* bar) {
   if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(bar);
 }
 
-__device__ inline Unit make_unit(const Params& p, int index) {
-  Unit u{.head = -1};
-  if (index >= p.B * p.HV) return u;
-  u.seq = p.order[index / p.HV], u.head = index % p.HV;
-  u.slot = p.slots[u.seq], u.row = p.cu_seqlens[u.seq], u.end = p.cu_seqlens[u.seq + 1];
+__device__ inline float* segment_state(float* states, const Params& p, int state, int head) {
+  return states + (int64_t(state) * p.HV + head) * kDim * kDim;
+}
+
+// One value head of segment `index`.
+__device__ inline Unit make_unit(const Params& p, int index, int head) {
+  const Segment segment = p.segments[index];
+  Unit u{.head = head,
+         .seq = segment.seq,
+         .slot = p.slots[segment.seq],
+         .row = p.cu_seqlens[segment.seq],
+         .end = p.cu_seqlens[segment.seq + 1],
+         .state = segment.state};
   if (u.slot < 0) return u;
   const int start = p.start[u.seq], stop = start + u.end - u.row, multiple = stop - stop % p.capacity;
-  const Span first = chunk_span(p, u.seq, 0);
-  u.first = first.rows, u.chunks = first.chunks, u.chunk = p.first_chunk[u.seq];
+  const Span first = chunk_span(p, u.seq, segment.chunk);
+  const bool last = segment.chunk + segment.chunks == first.chunks;
   u.fresh = p.has_state ? p.has_state[u.seq] == 0 : start == 0;
+  u.keep = last && (u.fresh || multiple > start);
   u.open = u.fresh ? 0 : start % p.capacity;
-  u.closed = closed_rows(p, u.seq, u.chunks == 1 ? u.first : (u.end - u.row - u.first - 1) % kC + 1);
-  u.keep = u.fresh || multiple > start;
   u.open_at = multiple > start ? 0 : u.open;
+  u.row = first.row, u.first = first.rows, u.chunks = segment.chunks, u.chunk = p.first_chunk[u.seq] + segment.chunk;
+  if (!last) u.end = chunk_span(p, u.seq, segment.chunk + segment.chunks).row;
+  const int last_rows = u.chunks == 1 ? u.first : (u.end - u.row - u.first - 1) % kC + 1;
+  u.closed = last ? closed_rows(p, u.seq, last_rows) : last_rows;
+  u.position = start / kC + segment.chunk, u.whole = u.chunks - (last && stop % kC != 0);
   return u;
 }
 
 __device__ inline Unit uniform(const Unit& u) {
-  return {.head = uniform(u.head), .seq = uniform(u.seq), .slot = uniform(u.slot), .row = uniform(u.row), .end = uniform(u.end),
-          .first = uniform(u.first), .chunks = uniform(u.chunks), .chunk = uniform(u.chunk), .open = uniform(u.open),
-          .closed = uniform(u.closed), .open_at = uniform(u.open_at), .fresh = uniform(u.fresh), .keep = uniform(u.keep)};
+  return {.head = uniform(u.head),
+          .seq = uniform(u.seq),
+          .slot = uniform(u.slot),
+          .row = uniform(u.row),
+          .end = uniform(u.end),
+          .first = uniform(u.first),
+          .chunks = uniform(u.chunks),
+          .chunk = uniform(u.chunk),
+          .open = uniform(u.open),
+          .closed = uniform(u.closed),
+          .open_at = uniform(u.open_at),
+          .fresh = uniform(u.fresh),
+          .keep = uniform(u.keep),
+          .state = uniform(u.state),
+          .position = uniform(u.position),
+          .whole = uniform(u.whole),
+          .identity = uniform(u.identity),
+          .forgotten = uniform(u.forgotten)};
 }
-
-// One chunk, the n-th of this block.
-__device__ inline void load_chunk(const Params& p, UpdateShared& sm, const Unit& u, int chunk, int row, int rows, uint32_t n,
-                                  uint32_t& tails) {
-  const int lane = threadIdx.x % 32;
-  const Turn<kStages> turn(n);
-  Stage& stage = sm.stages[turn.stage];
-  const bool whole = rows == kC;
-  uint64_t* bar = whole ? &sm.full[turn.stage] : &sm.tail;
-  turn.wait_empty(sm.empty);
-  if (lane == 0) {
-    ptx::mbarrier_arrive_expect(bar, sizeof(KeysQueries) + 2 * kTile + sizeof(Solved));
-    load_keys_queries(p, stage.kq, u.head / (p.HV / p.HK), row, bar);
-    ptx::tma_load_3d(stage.v, &p.v, 0, u.head, row, bar);
-    ptx::tma_load_3d(stage.v + kTile, &p.v, 64, u.head, row, bar);
-    ptx::bulk_load(&stage.solved, p.solved + int64_t(chunk) * p.HV + u.head, sizeof(Solved), bar);
-  }
-  if (whole) return;
-  ptx::mbarrier_wait(&sm.tail, tails++ % 2);
-  clear_tail<32>(stage.kq.k0, rows), clear_tail<32>(stage.kq.k1, rows);
-  ptx::fence_proxy_async();
-  warp_arrive(&sm.full[turn.stage]);
-}
-
-__device__ inline void load_chunks(const Params& p, UpdateShared& sm) {
-  const int lane = threadIdx.x % 32;
-  int index = blockIdx.x;
-  for (uint32_t i = 0, n = 0, tails = 0;; ++i) {
-    const Turn<kUnitStages> turn(i);
-    turn.wait_empty(sm.unit_empty);
-    if (lane == 0) sm.units[turn.stage] = make_unit(p, index);
-    warp_arrive(&sm.unit_full[turn.stage]);
-    __syncwarp();
-    const Unit u = uniform(sm.units[turn.stage]);
-    if (u.head < 0) return;
-    for (int c = 0, row = u.row, rows = u.first; c < u.chunks; ++c, row += rows, rows = min(kC, u.end - row))
-      load_chunk(p, sm, u, u.chunk + c, row, rows, n++, tails);
-    if (lane == 0) index = gridDim.x + atomicAdd(p.next, 1);
-    index = uniform(index);
-  }
-}
-
-// This lane's place: rows `v` and `v` + 8 of S^T (columns of V); columns 8n + `column` and one more of every fragment.
-struct StatePlace {
-  int group = uniform(threadIdx.x / kGroup), warp = uniform(threadIdx.x / 32 % 4), lane = threadIdx.x % 32;
-  int v = 64 * group + 16 * warp + lane / 4, column = lane % 4 * 2;
-};
 
 // This unit's slice of the pool.
 struct Pool {
@@ -123,14 +103,82 @@ struct Pool {
         g(p.open_g + u.slot * p.g_pitch + int64_t(u.head) * p.capacity) {}
 };
 
-// S as of the last row seen: the stored state and the rows of the open chunk.
-__device__ inline void load_state(const Unit& u, const Pool& pool, const StatePlace& at, float (&s)[64]) {
+// The operands of one chunk of a unit.
+template <bool Map>
+__device__ inline void load_operands(const Params& p, Stage& stage, const Unit& u, int chunk, int row, uint64_t* bar) {
+  const Solved* solved = p.solved + int64_t(chunk) * p.HV + u.head;
+  const int key_head = u.head / (p.HV / p.HK);
+  const uint32_t values = u.identity ? 0 : 2 * kTile;
+  if constexpr (Map) {
+    ptx::mbarrier_arrive_expect(bar, 2 * kTile + values + kTile + sizeof(Gates));
+    ptx::tma_load_3d(stage.kq.k0, &p.k, 0, key_head, row, bar);
+    ptx::tma_load_3d(stage.kq.k1, &p.k, 64, key_head, row, bar);
+    ptx::bulk_load(stage.solved.t, solved->t, kTile, bar);
+    ptx::bulk_load(&stage.solved.gates, &solved->gates, sizeof(Gates), bar);
+  } else {
+    ptx::mbarrier_arrive_expect(bar, sizeof(KeysQueries) + values + sizeof(Solved));
+    load_keys_queries(p, stage.kq, key_head, row, bar);
+    ptx::bulk_load(&stage.solved, solved, sizeof(Solved), bar);
+  }
+  if (values == 0) return;
+  ptx::tma_load_3d(stage.v, &p.v, 0, u.head, row, bar);
+  ptx::tma_load_3d(stage.v + kTile, &p.v, 64, u.head, row, bar);
+}
+
+// One chunk, the n-th of this block.
+template <bool Map>
+__device__ inline void load_chunk(const Params& p, UpdateShared& sm, const Unit& u, int chunk, int row, int rows, uint32_t n,
+                                  uint32_t& tails) {
+  const Turn<kStages> turn(n);
+  Stage& stage = sm.stages[turn.stage];
+  const bool whole = rows == kC;
+  turn.wait_empty(sm.empty);
+  if (threadIdx.x % 32 == 0) load_operands<Map>(p, stage, u, chunk, row, whole ? &sm.full[turn.stage] : &sm.tail);
+  if (whole) return;
+  ptx::mbarrier_wait(&sm.tail, tails++ % 2);
+  for (uint8_t* tile : {stage.kq.k0, stage.kq.k1, stage.v, stage.v + kTile}) clear_tail<32>(tile, rows);
+  ptx::fence_proxy_async();
+  warp_arrive(&sm.full[turn.stage]);
+}
+
+template <class Units>
+__device__ inline void load_units(const Params& p, UpdateShared& sm) {
+  const int lane = threadIdx.x % 32;
+  int index = blockIdx.x;
+  for (uint32_t i = 0, n = 0, tails = 0;; ++i) {
+    const Turn<kUnitStages> turn(i);
+    const Unit u = uniform(Units::make(p, index));
+    turn.wait_empty(sm.unit_empty);
+    if (lane == 0) sm.units[turn.stage] = u;
+    warp_arrive(&sm.unit_full[turn.stage]);
+    if (u.head < 0) return;
+    if (lane == 0 && u.slot >= 0 && !u.fresh && u.state < 0) ptx::bulk_prefetch(Pool(p, u).s, kDim * kDim * sizeof(float));
+    for (int c = 0, row = u.row, rows = u.first; c < u.chunks; ++c, row += rows, rows = min(kC, u.end - row))
+      load_chunk<Units::kMap>(p, sm, u, u.chunk + c, row, rows, n++, tails);
+    if (lane == 0) index = gridDim.x + atomicAdd(Units::next(p), 1);
+    index = uniform(index);
+  }
+}
+
+// This lane's place: rows `v` and `v` + 8 of S^T (columns of V); columns 8n + `column` and one more of every fragment.
+struct StatePlace {
+  int group = uniform(threadIdx.x / kGroup), warp = uniform(threadIdx.x / 32 % 4), lane = threadIdx.x % 32;
+  int v = 64 * group + 16 * warp + lane / 4, column = lane % 4 * 2;
+};
+
+// S^T [V, K]; null: zero.
+__device__ inline void load_state(const float* from, const StatePlace& at, float (&s)[64]) {
 #pragma unroll
   for (int n = 0; n < 16; ++n) {
-    const float* from = pool.s + at.v * kDim + 8 * n + at.column;
-    const float2 a = u.fresh ? float2{} : two(from), b = u.fresh ? float2{} : two(from + 8 * kDim);
+    const float* x = from + at.v * kDim + 8 * n + at.column;
+    const float2 a = from ? two(x) : float2{}, b = from ? two(x + 8 * kDim) : float2{};
     s[4 * n] = a.x, s[4 * n + 1] = a.y, s[4 * n + 2] = b.x, s[4 * n + 3] = b.y;
   }
+}
+
+// S as of the last row seen: the stored state and the rows of the open chunk.
+__device__ inline void load_pool(const Unit& u, const Pool& pool, const StatePlace& at, float (&s)[64]) {
+  load_state(u.fresh ? nullptr : pool.s, at, s);
   if (u.open == 0) return;
   const float last = pool.g[u.open - 1], decay = ptx::exp2_approx(kLog2E * last);
 #pragma unroll
@@ -147,10 +195,10 @@ __device__ inline void load_state(const Unit& u, const Pool& pool, const StatePl
   ptx::named_barrier(kStateBarrier, 2 * kGroup);  // all rows are read before any is written
 }
 
-__device__ inline void store_state(const Pool& pool, const StatePlace& at, const float (&s)[64]) {
+__device__ inline void store_state(float* to_state, const StatePlace& at, const float (&s)[64]) {
 #pragma unroll
   for (int n = 0; n < 16; ++n) {
-    float* to = pool.s + at.v * kDim + 8 * n + at.column;
+    float* to = to_state + at.v * kDim + 8 * n + at.column;
     *reinterpret_cast<float2*>(to) = {s[4 * n], s[4 * n + 1]};
     *reinterpret_cast<float2*>(to + 8 * kDim) = {s[4 * n + 2], s[4 * n + 3]};
   }
@@ -165,51 +213,79 @@ __device__ inline void pack_operand(const float (&d)[N], uint32_t (&a)[Steps][4]
     for (int e = 0; e < 4; ++e) a[s][e] = ptx::pack_bf16(d[8 * s + 2 * e], d[8 * s + 2 * e + 1]);
 }
 
-// [S K^T | S Q^T]
-__device__ inline void multiply_state(float (&d)[64], const uint32_t (&s)[8][4], uint64_t kq) {
+// S K^T and S Q^T. The two sums alternate: one alone would wait for its own last step.
+__device__ inline void multiply_state(float (&sk)[32], float (&sq)[32], const uint32_t (&s)[8][4], uint64_t k) {
   ptx::wgmma_fence();
 #pragma unroll
-  for (int n = 0; n < 8; ++n)
-    ptx::wgmma_m64n128k16_bf16<ptx::Major::kSummed>(d, s[n], ptx::wgmma_advance(kq, n / 4 * 2 * kTile + n % 4 * 32), n > 0);
+  for (int n = 0; n < 8; ++n) {
+    const uint64_t at = ptx::wgmma_advance(k, n / 4 * 2 * kTile + n % 4 * 32);
+    ptx::wgmma_m64n64k16_bf16<ptx::Major::kSummed>(sk, s[n], at, n > 0);
+    ptx::wgmma_m64n64k16_bf16<ptx::Major::kSummed>(sq, s[n], ptx::wgmma_advance(at, kTile), n > 0);
+  }
   ptx::wgmma_commit();
 }
 
-// W^T = V^T - gamma o S K^T as fp16 operands; the output half becomes scale gamma o S Q^T, the other is cleared.
-__device__ inline void subtract_known(const Gates& gates, const StatePlace& at, uint32_t v_tile, int rows, float (&d)[64],
-                                      uint32_t (&w)[4][4]) {
+// S K^T alone.
+__device__ inline void multiply_keys(float (&sk)[32], const uint32_t (&s)[8][4], uint64_t k) {
+  ptx::wgmma_fence();
+#pragma unroll
+  for (int n = 0; n < 8; ++n)
+    ptx::wgmma_m64n64k16_bf16<ptx::Major::kSummed>(sk, s[n], ptx::wgmma_advance(k, n / 4 * 2 * kTile + n % 4 * 32), n > 0);
+  ptx::wgmma_commit();
+}
+
+// D (+)= W^T X^T, X = T or P T.
+__device__ inline void multiply_solved(float (&d)[32], const uint32_t (&w)[4][4], uint64_t x, bool accumulate) {
+  ptx::wgmma_fence();
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    ptx::wgmma_m64n64k16_fp16<ptx::Major::kSummed>(d, w[i], ptx::wgmma_advance(x, i * 32), accumulate || i > 0);
+  ptx::wgmma_commit();
+}
+
+// S^T += U^T K
+__device__ inline void add_keys(float (&s)[64], const uint32_t (&u)[4][4], uint64_t k) {
+  ptx::pin(s);
+  ptx::wgmma_fence();
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    ptx::wgmma_m64n128k16_bf16<ptx::Major::kOther>(s, u[i], ptx::wgmma_advance(k, i * 16 * kRowBytes), true);
+  ptx::wgmma_commit();
+}
+
+// This warp's part of V^T as bf16 fragments.
+__device__ inline void load_values(const StatePlace& at, uint32_t tile, uint32_t (&v)[4][4]) {
   const uint32_t lane_at = (at.lane / 16 * 8 + at.lane % 8) * kRowBytes + (((2 * at.warp + at.lane / 8 % 2) ^ (at.lane % 8)) * 16);
 #pragma unroll
-  for (int s = 0; s < 4; ++s) {
-    uint32_t v[4];
-    ptx::ldmatrix_x4_trans(v, v_tile + s * 16 * kRowBytes + lane_at);
+  for (int s = 0; s < 4; ++s) ptx::ldmatrix_x4_trans(v[s], tile + s * 16 * kRowBytes + lane_at);
+}
+
+// This lane's factors of the chunk's rows.
+__device__ inline void load_factors(const float* factors, const StatePlace& at, float2 (&f)[8]) {
+  const uint32_t from = ptx::shared_address(factors + at.column);
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int i = 16 * s + 8 * h + at.column;
-      const float2 gamma = two(&gates.decay[i]), out_gamma = two(&gates.out[i]);
-      float* known = d + 8 * s + 4 * h;
-      float* out = known + 32;
+  for (int n = 0; n < 8; ++n) f[n] = ptx::load_shared_2(from + 32 * n);
+}
+
+// W^T = V^T - gamma o S K^T as fp16 operands, in the place of V^T.
+__device__ inline void subtract_known(const float2 (&gamma)[8], const float (&known)[32], uint32_t (&w)[4][4]) {
 #pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        const uint32_t x = v[2 * h + e];
-        w[s][2 * h + e] = ptx::pack_fp16(__uint_as_float(x << 16) - gamma.x * known[2 * e],
-                                         __uint_as_float(x & 0xffff0000u) - gamma.y * known[2 * e + 1]);
-        known[2 * e] = known[2 * e + 1] = 0.0f;
-        out[2 * e] *= out_gamma.x, out[2 * e + 1] *= out_gamma.y;
-      }
-    }
-  }
-  if (__builtin_expect(rows == kC, true)) return;
-#pragma unroll
-  for (int s = 0; s < 4; ++s)  // rows of the next sequence, perhaps not finite
+  for (int s = 0; s < 4; ++s)
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      const int i = 16 * s + e / 2 * 8 + at.column;
-      w[s][e] &= i + 1 < rows ? 0xffffffffu : i < rows ? 0xffffu : 0u;
+      const float2 f = gamma[2 * s + e / 2];
+      const float* x = known + 8 * s + 2 * e;
+      w[s][e] = ptx::pack_fp16(__uint_as_float(w[s][e] << 16) - f.x * x[0], __uint_as_float(w[s][e] & 0xffff0000u) - f.y * x[1]);
     }
 }
 
+__device__ inline void scale_rows(const float2 (&f)[8], float (&d)[32]) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) d[4 * n] *= f[n].x, d[4 * n + 1] *= f[n].y, d[4 * n + 2] *= f[n].x, d[4 * n + 3] *= f[n].y;
+}
+
 // Rows of the last chunk that stay open, to the pool.
-__device__ inline void store_open_u(const Unit& u, const Pool& pool, const StatePlace& at, int rows, const float (&d)[64]) {
+__device__ inline void store_open_u(const Unit& u, const Pool& pool, const StatePlace& at, int rows, const float (&d)[32]) {
 #pragma unroll
   for (int n = 0; n < 8; ++n)
 #pragma unroll
@@ -225,8 +301,7 @@ __device__ inline void store_open_u(const Unit& u, const Pool& pool, const State
 __device__ inline void store_open_g(const Unit& u, const Pool& pool, const Gates& gates, const StatePlace& at, int rows) {
   if (at.group != 0 || at.warp != 0) return;
   const float base = u.closed ? gates.sum[u.closed - 1] : 0.0f, before = u.open_at ? pool.g[u.open_at - 1] : 0.0f;
-  for (int i = u.closed + at.lane; i < rows; i += 32)
-    pool.g[u.open_at + i - u.closed] = before + (gates.sum[i] - base) / kLog2E;
+  for (int i = u.closed + at.lane; i < rows; i += 32) pool.g[u.open_at + i - u.closed] = before + (gates.sum[i] - base) / kLog2E;
 }
 
 // The keys of the open rows, by the last value head that needs the old ones.
@@ -245,144 +320,186 @@ __device__ inline void store_open_k(const Params& p, const Unit& u, const Pool& 
   }
 }
 
-// U decayed to the chunk's end, as bf16 operands.
-__device__ inline void decay_u(const Gates& gates, const StatePlace& at, const float (&d)[64], uint32_t (&a)[4][4]) {
-#pragma unroll
-  for (int s = 0; s < 4; ++s)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const float2 rest = two(&gates.rest[16 * s + 8 * h + at.column]);
-      const float* x = d + 8 * s + 4 * h;
-      a[s][2 * h] = ptx::pack_bf16(rest.x * x[0], rest.y * x[1]);
-      a[s][2 * h + 1] = ptx::pack_bf16(rest.x * x[2], rest.y * x[3]);
-    }
-}
-
-// This warp's 16 columns of O: transposed through shared memory, then 32 bytes a row; `o` is this lane's place in the chunk.
-__device__ inline void store_output(UpdateShared& sm, const StatePlace& at, __nv_bfloat16* o, int64_t row_stride, int rows,
-                                    const float (&d)[64]) {
-  const uint32_t out = ptx::shared_address(sm.out[4 * at.group + at.warp]);
-  const uint32_t to = out + (at.lane / 16 * 8 + at.lane % 8) * kFragmentPitch + at.lane / 8 % 2 * 16;
+// This warp's 16 columns of O, through shared memory: a whole chunk by the copy engine, a short one by row.
+__device__ inline void store_output(const Params& p, UpdateShared& sm, const StatePlace& at, int head, int row, int rows,
+                                    const float (&d)[32]) {
+  uint8_t* out = sm.out[4 * at.group + at.warp];
+  // Row i's two halves change places where i / 4 is odd: the swizzle of 32 bytes.
+  const int i = at.lane / 16 * 8 + at.lane % 8, half = (at.lane / 8 ^ at.lane / 4) % 2, column = 64 * at.group + 16 * at.warp;
+  const uint32_t to = ptx::shared_address(out) + i * 32 + half * 16;
+  if (at.lane == 0) ptx::bulk_wait_read<0>();
+  __syncwarp();
 #pragma unroll
   for (int s = 0; s < 4; ++s) {
     uint32_t x[4];
 #pragma unroll
-    for (int e = 0; e < 4; ++e) x[e] = ptx::pack_bf16(d[32 + 8 * s + 2 * e], d[32 + 8 * s + 2 * e + 1]);
-    ptx::stmatrix_x4_trans(to + 16 * s * kFragmentPitch, x[0], x[1], x[2], x[3]);
+    for (int e = 0; e < 4; ++e) x[e] = ptx::pack_bf16(d[8 * s + 2 * e], d[8 * s + 2 * e + 1]);
+    ptx::stmatrix_x4_trans(to + 16 * s * 32, x[0], x[1], x[2], x[3]);
   }
+  ptx::fence_proxy_async();
   __syncwarp();
-  const int i = at.lane / 2;
-#pragma unroll
-  for (int s = 0; s < 4; ++s) {
-    const uint4 x = ptx::load_shared(out + (i + 16 * s) * kFragmentPitch + at.lane % 2 * 16);
-    if (i + 16 * s < rows) *reinterpret_cast<uint4*>(o + 16 * s * row_stride) = x;
+  if (rows == kC) {
+    if (at.lane == 0) ptx::tma_store_3d(&p.o_map, column, head, row, out), ptx::bulk_commit();
+    return;
   }
+  for (int j = at.lane; j < 2 * rows; j += 32)
+    *reinterpret_cast<uint4*>(p.o + (row + j / 2) * p.o_row_stride + head * p.o_head_stride + column + j % 2 * 8) =
+        *reinterpret_cast<const uint4*>(out + j / 2 * 32 + (j ^ j / 8) % 2 * 16);
   __syncwarp();
 }
 
 __device__ inline void clear_output(const Params& p, const Unit& u) {
   for (int i = threadIdx.x; i < (u.end - u.row) * (kDim / 8); i += 2 * kGroup)
-    *reinterpret_cast<uint4*>(p.o + (u.row + i / (kDim / 8)) * p.o_row_stride + u.head * p.o_head_stride + i % (kDim / 8) * 8) = uint4{};
+    *reinterpret_cast<uint4*>(p.o + (u.row + i / (kDim / 8)) * p.o_row_stride + u.head * p.o_head_stride + i % (kDim / 8) * 8) =
+        uint4{};
 }
 
-// [U^T | O^T] += W^T [T | P T]^T
-__device__ inline void multiply_solved(float (&d)[64], const uint32_t (&w)[4][4], uint64_t solved) {
-  ptx::wgmma_fence();
+// What bf16 operands leave of fp32 fragments, as bf16 operands.
+__device__ inline void pack_rest(const float (&d)[32], uint32_t (&a)[4][4]) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) ptx::wgmma_m64n128k16_fp16<ptx::Major::kSummed>(d, w[i], ptx::wgmma_advance(solved, i * 32), true);
-  ptx::wgmma_commit();
-}
-
-// S^T += U^T K
-__device__ inline void add_keys(float (&s)[64], const uint32_t (&u)[4][4], uint64_t k) {
-  ptx::pin(s);
-  ptx::wgmma_fence();
+  for (int s = 0; s < 4; ++s)
 #pragma unroll
-  for (int i = 0; i < 4; ++i) ptx::wgmma_m64n128k16_bf16<ptx::Major::kOther>(s, u[i], ptx::wgmma_advance(k, i * 16 * kRowBytes), true);
-  ptx::wgmma_commit();
+    for (int e = 0; e < 4; ++e) {
+      const float* x = d + 8 * s + 2 * e;
+      const uint32_t taken = ptx::pack_bf16(x[0], x[1]);
+      a[s][e] = ptx::pack_bf16(x[0] - __uint_as_float(taken << 16), x[1] - __uint_as_float(taken & 0xffff0000u));
+    }
 }
 
-// Chunks of one unit, the n-th of this block on.
+// Whether the unit's chunk c ends at a checkpoint.
+__device__ inline bool at_checkpoint(const Params& p, const Unit& u, int c) {
+  return p.checkpoint_chunks && c < u.whole && (u.position + c + 1) % p.checkpoint_chunks == 0;
+}
+
+__device__ inline void store_checkpoint(const Params& p, const Unit& u, const StatePlace& at, int c, const float (&s)[64]) {
+  const int every = p.checkpoint_chunks;
+  const int64_t row = p.checkpoint_cu[u.seq] + (u.position + c + 1) / every - 1 - p.start[u.seq] / kC / every;
+  store_state(p.checkpoints + row * p.checkpoint_pitch + int64_t(u.head) * kDim * kDim, at, s);
+}
+
+// Chunks of one unit, the n-th of this block on. The chain is S K^T, U, S; all else fills its gaps.
 __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared& sm, const StatePlace& at, uint32_t n) {
-  float s[64], d[64];
-  uint32_t s16[8][4], a[4][4];
-  load_state(u, Pool(p, u), at, s);
-  __nv_bfloat16* o = p.o + (u.row + at.lane / 2) * p.o_row_stride + u.head * p.o_head_stride + 64 * at.group + 16 * at.warp +
-                     at.lane % 2 * 8;
-  int rows = u.first;
-  for (int c = 0, left = u.end - u.row; c < u.chunks; ++c, ++n) {
+  float s[64], d[32], out[32];  // d: S K^T, then U
+  uint32_t s16[8][4], w[4][4], u16[4][4];
+  float2 gamma[8], factors[8];
+  if (u.state < 0) load_pool(u, Pool(p, u), at, s);
+  else load_state(segment_state(p.states, p, u.state, u.head), at, s);
+  int row = u.row, rows = u.first;
+  const int stored = u.keep ? u.chunks - 1 - (u.closed == 0) : -1;  // the last chunk that is folded into S
+  for (int c = 0; c < u.chunks; ++c, ++n) {
     const Turn<kStages> turn(n);
     const Stage& stage = sm.stages[turn.stage];
     const Gates& gates = stage.solved.gates;
     const uint32_t kq = ptx::shared_address(&stage.kq);
-    rows = c == 0 ? u.first : min(kC, left);
-    left -= rows;
+    const uint64_t solved = ptx::wgmma_operand(ptx::shared_address(&stage.solved), 0, 1024);
     pack_operand(s, s16);
     turn.wait_full(sm.full);
-    multiply_state(d, s16, ptx::wgmma_operand(kq, 0, 1024));
-    const float whole = gates.whole;
+    multiply_state(d, out, s16, ptx::wgmma_operand(kq, 0, 1024));
+    load_values(at, ptx::shared_address(stage.v) + at.group * kTile, w);
+    load_factors(gates.decay, at, gamma);
+    load_factors(gates.out, at, factors);
     ptx::wgmma_wait<0>();
-    ptx::pin(d);
-    subtract_known(gates, at, ptx::shared_address(stage.v) + at.group * kTile, rows, d, a);
-    multiply_solved(d, a, ptx::wgmma_operand(ptx::shared_address(&stage.solved), 0, 1024));
+    ptx::pin(d), ptx::pin(out);
+    subtract_known(gamma, d, w);
+    multiply_solved(d, w, solved, false);
+    scale_rows(factors, out);
+    multiply_solved(out, w, ptx::wgmma_advance(solved, kTile), true);
+    load_factors(gates.rest, at, factors);
+    const float whole = gates.whole;
 #pragma unroll
     for (float& x : s) x *= whole;
-    ptx::wgmma_wait<0>();
+    ptx::wgmma_wait<1>();
     ptx::pin(d);
-    decay_u(gates, at, d, a);
-    add_keys(s, a, ptx::wgmma_operand(kq, 2 * kTile, 1024));
-    store_output(sm, at, o, p.o_row_stride, rows, d);
-    o += rows * p.o_row_stride;
+    if (c + 1 == u.chunks && u.closed < rows) store_open_u(u, Pool(p, u), at, rows, d);
+    scale_rows(factors, d);
+    pack_operand(d, u16);
+    add_keys(s, u16, ptx::wgmma_operand(kq, 2 * kTile, 1024));
+    ptx::wgmma_wait<1>();
+    ptx::pin(out);
+    store_output(p, sm, at, u.head, row, rows, out);
     ptx::wgmma_wait<0>();
     ptx::pin(s);
-    if (c + 1 < u.chunks) warp_arrive(&sm.empty[turn.stage]);
+    const bool checkpoint = at_checkpoint(p, u, c);
+    if (c == stored || checkpoint) {
+      // Where keys are alike rows of U cancel in S, and only later chunks make their rounding good.
+      pack_rest(d, u16);
+      add_keys(s, u16, ptx::wgmma_operand(kq, 2 * kTile, 1024));
+      ptx::wgmma_wait<0>();
+      ptx::pin(s);
+    }
+    if (checkpoint) store_checkpoint(p, u, at, c, s);
+    if (c + 1 == u.chunks) break;
+    warp_arrive(&sm.empty[turn.stage]);
+    row += rows, rows = min(kC, u.end - row);
   }
   const Pool pool(p, u);
-  if (u.keep) store_state(pool, at, s);
+  const bool last_segment = u.end == p.cu_seqlens[u.seq + 1];
+  if (u.keep) store_state(pool.s, at, s);
   if (u.chunks == 0) return;
-  const int stage = Turn<kStages>(n - 1).stage;
-  if (u.closed < rows) store_open_u(u, pool, at, rows, d), store_open_g(u, pool, sm.stages[stage].solved.gates, at, rows);
-  store_open_k(p, u, pool, at, rows);
+  const int stage = Turn<kStages>(n).stage;
+  if (u.closed < rows) store_open_g(u, pool, sm.stages[stage].solved.gates, at, rows);
+  if (last_segment) store_open_k(p, u, pool, at, rows);
   warp_arrive(&sm.empty[stage]);
 }
 
-__device__ inline void update_units(const Params& p, UpdateShared& sm) {
+struct UpdateUnits {
+  static constexpr bool kMap = false;
+  __device__ static int32_t* next(const Params& p) { return &p.counts->next; }
+  __device__ static Unit make(const Params& p, int index) {
+    if (index >= p.counts->segments * p.HV) return {.head = -1};
+    return make_unit(p, p.order[index / p.HV], index % p.HV);
+  }
+  __device__ static void run(const Params& p, const Unit& u, UpdateShared& sm, const StatePlace& at, uint32_t n) {
+    if (u.slot < 0) clear_output(p, u);
+    else update_unit(p, u, sm, at, n);
+  }
+};
+
+template <class Units>
+__device__ inline void take_units(const Params& p, UpdateShared& sm) {
   const StatePlace at;
   for (uint32_t i = 0, n = 0;; ++i) {
     const Turn<kUnitStages> turn(i);
     turn.wait_full(sm.unit_full);
     const Unit u = uniform(sm.units[turn.stage]);
     warp_arrive(&sm.unit_empty[turn.stage]);
-    if (u.head < 0) return;
-    if (u.slot < 0)
-      clear_output(p, u);
-    else
-      update_unit(p, u, sm, at, n);
+    if (u.head < 0) break;
+    Units::run(p, u, sm, at, n);
     n += u.chunks;
+  }
+  if (at.lane == 0) ptx::bulk_wait<0>();  // the copy engine still reads this block's memory
+}
+
+__device__ inline void init_barriers(UpdateShared& sm) {
+  constexpr int kStateWarps = 8;
+  for (auto& bar : sm.full) ptx::mbarrier_init(&bar, 1);
+  for (auto& bar : sm.empty) ptx::mbarrier_init(&bar, kStateWarps);
+  for (auto& bar : sm.unit_full) ptx::mbarrier_init(&bar, 1);
+  for (auto& bar : sm.unit_empty) ptx::mbarrier_init(&bar, kStateWarps);
+  ptx::mbarrier_init(&sm.tail, 1);
+  ptx::fence_barrier_init();
+}
+
+// A block: the load warp and the state groups, over units until there are none.
+template <class Units>
+__device__ inline void run_block(const Params& p) {
+  extern __shared__ __align__(1024) uint8_t memory[];
+  UpdateShared& sm = *reinterpret_cast<UpdateShared*>(memory);
+  if (threadIdx.x == 0) init_barriers(sm);
+  __syncthreads();
+  ptx::grid_dependency_wait();
+  ptx::grid_dependency_launch();
+  if (threadIdx.x >= 2 * kGroup) {
+    ptx::set_max_registers_down<kLoadRegisters>();
+    if (threadIdx.x < 2 * kGroup + 32) load_units<Units>(p, sm);
+  } else {
+    ptx::set_max_registers_up<kStateRegisters>();
+    take_units<Units>(p, sm);
   }
 }
 
 __global__ void __launch_bounds__(kUpdateThreads, 1) gdn_prefill_sm90_update(const __grid_constant__ Params p) {
-  extern __shared__ __align__(1024) uint8_t memory[];
-  UpdateShared& sm = *reinterpret_cast<UpdateShared*>(memory);
-  constexpr int kStateWarps = 8;
-  if (threadIdx.x == 0) {
-    for (auto& bar : sm.full) ptx::mbarrier_init(&bar, 1);
-    for (auto& bar : sm.empty) ptx::mbarrier_init(&bar, kStateWarps);
-    for (auto& bar : sm.unit_full) ptx::mbarrier_init(&bar, 1);
-    for (auto& bar : sm.unit_empty) ptx::mbarrier_init(&bar, kStateWarps);
-    ptx::mbarrier_init(&sm.tail, 1);
-    ptx::fence_barrier_init();
-  }
-  __syncthreads();
-  ptx::grid_dependency_wait();
-  if (threadIdx.x >= 2 * kGroup) {
-    ptx::set_max_registers_down<kLoadRegisters>();
-    if (threadIdx.x < 2 * kGroup + 32) load_chunks(p, sm);
-  } else {
-    ptx::set_max_registers_up<kStateRegisters>();
-    update_units(p, sm);
-  }
+  run_block<UpdateUnits>(p);
 }
 
 }  // namespace sluice::gdn_sm90

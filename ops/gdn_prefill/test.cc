@@ -74,7 +74,7 @@ TEST(GdnPrefill, NothingToDo) {
   const GdnShape d{1, 2, 128, 128};
   const GdnInputs in(0, d, Temper::kMild, DType::kBF16, random);
   const Storage o(DType::kBF16, {0, 2, 128}), none = ints({}), one_zero = ints({0}), no_rows = ints({0, 0}), start = ints({70}),
-                slot = ints({1});
+                                              slot = ints({1});
   const GdnPool before(2, d, random);
   for (const bool sequence : {false, true}) {
     const auto call = [&](const GdnPool& pool) {

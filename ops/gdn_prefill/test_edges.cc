@@ -17,7 +17,8 @@ GdnPrefillCase all_lengths(int64_t HK, int64_t HV, int64_t K, int64_t V) {
 }
 
 TEST(GdnPrefillEdges, EveryLengthFromAnyStart) {
-  GdnPrefillProblem(all_lengths(1, 1, 64, 64), {.in = DType::kBF16, .out = DType::kBF16, .temper = Temper::kStrong}, 2).expect_forms_match();
+  GdnPrefillProblem(all_lengths(1, 1, 64, 64), {.in = DType::kBF16, .out = DType::kBF16, .temper = Temper::kStrong}, 2)
+      .expect_forms_match();
   GdnPrefillProblem(all_lengths(1, 2, 32, 48), {}, 3).expect_forms_match();
   if (gpu_context()) GdnPrefillProblem(all_lengths(1, 1, 128, 128), {.in = DType::kBF16}, 1).expect_forms_match();
 }

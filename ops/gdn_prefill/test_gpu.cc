@@ -43,8 +43,8 @@ TEST(GdnPrefillGpu, SameBitsAsDecode) {
   expect_same_bits_as_decode({1, 1, 64, 64}, 16, DType::kBF16, DType::kF32);
 }
 
-// Calls of one batch whose sequences' lengths and starts are rows of these tensors. All rows lie in the same memory; of `call`, cu_seqlens
-// and start are replaced.
+// Calls of one batch whose sequences' lengths and starts are rows of these tensors. All rows lie in the same memory; of `call`,
+// cu_seqlens and start are replaced.
 struct ManyCalls {
   GdnPrefillArgs call;
   Tensor cu_seqlens, start;  // [N, B+1], [N, B] i32

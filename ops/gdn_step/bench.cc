@@ -25,7 +25,8 @@ Call<GdnStepArgs> make(Inputs& in, const GdnProblem& p, DType ring, double open,
                          .y = a.o,
                          .scale = a.scale};
   // Weights; of each sequence W - 1 rows of history read and one written, the projections' outputs, and S with its rows.
-  const double conv = double(args.conv_weight.bytes() + args.qkv.bytes() + args.z.bytes()) + double(B * kWidth * C) * double(dtype_size(ring));
+  const double conv =
+      double(args.conv_weight.bytes() + args.qkv.bytes() + args.z.bytes()) + double(B * kWidth * C) * double(dtype_size(ring));
   return {.args = args,
           .work = {.bytes = gdn_step_bytes(a, open, 1, closes) - gdn_row_bytes(a) + double(a.o.bytes()) + conv},
           .outputs = {args.y, a.state.s},
@@ -34,18 +35,30 @@ Call<GdnStepArgs> make(Inputs& in, const GdnProblem& p, DType ring, double open,
 
 void add_cpu(const GdnStepBenchCase& c) {
   constexpr int64_t kOpen = 31;  // half of a chunk
-  const GdnProblem p{.HK = c.HK, .HV = c.HV, .K = c.K, .V = c.V, .lengths = std::vector<int64_t>(size_t(c.batch), 1),
+  const GdnProblem p{.HK = c.HK,
+                     .HV = c.HV,
+                     .K = c.K,
+                     .V = c.V,
+                     .lengths = std::vector<int64_t>(size_t(c.batch), 1),
                      .starts = std::vector<int64_t>(size_t(c.batch), kOpen)};
-  bench<GdnStepArgs>({"gdn_step", std::to_string(c.batch) + "/" + heads_label(c.HK, c.HV), Where::kCpu}, {gdn_step_impls(), check_gdn_step},
-                     [p](Inputs& in) { return make(in, p, DType::kF32, kOpen, 0); });
+  bench<GdnStepArgs>({"gdn_step", std::to_string(c.batch) + "/" + heads_label(c.HK, c.HV), Where::kCpu},
+                     {gdn_step_impls(), check_gdn_step}, [p](Inputs& in) { return make(in, p, DType::kF32, kOpen, 0); });
 }
 
 void add_gpu(const Heads& h, int64_t B, DType state) {
   constexpr int64_t R = kGpuOpenRows;
   const std::string label = heads_label(h.HK, h.HV) + "/" + state_label(state) + "/B" + std::to_string(B);
   bench<GdnStepArgs>({"gdn_step", label, Where::kGpu}, {gdn_step_impls(), check_gdn_step}, [=](Inputs& in) {
-    const GdnProblem p{.HK = h.HK, .HV = h.HV, .K = 128, .V = 128, .lengths = std::vector<int64_t>(size_t(B), 1),
-                       .starts = std::vector<int64_t>(size_t(B), in.step(R)), .io = DType::kBF16, .state = state, .R = R};
+    const int64_t n = in.sequences(B);
+    const GdnProblem p{.HK = h.HK,
+                       .HV = h.HV,
+                       .K = 128,
+                       .V = 128,
+                       .lengths = std::vector<int64_t>(size_t(n), 1),
+                       .starts = std::vector<int64_t>(size_t(n), in.step(R)),
+                       .io = DType::kBF16,
+                       .state = state,
+                       .R = R};
     auto call = make(in, p, DType::kF32, 0.5 * (R - 1), 1.0 / R);
     call.cycle = R;
     return call;

@@ -20,7 +20,7 @@ struct Floats {
 
   Floats() = default;
   explicit Floats(const Tensor& t) : data(t.data), bf16(t.dtype == DType::kBF16), stride(t.stride[0]) {}
-  __device__ float at(int64_t i) const { return load1(data, bf16, i); }
+  __device__ uint32_t raw(int64_t i) const { return raw1(data, bf16, i); }
 };
 
 struct StepOp {
@@ -33,37 +33,44 @@ struct StepOp {
   CallRows weight;   // [C, W], a row of 4 taps read at once where W is 4
   int64_t ring_mask = 0;
   int taps = 0;
-  Floats a, b, A_log, dt_bias, norm_weight;
+  CallRows norm_weight;  // [1, V]
+  Floats a, b, A_log, dt_bias;
   float scale = 0, l2_eps = 0, norm_eps = 0;
   bool allow_neg_eigval = false;
 
-  // Taps of channels [channel, channel + 4), the oldest first, zeros where the width is less than 4.
-  __device__ void load_taps(int64_t channel, float (&w)[4][kMostTaps]) const {
-    if (taps == kMostTaps) {
+  // Taps of channel `channel`, the oldest first, zeros where the width is less than 4.
+  __device__ uint4 raw_taps(int64_t channel) const {
+    if (taps == kMostTaps) return raw4(weight, channel * kMostTaps);
+    uint32_t one[kMostTaps];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) load4(weight, (channel + i) * kMostTaps, w[i]);
-      return;
+    for (int tap = 0; tap < kMostTaps; ++tap) {
+      const int from = tap - (kMostTaps - taps);
+      one[tap] = from < 0 ? 0 : raw1(weight.data, weight.bf16, channel * taps + from);
     }
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-#pragma unroll
-      for (int tap = 0; tap < kMostTaps; ++tap) {
-        const int from = tap - (kMostTaps - taps);
-        w[i][tap] = from < 0 ? 0 : load1(weight.data, weight.bf16, (channel + i) * taps + from);
-      }
+    if (weight.bf16) return {one[0] | one[1] << 16, one[2] | one[3] << 16, 0, 0};
+    return {one[0], one[1], one[2], one[3]};
   }
 
   // silu of the convolution, four channels; the input goes into the ring if this block is the one to write it.
   __device__ void convolve(const Piece& p, int64_t channel, bool writes, float (&x)[4]) const {
-    float input[kMostTaps][4] = {}, w[4][kMostTaps];
-    const int64_t slot = p.slot * ring.row_stride;
+    const int64_t slot = p.slot * ring.row_stride + channel;
+    uint4 past[kMostTaps - 1] = {}, by_channel[4];
 #pragma unroll
     for (int tap = 0; tap < kMostTaps - 1; ++tap) {
       const int64_t back = kMostTaps - 1 - tap, position = p.start - back;
-      if (back < taps && position >= 0) load4(ring, slot + (position & ring_mask) * ring.head_stride + channel, input[tap]);
+      if (back < taps && position >= 0) past[tap] = raw4(ring, slot + (position & ring_mask) * ring.head_stride);
     }
-    load4(qkv, p.b * qkv.row_stride + channel, input[kMostTaps - 1]);
-    load_taps(channel, w);
+    const uint4 newest = raw4(qkv, p.b * qkv.row_stride + channel);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) by_channel[i] = raw_taps(channel + i);
+
+    float input[kMostTaps][4], w[4][kMostTaps];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      widen(by_channel[i], weight.bf16, w[i]);
+      if (i < kMostTaps - 1) widen(past[i], ring.bf16, input[i]);
+      else widen(newest, qkv.bf16, input[i]);
+    }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       float sum = 0;
@@ -71,7 +78,7 @@ struct StepOp {
       for (int tap = 0; tap < kMostTaps; ++tap) sum = fmaf(w[i][tap], input[tap][i], sum);
       x[i] = sum / (1 + expf(-sum));
     }
-    if (writes) store4(ring, slot + (p.start & ring_mask) * ring.head_stride + channel, input[kMostTaps - 1]);
+    if (writes) store4(ring, slot + (p.start & ring_mask) * ring.head_stride, input[kMostTaps - 1]);
   }
 
   __device__ void load(const Piece& p, int, Part part, int column, float (&x)[4]) const {
@@ -82,18 +89,21 @@ struct StepOp {
 
   // The formula of ops/gating.
   __device__ void gates(const Piece& p, int, float& log_g, float& beta) const {
-    const float step = a.at(p.b * a.stride + p.head) + dt_bias.at(p.head);
-    log_g = -expf(A_log.at(p.head)) * (fmaxf(step, 0) + log1pf(expf(-fabsf(step))));
-    beta = (allow_neg_eigval ? 2.0f : 1.0f) / (1 + expf(-b.at(p.b * b.stride + p.head)));
+    const uint32_t a_raw = a.raw(p.b * a.stride + p.head), b_raw = b.raw(p.b * b.stride + p.head);
+    const uint32_t bias = dt_bias.raw(p.head), rate = A_log.raw(p.head);
+    const float step = widen(a_raw, a.bf16) + widen(bias, dt_bias.bf16);
+    log_g = -expf(widen(rate, A_log.bf16)) * (fmaxf(step, 0) + log1pf(expf(-fabsf(step))));
+    beta = (allow_neg_eigval ? 2.0f : 1.0f) / (1 + expf(-widen(b_raw, b.bf16)));
   }
 
   // The output gate times the norm's weight.
   __device__ void prepare(const Piece& p, const Scratch& w) const {
     for (int e = 4 * (threadIdx.x % kWarp); e < pool.V; e += kGroup) {
-      float x[4];
-      load4(z, p.b * z.row_stride + p.head * z.head_stride + e, x);
+      const uint4 gate_raw = raw4(z, p.b * z.row_stride + p.head * z.head_stride + e), weight_raw = raw4(norm_weight, e);
+      float x[4], weight_e[4];
+      widen(gate_raw, z.bf16, x), widen(weight_raw, norm_weight.bf16, weight_e);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) x[i] = x[i] / (1 + expf(-x[i])) * norm_weight.at(e + i);
+      for (int i = 0; i < 4; ++i) x[i] = x[i] / (1 + expf(-x[i])) * weight_e[i];
       store4(w.gate + e, x);
     }
   }
@@ -128,9 +138,10 @@ Status gdn_step_cuda(Context& ctx, const GdnStepArgs& a, std::byte*) {
   op.qkv = make_call_rows(a.qkv), op.z = make_call_rows(a.z), op.y = make_call_rows(a.y);
   op.ring = make_call_rows(a.conv_ring), op.ring_mask = a.conv_ring.dim(1) - 1;
   op.weight = make_call_rows(a.conv_weight), op.taps = int(a.conv_weight.dim(1));
-  op.a = Floats(a.a), op.b = Floats(a.b), op.A_log = Floats(a.A_log), op.dt_bias = Floats(a.dt_bias), op.norm_weight = Floats(a.norm_weight);
+  op.a = Floats(a.a), op.b = Floats(a.b), op.A_log = Floats(a.A_log), op.dt_bias = Floats(a.dt_bias);
+  op.norm_weight = make_call_rows(a.norm_weight.reshape({1, a.norm_weight.dim(0)}));
   op.scale = a.scale, op.l2_eps = a.l2_eps, op.norm_eps = a.norm_eps, op.allow_neg_eigval = a.allow_neg_eigval;
-  return launch_append(ctx, op, a.state.s.dtype, a.slots.dim(0));
+  return launch_append<true>(ctx, op, a.state.s.dtype, a.slots.dim(0));
 }
 
 }  // namespace sluice

@@ -11,8 +11,10 @@ void add(Where where, const L2normCase& c, DType dtype) {
   bench<L2normArgs>({"l2norm", label, where}, {l2norm_impls(), check_l2norm}, [c, dtype](Inputs& in) {
     const Tensor x = in.normal(dtype, {c.rows, c.row_stride}).slice(1, 0, c.heads * c.dim).split_last(c.heads, c.dim);
     const Tensor y = in.output(dtype, {c.rows, c.heads, c.dim});
-    return Call<L2normArgs>{
-        .args = {.x = x, .y = y}, .work = {.bytes = 2.0 * double(y.bytes()), .flops = 3.0 * double(y.numel())}, .outputs = {y}, .limit = 4e-3};
+    return Call<L2normArgs>{.args = {.x = x, .y = y},
+                            .work = {.bytes = 2.0 * double(y.bytes()), .flops = 3.0 * double(y.numel())},
+                            .outputs = {y},
+                            .limit = 4e-3};
   });
 }
 

@@ -34,8 +34,8 @@ void add(Where where, const std::string& label, const Shape& s) {
                                 .log_g = in.output(f, {T, s.HV}),
                                 .beta = in.output(f, {T, s.HV})};
     const int64_t ring_rows = B * (kWidth - 1 + std::min(s.tokens, kRing));  // read, written
-    const double bytes = double(args.qkv.bytes() + args.a.bytes() + args.b.bytes() + args.weight.bytes() + args.q.bytes() + args.k.bytes() +
-                                args.v.bytes() + args.log_g.bytes() + args.beta.bytes()) +
+    const double bytes = double(args.qkv.bytes() + args.a.bytes() + args.b.bytes() + args.weight.bytes() + args.q.bytes() +
+                                args.k.bytes() + args.v.bytes() + args.log_g.bytes() + args.beta.bytes()) +
                          double(ring_rows * C) * double(dtype_size(ring));
     return Call<QkvConvSplitArgs>{.args = args,
                                   .work = {.bytes = bytes, .flops = 2.0 * kWidth * double(T * C)},

@@ -85,12 +85,14 @@ struct SplitView {
 // Whether all accesses to runs may be of 16 bytes. No run lies in two heads then.
 bool all_wide(const QkvConvSplitArgs& s) {
   return s.weight.shape[1] == kMaxWidth && reinterpret_cast<uintptr_t>(s.weight.data) % 16 == 0 && s.q.shape[2] % kRun == 0 &&
-         s.v.shape[2] % kRun == 0 && wide_runs(s.qkv) && wide_runs(s.conv_ring) && wide_runs(s.q) && wide_runs(s.k) && wide_runs(s.v);
+         s.v.shape[2] % kRun == 0 && wide_runs(s.qkv) && wide_runs(s.conv_ring) && wide_runs(s.q) && wide_runs(s.k) &&
+         wide_runs(s.v);
 }
 
-// Blocks of a multiprocessor at once, for the registers that they leave a thread: 8 rows need 128 of bf16 and 168 of fp32.
+// Blocks of a multiprocessor at once, for the registers that they leave a thread: 5 leave 96, 4 leave 128, 3 leave 168. More rows
+// keep more inputs in registers, and fp32 ones are twice as large.
 template <class X, int Rows>
-constexpr int kBlocks = Rows < 8 ? 5 : sizeof(X) == 4 ? 3 : 4;
+constexpr int kBlocks = Rows == 1 ? 5 : (Rows == 4 ? 5 : 4) - int(sizeof(X) == 4);
 
 // What the blocks of a tile of rows do, by their index.
 template <int Lanes>
@@ -132,9 +134,10 @@ struct Channels {
 template <class X, class Y, int Lanes, int kRows, bool Wide>
 class SplitRun {
  public:
-  __device__ SplitRun(const SplitView& v, const Channels& c) : v_(v), c_(c) {
-    if (v.weight_bf16) taps_.template load<Wide>(static_cast<const Bf16*>(v.weight), c.in_qkv, c.n, v.width);
-    else taps_.template load<Wide>(static_cast<const float*>(v.weight), c.in_qkv, c.n, v.width);
+  __device__ SplitRun(const SplitView& v, const Channels& c) : v_(v), c_(c) {}
+  __device__ void load_taps() {
+    if (v_.weight_bf16) taps_.template load<Wide>(static_cast<const Bf16*>(v_.weight), c_.in_qkv, c_.n, v_.width);
+    else taps_.template load<Wide>(static_cast<const float*>(v_.weight), c_.in_qkv, c_.n, v_.width);
   }
   __device__ int width() const { return Wide ? kMaxWidth : v_.width; }
   __device__ bool has_plain() const { return Wide; }
@@ -142,14 +145,11 @@ class SplitRun {
   struct Rows {
     Run<X> row[kRows + kMaxWidth - 1];
   };
-  // A row that does not exist is read in another's place. So is, by a thread without channels, a run of its block's: its taps are zeros.
   __device__ void load(Rows& in, int64_t begin) const {
-    const X* first = x(0) - (c_.n > 0 ? 0 : threadIdx.x % Lanes * kRun);
+    // A thread without channels reads its block's first ones: its taps are zeros.
+    const X* from = x(begin - (kMaxWidth - 1)) - (c_.n > 0 ? 0 : threadIdx.x % Lanes * kRun);
 #pragma unroll
-    for (int i = 0; i < kRows + kMaxWidth - 1; ++i) {
-      const int64_t t = min(max(begin + i - (kMaxWidth - 1), int64_t(0)), v_.rows - 1);
-      in.row[i] = load_wide(first + t * v_.qkv_stride);
-    }
+    for (int i = 0; i < kRows + kMaxWidth - 1; ++i, from += v_.qkv_stride) in.row[i] = load_wide(from);
   }
   __device__ void plain(const Rows& in, int64_t begin) const {
     if (c_.normalised) plain_rows<true>(in, begin);
@@ -249,45 +249,45 @@ class SplitRun {
 
 // One head's gates in rows [begin, begin + Rows); every thread of the warp takes part.
 template <int Lanes, int Rows>
-__device__ void gate_rows(const SplitView& v, int64_t begin, int h) {
+__device__ inline void gate_rows(const SplitView& v, int64_t begin, int h) {
   const bool head = h < v.value_heads;
   const float rate = head ? -expf(v.A_log.at(0, h)) : 0, dt_bias = head ? v.dt_bias.at(0, h) : 0;
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
   Sequence s = v.sequences.of<Lanes>(begin);
   uint32_t inside = 0, live = 0;  // bits of rows: in a sequence, and not padding
-#pragma unroll
+#pragma unroll 1
   for (int i = 0; i < Rows; ++i) {
     const int64_t t = begin + i;
-    if (__any_sync(0xffffffffu, t >= s.end)) s = v.sequences.of<Lanes>(t);
+    if (i > 0 && __any_sync(0xffffffffu, t >= s.end)) s = v.sequences.of<Lanes>(t);
     const bool in = head && t >= s.first && t < s.end;
     inside |= uint32_t(in) << i, live |= uint32_t(in && s.slot >= 0) << i;
   }
-  float a[Rows], b[Rows];
+  // Not an array of floats: the compiler would lay runs, which are such arrays, in its place, and thereby out of registers.
+  struct Inputs {
+    float a, b;
+  } in[Rows];
 #pragma unroll
+  for (int i = 0; i < Rows; ++i) in[i] = live >> i & 1 ? Inputs{v.a.at(begin + i, h), v.b.at(begin + i, h)} : Inputs{};
+#pragma unroll 1  // the code of a logarithm and two exponentials, once
   for (int i = 0; i < Rows; ++i) {
-    a[i] = live >> i & 1 ? v.a.at(begin + i, h) : 0;
-    b[i] = live >> i & 1 ? v.b.at(begin + i, h) : 0;
-  }
-#pragma unroll
-  for (int i = 0; i < Rows; ++i) {
-    const Gates g = live >> i & 1 ? gates_of(a[i], b[i], rate, dt_bias, v.top_beta) : Gates{};
+    const Gates g = live >> i & 1 ? gates_of(in[i].a, in[i].b, rate, dt_bias, v.top_beta) : Gates{};
     if (inside >> i & 1) v.log_g[(begin + i) * v.log_g_stride + h] = g.log_g, v.beta[(begin + i) * v.beta_stride + h] = g.beta;
   }
 }
 
 template <class X, class Y, int Lanes, int Rows, bool Wide>
-__global__ void __launch_bounds__(kThreads, kBlocks<X, Rows>)
-    qkv_conv_split_kernel(const __grid_constant__ SplitView v) {
+__global__ void __launch_bounds__(kThreads, kBlocks<X, Rows>) qkv_conv_split_kernel(const __grid_constant__ SplitView v) {
   const Parts<Lanes> parts(v.key_heads, v.value_heads, v.v.dim);
   const int part = int(blockIdx.x % parts.count());
   const int64_t begin = (int64_t(blockIdx.x / parts.count()) * (kThreads / Lanes) + threadIdx.x / Lanes) * Rows;
   if (part < parts.gates) return gate_rows<Lanes, Rows>(v, begin, part * Lanes + int(threadIdx.x) % Lanes);
   const Channels channels(v, parts, part - parts.gates);
-  const SplitRun<X, Y, Lanes, Rows, Wide> run(v, channels);
+  SplitRun<X, Y, Lanes, Rows, Wide> run(v, channels);
+  if (Rows == 1) run.load_taps();
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
-  walk_rows<Lanes, Rows>(v.sequences, begin, run);
+  walk_rows<Lanes, Rows>(v.sequences, begin, v.rows, run);
 }
 
 template <class X, class Y, int Lanes, int Rows, bool Wide>

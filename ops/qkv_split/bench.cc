@@ -32,7 +32,9 @@ void add_after_conv(int64_t HK, int64_t HV, bool strided) {
     const int64_t columns = (2 * HK + HV) * D;
     const DType bf16 = DType::kBF16;
     const Tensor row = in.normal(bf16, {T, strided ? columns + HV * D + 2 * HV : columns});
-    const QkvSplitArgs a{.mixed = row.slice(1, 0, columns), .q = in.output(bf16, {T, HK, D}), .k = in.output(bf16, {T, HK, D}),
+    const QkvSplitArgs a{.mixed = row.slice(1, 0, columns),
+                         .q = in.output(bf16, {T, HK, D}),
+                         .k = in.output(bf16, {T, HK, D}),
                          .v = in.output(bf16, {T, HV, D})};
     return Call<QkvSplitArgs>{.args = a, .work = {.bytes = 4.0 * double(T * columns)}, .outputs = {a.q, a.k, a.v}, .limit = 0};
   });

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <ctime>
-#include <optional>
+#include <set>
 
 #include "base/clock.h"
 #include "core/cuda/graph.h"
@@ -23,9 +23,10 @@ namespace {
 
 using cuda::to_status;
 
-constexpr size_t kWorkspace = size_t(4) << 30;                       // bytes
-constexpr double kSmallFlops = 5e8, kSmallBytes = 64e6;              // up to here the reference answers within a second
-constexpr double kGraphSeconds = 0.02;                               // of work in a graph: launches of graphs then weigh nothing
+constexpr size_t kWorkspace = size_t(4) << 30;           // bytes
+constexpr double kSmallFlops = 5e8, kSmallBytes = 64e6;  // up to here the reference answers within a second
+constexpr int64_t kCheckedSequences = 8;                 // of a large batch, on the CPU
+constexpr double kGraphSeconds = 0.02;                   // of work in a graph: launches of graphs then weigh nothing
 constexpr int kReplays = 9, kWarmups = 2, kMostSets = 64, kMostCalls = 512;
 
 // What the device can do at best, from a copy and from matrix products on random data.
@@ -84,8 +85,8 @@ struct Trial {
 
 class GpuBench {
  public:
-  GpuBench(CudaRuntime& runtime, const BenchOptions& o, Peers peers, ImplChoices choices)
-      : runtime_(runtime), ctx_(runtime.context()), options_(o), peers_(std::move(peers)), choices_(std::move(choices)) {}
+  GpuBench(CudaRuntime& runtime, Peers peers, ImplChoices choices)
+      : runtime_(runtime), ctx_(runtime.context()), peers_(std::move(peers)), choices_(std::move(choices)) {}
 
   void measure(const Case& c);
   std::vector<Row> rows;
@@ -93,15 +94,16 @@ class GpuBench {
  private:
   Result<Set> make_set(const Case& c, int64_t step);
   Trial try_form(const Case& c, size_t form);
-  std::vector<size_t> forms_to_measure(const Case& c, const AnyCall& call);
-  Status judge(const Case& c, const Trial& trial, const std::vector<Trial>& all, Row& row);
+  std::vector<size_t> forms_to_measure(const Case& c, const AnyCall& call, const std::vector<size_t>& able);
+  Status judge(const Case& c, const AnyCall& call, const Trial& trial, const std::vector<Trial>& all, Row& row);
   Result<std::vector<HostCopy>> on_cpu(const Case& c, bool reference, std::string& name);
+  Status measure_form(const Case& c, const AnyCall& call, const Trial& trial, const std::vector<Trial>& all, std::vector<Set>& sets,
+                      Row& row);
   Status time_form(size_t form, std::vector<Set>& sets, Row& row);
   Result<std::vector<Set>> make_sets(const Case& c);
 
   CudaRuntime& runtime_;
   Context ctx_;
-  const BenchOptions& options_;
   Peers peers_;
   ImplChoices choices_;
   std::shared_ptr<Patterns> patterns_;  // of the case in hand
@@ -137,10 +139,8 @@ Trial GpuBench::try_form(const Case& c, size_t form) {
   return t;
 }
 
-std::vector<size_t> GpuBench::forms_to_measure(const Case& c, const AnyCall& call) {
-  std::vector<size_t> able;
-  for (size_t f = 0; f < c.forms.size(); ++f)
-    if (call.can(f, ctx_).yes()) able.push_back(f);
+// Those that can, or what was chosen of them.
+std::vector<size_t> GpuBench::forms_to_measure(const Case& c, const AnyCall& call, const std::vector<size_t>& able) {
   const auto choice = choices_.find(c.name.op);
   if (choice == choices_.end()) return able;
   const char* why = "it has no form of that name";
@@ -158,7 +158,7 @@ std::vector<size_t> GpuBench::forms_to_measure(const Case& c, const AnyCall& cal
 // The outputs of a form of the CPU: the reference, or the first in the list.
 Result<std::vector<HostCopy>> GpuBench::on_cpu(const Case& c, bool reference, std::string& name) {
   HostMemory memory(patterns_);
-  Inputs inputs(memory, -1);
+  Inputs inputs(memory, -1, kCheckedSequences);
   const auto call = c.make(inputs);
   SLUICE_RETURN_IF_ERROR(memory.status);
   SLUICE_RETURN_IF_ERROR(call->check());
@@ -171,10 +171,8 @@ Result<std::vector<HostCopy>> GpuBench::on_cpu(const Case& c, bool reference, st
   return Status(Code::kUnsupported, "no other form can check it");
 }
 
-Status GpuBench::judge(const Case& c, const Trial& trial, const std::vector<Trial>& all, Row& row) {
+Status GpuBench::judge(const Case& c, const AnyCall& call, const Trial& trial, const std::vector<Trial>& all, Row& row) {
   SLUICE_RETURN_IF_ERROR(trial.status);
-  SLUICE_ASSIGN_OR_RETURN(const Set set, make_set(c, -1));
-  const AnyCall& call = *set.call;
   const bool small = call.work.flops <= kSmallFlops && call.work.bytes <= kSmallBytes;
   const Trial* other = nullptr;  // the last in the list is the plainest
   for (const Trial& t : all)
@@ -227,9 +225,10 @@ Status GpuBench::time_form(size_t form, std::vector<Set>& sets, Row& row) {
   const int64_t fit = int64_t(kGraphSeconds * 1e6 / std::max(row.tenth_us, 1.0)), most = std::min<int64_t>(fit, kMostCalls);
   const int64_t rounds = std::max<int64_t>(most / int64_t(sets.size()), 1), calls = rounds * int64_t(sets.size());
   SLUICE_ASSIGN_OR_RETURN(const cuda::Graph graph, cuda::Graph::capture(ctx_, [&]() -> Status {
-    for (int64_t i = 0; i < calls; ++i) SLUICE_RETURN_IF_ERROR(sets[size_t(i) % sets.size()].call->run(form, ctx_));
-    return {};
-  }));
+                            for (int64_t i = 0; i < calls; ++i)
+                              SLUICE_RETURN_IF_ERROR(sets[size_t(i) % sets.size()].call->run(form, ctx_));
+                            return {};
+                          }));
   std::vector<double> us;
   for (int i = 0; i < kWarmups + kReplays; ++i) {
     SLUICE_ASSIGN_OR_RETURN(const double replay, time_replay(ctx_, graph));
@@ -248,28 +247,41 @@ void GpuBench::measure(const Case& c) {
   };
   auto probe = make_set(c, -1);
   if (!probe.ok()) return failed("", probe.status());
-  const std::vector<size_t> wanted = forms_to_measure(c, *probe->call);
-  std::vector<Trial> trials;
+  const AnyCall& call = *probe->call;
+  std::vector<size_t> able;
   for (size_t f = 0; f < c.forms.size(); ++f)
-    if (probe->call->can(f, ctx_).yes()) trials.push_back(try_form(c, f));
+    if (call.can(f, ctx_).yes()) able.push_back(f);
+  const std::vector<size_t> wanted = forms_to_measure(c, call, able);
+  if (wanted.empty()) return fmt::print(stderr, "{} {}: no form to measure\n", c.name.op, c.name.label);
+  std::set<size_t> tried(wanted.begin(), wanted.end());
+  for (const size_t f : {able.back(), able.front()})  // to check against, the plainest form first
+    if (tried.size() == 1) tried.insert(f);
+  std::vector<Trial> trials;
+  for (const size_t f : tried) trials.push_back(try_form(c, f));
   auto sets = make_sets(c);
   if (!sets.ok()) return failed("", sets.status());
   for (const Trial& t : trials) {
     if (std::ranges::find(wanted, t.form) == wanted.end()) continue;
-    const AnyCall& call = *probe->call;
     Row row{.op = c.name.op, .label = c.name.label, .form = c.forms[t.form].name};
-    row.first_us = t.first_us, row.tenth_us = t.tenth_us, row.state = call.state_bytes, row.workspace = call.workspace(t.form, ctx_);
-    Status s = judge(c, t, trials, row);
-    if (s.ok()) s = time_form(t.form, *sets, row);
-    if (!s.ok()) {
+    if (const Status s = measure_form(c, call, t, trials, *sets, row); !s.ok()) {
       failed(row.form, s);
       continue;
     }
-    row.gbs = call.work.bytes / row.us / 1e3, row.tflops = call.work.flops / row.us / 1e6, row.floor_us = floor_us(runtime_.gpu(), call.work);
-    if (const auto it = peers_.best.find(call.peer); it != peers_.best.end()) row.peer = it->second.name, row.peer_us = it->second.us;
     fmt::print(stderr, "{} {} {}: {:.2f} us\n", row.op, row.label, row.form, row.us);
     rows.push_back(std::move(row));
   }
+}
+
+Status GpuBench::measure_form(const Case& c, const AnyCall& call, const Trial& trial, const std::vector<Trial>& all,
+                              std::vector<Set>& sets, Row& row) {
+  row.first_us = trial.first_us, row.tenth_us = trial.tenth_us, row.state = call.state_bytes,
+  row.workspace = call.workspace(trial.form, ctx_);
+  SLUICE_RETURN_IF_ERROR(judge(c, call, trial, all, row));
+  SLUICE_RETURN_IF_ERROR(time_form(trial.form, sets, row));
+  row.gbs = call.work.bytes / row.us / 1e3, row.tflops = call.work.flops / row.us / 1e6,
+  row.floor_us = floor_us(runtime_.gpu(), call.work);
+  if (const auto it = peers_.best.find(call.peer); it != peers_.best.end()) row.peer = it->second.name, row.peer_us = it->second.us;
+  return {};
 }
 
 std::string today() {
@@ -299,7 +311,7 @@ Result<bool> run_on_gpu(int index, const BenchOptions& o) {
   if (!o.impl.empty())
     for (const Case& c : cases()) choices[c.name.op] = o.impl;
   SLUICE_ASSIGN_OR_RETURN(Peers peers, peers_for(runtime->gpu(), o.peers));
-  GpuBench bench(*runtime, o, std::move(peers), std::move(choices));
+  GpuBench bench(*runtime, std::move(peers), std::move(choices));
   for (const Case& c : cases())
     if (c.on(DeviceKind::kCuda) && (o.ops.empty() || std::ranges::find(o.ops, c.name.op) != o.ops.end()) &&
         c.name.label.find(o.label) != std::string::npos)
@@ -307,11 +319,14 @@ Result<bool> run_on_gpu(int index, const BenchOptions& o) {
   int l2 = 0;
   SLUICE_RETURN_IF_ERROR(to_status(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, index), "size of the L2 cache"));
   const Run run{.gpu = runtime->gpu(), .date = today(), .l2_mb = double(l2) / 1e6, .rows = std::move(bench.rows)};
-  if (o.format == "json") print_json(run);
-  else if (o.format == "csv") print_csv(run);
-  else print_md(run);
+  print(run, o.format, stdout);
+  if (!o.save.empty()) {
+    SLUICE_ASSIGN_OR_RETURN(const std::string path, save(run, o.ops, o.save));
+    fmt::print(stderr, "saved {}.md and .json\n", path);
+  }
   if (!o.plot.empty()) SLUICE_RETURN_IF_ERROR(plot(run, o.plot));
-  if (run.rows.empty()) return Status(Code::kNotFound, "no case was measured", "`op_bench --device cuda:0` without names measures all");
+  if (run.rows.empty())
+    return Status(Code::kNotFound, "no case was measured", "`op_bench --device cuda:0` without names measures all");
   return std::ranges::none_of(run.rows, [](const Row& r) { return !r.error.empty(); });
 }
 

@@ -12,7 +12,7 @@ struct BenchOptions {
   std::vector<std::string> ops;  // empty: all
   std::string label, impl;       // only cases whose label contains this; only this form
   BackendFlags backend;
-  std::string peers, format = "md", plot;
+  std::string peers, format = "md", plot, save;
 };
 
 // Prints the table. False where a form failed its check or could not be measured.

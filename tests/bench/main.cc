@@ -15,8 +15,8 @@ int fail(const sluice::Status& s) {
 }
 
 int bench_cpu(const sluice::benching::BenchOptions& o) {
-  if (!o.plot.empty() || !o.peers.empty() || !o.label.empty())
-    return fail(sluice::invalid("--plot, --peers and --case are for a GPU", "add --device cuda:0"));
+  if (!o.plot.empty() || !o.save.empty() || !o.peers.empty() || !o.label.empty())
+    return fail(sluice::invalid("--plot, --save, --peers and --case are for a GPU", "add --device cuda:0"));
   const auto plan = sluice::choose_backends(o.backend, nullptr);
   if (!plan.ok()) return fail(plan.status());
   for (const std::string& w : plan->warnings) std::fprintf(stderr, "warning: %s\n", w.c_str());
@@ -43,6 +43,8 @@ int main(int argc, char** argv) {
   app.add_option("--peers", o.peers, "times of other kernels, from tools/bench_peers.py; by default those in docs/performance");
   app.add_option("-o,--output", o.format, "md, json or csv")->check(CLI::IsMember({"md", "json", "csv"}))->capture_default_str();
   app.add_option("--plot", o.plot, "on a GPU: also draw the shares of the floor as an SVG file");
+  app.add_option("--save", o.save, "on a GPU: also write the table and the figures into this folder, named by device and date")
+      ->check(CLI::ExistingDirectory);
   CLI11_PARSE(app, argc, argv);
   const auto parsed = parse_device(device);
   if (!parsed.ok()) return fail(parsed.status());

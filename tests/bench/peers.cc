@@ -15,7 +15,8 @@ Result<Peers> read_peers(const std::string& path) {
     for (const auto& cell : v.at("cells").as_array())
       for (const auto& [name, us] : cell.at("us").as_object()) {
         Peers::Best& best = peers.best[std::string(cell.at("cell").as_string())];
-        if (us.is_number() && (best.us == 0 || us.to_number<double>() < best.us)) best = {std::string(name), us.to_number<double>()};
+        if (us.is_number() && (best.us == 0 || us.to_number<double>() < best.us))
+          best = {std::string(name), us.to_number<double>()};
       }
     return peers;
   } catch (const std::exception& e) {  // a key that is missing or of another type

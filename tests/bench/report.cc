@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <boost/json.hpp>
+#include <cctype>
 
 #include "cli/plot.h"
 #include "core/backend.h"
@@ -16,35 +17,39 @@ double times_peer(const Row& r) { return r.us > 0 ? r.peer_us / r.us : 0; }
 // A figure, or a dash where it is not known.
 std::string figure(double x, const char* format) { return x > 0 ? fmt::format(fmt::runtime(format), x) : "-"; }
 
-}  // namespace
-
-void print_md(const Run& run) {
-  fmt::print("{}, compute capability {}.{}, {} SMs, CUDA {}, {}. Median of CUDA-graph replays over cold inputs.\n\n", run.gpu.name, run.gpu.major,
-             run.gpu.minor, run.gpu.sms, cuda_version_text(run.gpu.cuda_version), run.date);
-  fmt::print("| operator | case | form | us | GB/s | TFLOP/s | % of floor | best peer us | times peer | checked | difference | workspace MB | state "
+void print_md(const Run& run, std::FILE* out) {
+  fmt::print(out, "{}, compute capability {}.{}, {} SMs, CUDA {}, {}. Median of CUDA-graph replays over cold inputs.\n\n",
+             run.gpu.name, run.gpu.major, run.gpu.minor, run.gpu.sms, cuda_version_text(run.gpu.cuda_version), run.date);
+  fmt::print(out,
+             "| operator | case | form | us | GB/s | TFLOP/s | % of floor | best peer us | times peer | checked | difference | "
+             "workspace MB | state "
              "MB | first us | tenth us |\n");
-  fmt::print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n");
+  fmt::print(out, "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n");
   for (const Row& r : run.rows) {
     if (!r.error.empty()) {
-      fmt::print("| {} | {} | {} | FAILED: {} |\n", r.op, r.label, r.form, r.error);
+      fmt::print(out, "| {} | {} | {} | FAILED: {} |\n", r.op, r.label, r.form, r.error);
       continue;
     }
-    fmt::print("| {} | {} | {} | {:.1f} | {} | {} | {} | {} | {} | {} | {:.1e} | {} | {} | {:.1f} | {:.1f} |\n", r.op, r.label, r.form, r.us,
-               figure(r.gbs, "{:.0f}"), figure(r.tflops, "{:.1f}"), figure(share_of_floor(r), "{:.1f}"),
-               r.peer_us > 0 ? fmt::format("{:.1f} {}", r.peer_us, r.peer) : "-", figure(times_peer(r), "{:.2f}"), r.checked, r.difference,
-               figure(double(r.workspace) / 1e6, "{:.2f}"), figure(double(r.state) / 1e6, "{:.2f}"), r.first_us, r.tenth_us);
+    fmt::print(out, "| {} | {} | {} | {:.1f} | {} | {} | {} | {} | {} | {} | {:.1e} | {} | {} | {:.1f} | {:.1f} |\n", r.op, r.label,
+               r.form, r.us, figure(r.gbs, "{:.0f}"), figure(r.tflops, "{:.1f}"), figure(share_of_floor(r), "{:.1f}"),
+               r.peer_us > 0 ? fmt::format("{:.1f} {}", r.peer_us, r.peer) : "-", figure(times_peer(r), "{:.2f}"), r.checked,
+               r.difference, figure(double(r.workspace) / 1e6, "{:.2f}"), figure(double(r.state) / 1e6, "{:.2f}"), r.first_us,
+               r.tenth_us);
   }
 }
 
-void print_csv(const Run& run) {
-  fmt::print("operator,case,form,us,gb_per_s,tflop_per_s,floor_us,peer,peer_us,checked,difference,workspace_bytes,state_bytes,first_us,tenth_us,"
+void print_csv(const Run& run, std::FILE* out) {
+  fmt::print(out,
+             "operator,case,form,us,gb_per_s,tflop_per_s,floor_us,peer,peer_us,checked,difference,workspace_bytes,state_bytes,"
+             "first_us,tenth_us,"
              "error\n");
   for (const Row& r : run.rows)
-    fmt::print("{},\"{}\",{},{:.3f},{:.1f},{:.2f},{:.3f},{},{:.2f},{},{:.3e},{},{},{:.2f},{:.2f},\"{}\"\n", r.op, r.label, r.form, r.us, r.gbs,
-               r.tflops, r.floor_us, r.peer, r.peer_us, r.checked, r.difference, r.workspace, r.state, r.first_us, r.tenth_us, r.error);
+    fmt::print(out, "{},\"{}\",{},{:.3f},{:.1f},{:.2f},{:.3f},{},{:.2f},{},{:.3e},{},{},{:.2f},{:.2f},\"{}\"\n", r.op, r.label,
+               r.form, r.us, r.gbs, r.tflops, r.floor_us, r.peer, r.peer_us, r.checked, r.difference, r.workspace, r.state,
+               r.first_us, r.tenth_us, r.error);
 }
 
-void print_json(const Run& run) {
+void print_json(const Run& run, std::FILE* out) {
   boost::json::array rows;
   for (const Row& r : run.rows) {
     boost::json::object o{{"op", r.op}, {"case", r.label}, {"form", r.form}};
@@ -66,7 +71,35 @@ void print_json(const Run& run) {
                                 {"date", run.date},
                                 {"l2_mb", run.l2_mb},
                                 {"rows", rows}};
-  fmt::print("{}\n", boost::json::serialize(all));
+  fmt::print(out, "{}\n", boost::json::serialize(all));
+}
+
+std::string file_name(const Run& run, const std::vector<std::string>& ops) {
+  std::string name;
+  for (const char c : run.gpu.name)
+    name += std::isalnum(static_cast<unsigned char>(c)) ? char(std::tolower(static_cast<unsigned char>(c))) : '-';
+  name += "-" + run.date;
+  for (const std::string& op : ops) name += "-" + op;
+  return name;
+}
+
+}  // namespace
+
+void print(const Run& run, const std::string& format, std::FILE* out) {
+  if (format == "json") print_json(run, out);
+  else if (format == "csv") print_csv(run, out);
+  else print_md(run, out);
+}
+
+Result<std::string> save(const Run& run, const std::vector<std::string>& ops, const std::string& folder) {
+  const std::string path = folder + "/" + file_name(run, ops);
+  for (const char* format : {"md", "json"}) {
+    std::FILE* f = std::fopen((path + "." + format).c_str(), "w");
+    if (f) print(run, format, f);
+    if (!f || std::fclose(f) != 0)
+      return Status(Code::kIo, path + "." + format + ": cannot be written", "give --save a folder that exists");
+  }
+  return path;
 }
 
 Status plot(const Run& run, const std::string& path) {

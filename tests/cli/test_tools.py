@@ -1,4 +1,5 @@
 """The tools of the repository."""
+import json
 import pathlib
 import re
 import subprocess
@@ -21,6 +22,23 @@ class NewOp(unittest.TestCase):
                 self.assertIsNone(re.search("l2norm|L2norm", f.read_text()), f.name)
             self.assertNotEqual(subprocess.run([*tool, "two_words", "--into", d], capture_output=True).returncode, 0)
             self.assertNotEqual(subprocess.run([*tool, "Bad-Name", "--into", d], capture_output=True).returncode, 0)
+
+
+class CheckSass(unittest.TestCase):
+    def test_never_passes_on_nothing(self):
+        with tempfile.TemporaryDirectory() as d:
+            r = subprocess.run([sys.executable, SOURCE / "tools/check_sass.py", d], capture_output=True, text=True)
+        missing = "NOT CHECKED" in r.stdout
+        self.assertEqual(r.returncode, 77 if missing else 1, r.stdout)
+
+
+class Peers(unittest.TestCase):
+    def test_every_cell_has_a_time(self):
+        peers = json.loads((SOURCE / "docs/performance/peers-h200.json").read_text())
+        cells = [c["cell"] for c in peers["cells"]]
+        self.assertEqual(len(cells), len(set(cells)))
+        self.assertTrue(all(min(c["us"].values()) > 0 for c in peers["cells"]))
+        self.assertEqual(set().union(*(c["us"] for c in peers["cells"])), set(peers["versions"]))
 
 
 if __name__ == "__main__":

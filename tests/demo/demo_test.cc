@@ -35,17 +35,13 @@ TEST_P(Demo, GreedyIdsEqualTransformers) {
   ASSERT_GE(keys.size(), 36u);
   for (const std::string& key : keys) {
     const auto want = ids_of(*oracle.find(key + ".greedy_ids"));
-    auto sequence = engine->open(ids_of(*oracle.find(key + ".input_ids"))).value();
-    Generation generation(*engine, *sequence, {.max_tokens = 96, .stop_ids = engine->model().config().eos_token_ids});
-    std::vector<int32_t> got;
-    std::vector<float> logprobs;
-    while (const auto token = generation.next().value()) got.push_back(token->id), logprobs.push_back(token->logprob);
-    EXPECT_EQ(got, want) << key;
+    const GenerationParams params{.max_tokens = 96, .stop_ids = engine->model().config().eos_token_ids};
+    const auto got = generate(*engine, ids_of(*oracle.find(key + ".input_ids")), params).value();
+    EXPECT_EQ(ids_of(got), want) << key;
     const Tensor& expected = *oracle.find(key + ".next_logprobs");  // ends with the log-probability of the last new token
     const double limit = GetParam() == DTypeChoice::kF32 ? 1e-3 : 0.25;
-    for (size_t i = 0; i < logprobs.size() && got == want; ++i)
-      EXPECT_NEAR(logprobs[i], expected.as<float>()[size_t(expected.numel()) - logprobs.size() + i], limit) << key << " token " << i;
-    engine->close(*sequence);
+    for (size_t i = 0; i < got.size() && ids_of(got) == want; ++i)
+      EXPECT_NEAR(got[i].logprob, expected.as<float>()[size_t(expected.numel()) - got.size() + i], limit) << key << " token " << i;
   }
 }
 

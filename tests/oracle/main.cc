@@ -11,11 +11,20 @@ int main(int argc, char** argv) {
   std::vector<std::string> parts{"ops", "models", "tokenizer"}, dtypes{"fp32", "bf16"};
   std::string device = "cpu";
   CLI::App app{"Checks against reference data; the format is in docs/oracles.md."};
-  app.add_option("--oracles", o.folder, "folder with ops/, models/, tokenizer/")->check(CLI::ExistingDirectory)->capture_default_str();
-  app.add_option("--parts", parts, "which parts")->delimiter(',')->check(CLI::IsMember({"models", "ops", "tokenizer"}))->capture_default_str();
+  app.add_option("--oracles", o.folder, "folder with ops/, models/, tokenizer/")
+      ->check(CLI::ExistingDirectory)
+      ->capture_default_str();
+  app.add_option("--parts", parts, "which parts")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"models", "ops", "tokenizer"}))
+      ->capture_default_str();
   app.add_option("--only", o.only, "only checks whose name contains this");
-  app.add_option("--dtype", dtypes, "which arithmetic")->delimiter(',')->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
-  app.add_option("--device", device, "where operators run: cpu or cuda:0; models and tokenizer run on the CPU")->capture_default_str();
+  app.add_option("--dtype", dtypes, "which arithmetic")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
+  app.add_option("--device", device, "where operators run: cpu or cuda:0; models and tokenizer run on the CPU")
+      ->capture_default_str();
   app.add_option("--threads", o.threads, "threads; 0: one for each physical core");
   CLI11_PARSE(app, argc, argv);
   o.dtypes = {dtypes.begin(), dtypes.end()};

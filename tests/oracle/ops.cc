@@ -12,10 +12,14 @@ namespace {
 
 double value_at(const Tensor& t, int64_t i) {
   switch (t.dtype) {
-    case DType::kF32: return t.as<float>()[i];
-    case DType::kBF16: return float(t.as<Bf16>()[i]);
-    case DType::kI32: return t.as<int32_t>()[i];
-    default: return NAN;
+    case DType::kF32:
+      return t.as<float>()[i];
+    case DType::kBF16:
+      return float(t.as<Bf16>()[i]);
+    case DType::kI32:
+      return t.as<int32_t>()[i];
+    default:
+      return NAN;
   }
 }
 
@@ -74,7 +78,8 @@ class CaseCheck {
     if (tolerance.contains("exact") || want.dtype == DType::kI32 || want.dtype == DType::kBF16)
       return report_.check(name, same_values(got, want), "exact");
     if (output == "g" && text("op") == "gating") compare_log_decay(name, got, want);
-    if (entry_.at("tolerance").as_object().contains("state_note") && output == "state_pool") return compare_bf16_state(name, got, want);
+    if (entry_.at("tolerance").as_object().contains("state_note") && output == "state_pool")
+      return compare_bf16_state(name, got, want);
     if (!bf16_ && entry_.at("tolerance").as_object().contains("fp32_small_positions") && (output[0] == 'q' || output[0] == 'k'))
       compare_small_positions(name, got, want);
     hold(name, error_between(got, want, 0, want.numel()), tolerance);

@@ -52,7 +52,8 @@ class HostMemory : public Memory {
     return buffers_.emplace_back(std::move(b).value()).data();
   }
   void repeat(std::byte* at, size_t size, std::span<const std::byte> pattern) override {
-    for (size_t done = 0; done < size; done += pattern.size()) std::memcpy(at + done, pattern.data(), std::min(pattern.size(), size - done));
+    for (size_t done = 0; done < size; done += pattern.size())
+      std::memcpy(at + done, pattern.data(), std::min(pattern.size(), size - done));
   }
 
  private:
@@ -62,10 +63,13 @@ class HostMemory : public Memory {
 // Makes tensors. Every set of inputs of a case has the same contents, on the CPU as on a GPU.
 class Inputs {
  public:
-  // `step`: which call of its cycle this one is, for cases whose calls differ by position; -1: the last.
-  explicit Inputs(Memory& memory, int64_t step = 0) : memory_(memory), step_(step) {}
+  // `step`: which call of its cycle this one is, for cases whose calls differ by position; -1: the last. `most`: sequences() at
+  // most.
+  explicit Inputs(Memory& memory, int64_t step = 0, int64_t most = INT64_MAX) : memory_(memory), step_(step), most_(most) {}
 
   int64_t step(int64_t cycle) const { return (step_ + cycle) % cycle; }
+  // How many of a case's sequences are wanted: all, or the first few, which are the same, where a slow form checks them.
+  int64_t sequences(int64_t all) const { return std::min(all, most_); }
   bool on_gpu() const { return memory_.device().kind == DeviceKind::kCuda; }
 
   // f(x) of standard normal x.
@@ -73,15 +77,17 @@ class Inputs {
                 GpuLayout layout = GpuLayout::kAsIs) {
     const Tensor t = make(dtype, shape, layout);
     if (!t.data || t.numel() == 0) return t;
+    const size_t count = size_t(std::min<int64_t>(t.numel(), int64_t(base().size())));
     auto& pattern = (*memory_.patterns)[{made_, dtype}];
-    if (pattern.empty()) pattern = draw(dtype, size_t(std::min<int64_t>(t.numel(), int64_t(base().size()))), f);
+    if (pattern.size() < count * dtype_size(dtype)) pattern = draw(dtype, count, f);
     fill(t, pattern, layout);
     return t;
   }
   // As normal(), but fp32 on the CPU, where pools have no other type: the values are those of `dtype`.
   Tensor pool(DType dtype, std::initializer_list<int64_t> shape, const std::function<float(float)>& f, GpuLayout layout) {
     if (on_gpu() || dtype == DType::kF32) return normal(dtype, shape, f, layout);
-    return normal(DType::kF32, shape, [&](float x) { return float(Bf16(f(x))); }, layout);
+    return normal(
+        DType::kF32, shape, [&](float x) { return float(Bf16(f(x))); }, layout);
   }
   Tensor ints(const std::vector<int32_t>& values) {
     const Tensor t = make(DType::kI32, {int64_t(values.size())}, GpuLayout::kAsIs);
@@ -142,7 +148,7 @@ class Inputs {
   }
 
   Memory& memory_;
-  int64_t step_;
+  int64_t step_, most_;
   int64_t made_ = 0;
 };
 
@@ -189,7 +195,9 @@ struct Case {
   Name name;
   std::vector<ImplInfo> forms;
   std::function<std::unique_ptr<AnyCall>(Inputs&)> make;
-  bool on(DeviceKind kind) const { return name.where == Where::kBoth || (name.where == Where::kGpu) == (kind == DeviceKind::kCuda); }
+  bool on(DeviceKind kind) const {
+    return name.where == Where::kBoth || (name.where == Where::kGpu) == (kind == DeviceKind::kCuda);
+  }
 };
 
 inline std::vector<Case>& cases() {
@@ -225,9 +233,10 @@ class TypedCall : public AnyCall {
 
 template <class Args>
 void bench(Name name, Forms<Args> forms, std::function<Call<Args>(Inputs&)> make) {
-  cases().push_back({.name = std::move(name),
-                     .forms = describe_op("", forms.impls).impls,
-                     .make = [=](Inputs& in) -> std::unique_ptr<AnyCall> { return std::make_unique<TypedCall<Args>>(make(in), forms); }});
+  cases().push_back(
+      {.name = std::move(name), .forms = describe_op("", forms.impls).impls, .make = [=](Inputs& in) -> std::unique_ptr<AnyCall> {
+         return std::make_unique<TypedCall<Args>>(make(in), forms);
+       }});
 }
 
 // On the CPU alone, with arguments that exist already. `owner` keeps the memory behind them alive.

@@ -68,8 +68,11 @@ class Storage {
     for_each([&](char* p) { write(p, double(next())); });
   }
   bool margins_intact() const {
-    for (size_t i = 0; i < bytes_.size(); ++i)
+    const size_t begin = size_t(static_cast<const std::byte*>(t_.data) - bytes_.data());
+    for (size_t i = 0; i < bytes_.size(); ++i) {
+      if (i == begin && t_.contiguous()) i += t_.bytes();
       if (!owned_[i] && bytes_[i] != std::byte{0xff}) return false;
+    }
     return true;
   }
   std::vector<std::byte> bytes() const { return bytes_; }

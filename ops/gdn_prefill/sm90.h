@@ -1,0 +1,26 @@
+// gdn_prefill on compute capability 9.0.
+#pragma once
+
+#include "ops/gdn_prefill/gdn_prefill.h"
+
+namespace sluice {
+
+Can gdn_prefill_sm90_can(const GdnPrefillArgs& a);
+size_t gdn_prefill_sm90_workspace(const Context& ctx, const GdnPrefillArgs& a);
+Status gdn_prefill_sm90(Context& ctx, const GdnPrefillArgs& a, std::byte* scratch);
+
+// Here, so that builds without CUDA can tell why as well.
+inline Can gdn_prefill_sm90_can(const GdnPrefillArgs& a) {
+  const auto rows = [](const Tensor& t) {
+    return t.dtype == DType::kBF16 && reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.stride[0] % 8 == 0 && t.stride[1] % 8 == 0;
+  };
+  if (!rows(a.q) || !rows(a.k) || !rows(a.v) || !rows(a.o))
+    return Can::no("q, k, v and o must be bf16 rows at multiples of 16 bytes");
+  if (a.k.dim(2) != 128 || a.v.dim(2) != 128) return Can::no("K and V must be 128");
+  if (a.state.s.dtype != DType::kF32) return Can::no("the state must be fp32");
+  if (a.state.s.stride[0] % 4 || a.state.k.stride[0] % 4 || a.state.u.stride[0] % 4)
+    return Can::no("slots must lie at multiples of 16 bytes");
+  return {};
+}
+
+}  // namespace sluice
