@@ -9,8 +9,8 @@
 
 namespace sluice {
 
-// The implementation that the user asks for. A strict choice refuses the calls that it cannot serve; another is a family of forms (portable,
-// portable_mma), and calls that none of them serves go on down the operator's list.
+// The implementation that the user asks for. A strict choice refuses the calls that it cannot serve; another is a family of forms
+// (portable, portable_mma), and calls that none of them serves go on down the operator's list.
 struct ImplChoice {
   ImplChoice() = default;
   ImplChoice(std::string impl, bool strict = true) : impl(std::move(impl)), strict(strict) {}  // NOLINT: a name is a strict choice

@@ -36,9 +36,7 @@ class [[nodiscard]] Status {
   std::string to_string() const { return hint_.empty() ? message_ : message_ + "; " + hint_; }
 
   // The same error seen from further out: "where: message".
-  Status in(const std::string& where) const {
-    return ok() ? *this : Status(code_, where + ": " + message_, hint_);
-  }
+  Status in(const std::string& where) const { return ok() ? *this : Status(code_, where + ": " + message_, hint_); }
 
  private:
   Code code_ = Code::kOk;
@@ -46,19 +44,15 @@ class [[nodiscard]] Status {
 };
 
 inline Status ok_status() { return {}; }
-inline Status invalid(std::string m, std::string hint = {}) {
-  return {Code::kInvalidArgument, std::move(m), std::move(hint)};
-}
-inline Status bad_file(std::string m, std::string hint = {}) {
-  return {Code::kBadFile, std::move(m), std::move(hint)};
-}
+inline Status invalid(std::string m, std::string hint = {}) { return {Code::kInvalidArgument, std::move(m), std::move(hint)}; }
+inline Status bad_file(std::string m, std::string hint = {}) { return {Code::kBadFile, std::move(m), std::move(hint)}; }
 
 // A value or the reason why there is none.
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : v_(std::move(value)) {}            // NOLINT: implicit by design
-  Result(Status status) : v_(std::move(status)) {}     // NOLINT: implicit by design
+  Result(T value) : v_(std::move(value)) {}         // NOLINT: implicit by design
+  Result(Status status) : v_(std::move(status)) {}  // NOLINT: implicit by design
   bool ok() const { return std::holds_alternative<T>(v_); }
   Status status() const { return ok() ? Status() : std::get<Status>(v_); }
   T& value() & { return std::get<T>(v_); }
@@ -76,14 +70,13 @@ class [[nodiscard]] Result {
 #define SLUICE_CONCAT_(a, b) a##b
 #define SLUICE_CONCAT(a, b) SLUICE_CONCAT_(a, b)
 
-#define SLUICE_RETURN_IF_ERROR(expr)                   \
-  do {                                                 \
+#define SLUICE_RETURN_IF_ERROR(expr)                       \
+  do {                                                     \
     if (::sluice::Status s_ = (expr); !s_.ok()) return s_; \
   } while (0)
 
 // SLUICE_ASSIGN_OR_RETURN(auto x, make_x());
-#define SLUICE_ASSIGN_OR_RETURN(lhs, expr) \
-  SLUICE_ASSIGN_OR_RETURN_(SLUICE_CONCAT(result_, __LINE__), lhs, expr)
+#define SLUICE_ASSIGN_OR_RETURN(lhs, expr) SLUICE_ASSIGN_OR_RETURN_(SLUICE_CONCAT(result_, __LINE__), lhs, expr)
 #define SLUICE_ASSIGN_OR_RETURN_(tmp, lhs, expr) \
   auto tmp = (expr);                             \
   if (!tmp.ok()) return tmp.status();            \

@@ -72,9 +72,7 @@ void add_inspect(CLI::App& app, Command& command) {
   CLI::App* sub = app.add_subcommand("inspect", "show what a checkpoint holds");
   sub->add_option("MODEL", o->model.model, "folder of a Hugging Face checkpoint; the demo model if left out");
   sub->add_flag("--tensors", o->tensors, "list every tensor");
-  sub->callback([o, &command] {
-    command = [o] { return exit_code(inspect(*o)); };
-  });
+  sub->callback([o, &command] { command = [o] { return exit_code(inspect(*o)); }; });
 }
 
 }  // namespace sluice::cli

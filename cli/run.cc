@@ -219,9 +219,7 @@ void add_run(CLI::App& app, Command& command) {
   sub->add_option("--seed", o->seed, "the same seed gives the same text")->capture_default_str();
   sub->add_flag("--json", o->json, "print one JSON object instead of text");
   sub->add_flag("--stats", o->stats, "print tokens per second on stderr even when it is not a terminal");
-  sub->callback([o, &command] {
-    command = [o] { return exit_code(run(*o)); };
-  });
+  sub->callback([o, &command] { command = [o] { return exit_code(run(*o)); }; });
 }
 
 }  // namespace sluice::cli

@@ -54,9 +54,7 @@ void add_tokenize(CLI::App& app, Command& command) {
   sub->add_option("--ids", o->ids, "token ids to turn into text instead: 1,2,3")->excludes(text);
   sub->add_flag("--parse-special", o->parse_special, "let the text match special tokens, as Hugging Face does");
   sub->add_flag("--json", o->json, "print the ids as a JSON array");
-  sub->callback([o, &command] {
-    command = [o] { return exit_code(tokenize(*o)); };
-  });
+  sub->callback([o, &command] { command = [o] { return exit_code(tokenize(*o)); }; });
 }
 
 }  // namespace sluice::cli

@@ -22,8 +22,7 @@ Buffer Buffer::adopt(void* data, size_t bytes, Release release) {
 Result<Buffer> Buffer::allocate(size_t bytes) {
   if (bytes == 0) return Buffer();
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED)
-    return Status(Code::kResourceExhausted, "could not allocate " + std::to_string(bytes) + " bytes");
+  if (p == MAP_FAILED) return Status(Code::kResourceExhausted, "could not allocate " + std::to_string(bytes) + " bytes");
   constexpr size_t kHugePage = size_t(2) << 20;  // bytes; smaller buffers would waste most of one
   if (bytes >= kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
   return adopt(p, bytes, [](void* data, size_t size) { munmap(data, size); });

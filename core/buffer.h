@@ -43,14 +43,15 @@ class Buffer {
 // Not thread safe; operators take memory before they go parallel.
 class Arena {
  public:
-  static constexpr size_t kAlignment = 256;                      // bytes
+  static constexpr size_t kAlignment = 256;                    // bytes
   static constexpr size_t kDefaultReserve = size_t(64) << 30;  // bytes of address space, not of memory
 
   static Result<Arena> reserve(size_t bytes = kDefaultReserve);
   // Over memory that exists already.
   static Arena over(Buffer memory);
 
-  // 256-byte aligned (what a GPU's allocator promises, and a multiple of a cache line), uninitialised. Null when the reservation is used up.
+  // 256-byte aligned (what a GPU's allocator promises, and a multiple of a cache line), uninitialised. Null when the reservation is
+  // used up.
   void* allocate(size_t bytes);
   // Row-major tensor in the arena; absent (rank 0) when the reservation is used up.
   Tensor tensor(DType dtype, std::initializer_list<int64_t> dims);

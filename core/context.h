@@ -29,11 +29,11 @@ struct Fallback {
 struct Context {
   Device device{};
   Stream stream{};
-  Arena* arena = nullptr;      // memory of the device
+  Arena* arena = nullptr;  // memory of the device
   ThreadTeam* team = nullptr;
   const CpuFeatures* cpu = nullptr;
-  const Gpu* gpu = nullptr;    // null on the CPU
-  bool dependent_launch = true;  // GPU kernels may start while the one before them ends (programmatic dependent launch)
+  const Gpu* gpu = nullptr;             // null on the CPU
+  bool dependent_launch = true;         // GPU kernels may start while the one before them ends (programmatic dependent launch)
   const ImplChoices* forced = nullptr;  // never null; empty when the user forces nothing
   std::vector<Fallback>* fallbacks = nullptr;  // where calls are counted that a choice could not serve; null: nowhere
 };

@@ -10,11 +10,11 @@ namespace sluice {
 
 struct Gpu {
   std::string name;
-  int major = 0, minor = 0;         // compute capability
-  int sms = 0;                      // streaming multiprocessors
-  size_t shared_memory = 0;         // bytes a block may have after opting in
-  size_t memory = 0;                // bytes
-  int cuda_version = 0;             // of the toolkit this program was built with, 1000 * major + 10 * minor; 0: unknown
+  int major = 0, minor = 0;  // compute capability
+  int sms = 0;               // streaming multiprocessors
+  size_t shared_memory = 0;  // bytes a block may have after opting in
+  size_t memory = 0;         // bytes
+  int cuda_version = 0;      // of the toolkit this program was built with, 1000 * major + 10 * minor; 0: unknown
 };
 
 struct GpuList {

@@ -27,21 +27,28 @@ constexpr bool is_gpu(Isa isa) { return isa >= Isa::kCuda; }
 
 inline Can cpu_has(const CpuFeatures& cpu, Isa isa) {
   switch (isa) {
-    case Isa::kAvx512: return cpu.avx512 ? Can{} : Can::no("this CPU has no AVX-512 F/BW/VL/DQ");
-    case Isa::kAvx512Bf16: return cpu.avx512_bf16 ? Can{} : Can::no("this CPU has no AVX-512 bf16 dot product");
-    case Isa::kAmxBf16: return cpu.amx_bf16 ? Can{} : Can::no("this CPU has no AMX bf16 tiles, or the kernel refused them");
-    default: return is_gpu(isa) ? Can::no("it runs on a GPU, and the tensors are on the CPU") : Can{};
+    case Isa::kAvx512:
+      return cpu.avx512 ? Can{} : Can::no("this CPU has no AVX-512 F/BW/VL/DQ");
+    case Isa::kAvx512Bf16:
+      return cpu.avx512_bf16 ? Can{} : Can::no("this CPU has no AVX-512 bf16 dot product");
+    case Isa::kAmxBf16:
+      return cpu.amx_bf16 ? Can{} : Can::no("this CPU has no AMX bf16 tiles, or the kernel refused them");
+    default:
+      return is_gpu(isa) ? Can::no("it runs on a GPU, and the tensors are on the CPU") : Can{};
   }
 }
 
 inline Can gpu_has(const Gpu& gpu, Isa isa) {
   switch (isa) {
-    case Isa::kSm90a: return gpu.major == 9 ? Can{} : Can::no("this GPU is not of compute capability 9.0");
+    case Isa::kSm90a:
+      return gpu.major == 9 ? Can{} : Can::no("this GPU is not of compute capability 9.0");
     case Isa::kSm100a:
-      if (gpu.major != 10 || (gpu.minor != 0 && gpu.minor != 3)) return Can::no("this GPU is not of compute capability 10.0 or 10.3");
+      if (gpu.major != 10 || (gpu.minor != 0 && gpu.minor != 3))
+        return Can::no("this GPU is not of compute capability 10.0 or 10.3");
       if (gpu.cuda_version == 0) return Can::no("it needs a build with CUDA 13.0, and this build's CUDA version is unknown");
       return gpu.cuda_version >= 13000 ? Can{} : Can::no("it needs a build with CUDA 13.0, and this build had an older one");
-    default: return gpu.major >= 8 ? Can{} : Can::no("this GPU is older than compute capability 8.0");
+    default:
+      return gpu.major >= 8 ? Can{} : Can::no("this GPU is older than compute capability 8.0");
   }
 }
 
@@ -99,7 +106,8 @@ Status run_impl(const Impl<Args>& impl, Context& ctx, const Args& args) {
   return impl.run(ctx, args, scratch);
 }
 
-// Whether a form is what was chosen: the one of that name, or, for a flag's choice, one of its family, as portable_mma is of portable.
+// Whether a form is what was chosen: the one of that name, or, for a flag's choice, one of its family, as portable_mma is of
+// portable.
 inline bool is_choice(const ImplChoice& choice, std::string_view form) {
   if (choice.strict || !form.starts_with(choice.impl) || form.size() == choice.impl.size()) return form == choice.impl;
   return form[choice.impl.size()] == '_';
@@ -155,7 +163,9 @@ Status dispatch(const char* op, std::span<const Impl<Args>> impls, Status (*chec
 
 // Arguments whose contract header names their tensors, in each_tensor(), for the way to a GPU.
 template <class Args>
-concept GpuArgs = requires(Args& a) { each_tensor(a, [](Tensor&, GpuLayout = GpuLayout::kAsIs) {}); };
+concept GpuArgs = requires(Args& a) {
+  each_tensor(a, [](Tensor&, GpuLayout = GpuLayout::kAsIs) {});
+};
 
 // An operator without its argument type, for listings.
 struct ImplInfo {

@@ -62,8 +62,7 @@ struct Avx512 {
 #pragma GCC unroll 4
     for (int w = 0; w < W; ++w) {  // into the upper half of each fp32, zeros below
       const __m512i index = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(W)), _mm512_set1_epi32(w));
-      column[w] = _mm512_castsi512_ps(
-          _mm512_maskz_permutex2var_epi16(0xaaaaaaaau, low, _mm512_slli_epi32(index, 16), high));
+      column[w] = _mm512_castsi512_ps(_mm512_maskz_permutex2var_epi16(0xaaaaaaaau, low, _mm512_slli_epi32(index, 16), high));
     }
   }
 

@@ -1,5 +1,6 @@
-// The form of core/simd.h for any CPU: sixteen lanes as four of the four-lane vectors that every x86-64 and Arm core has, through the
-// compiler's vector extension. (One 64-byte vector type would be kept in memory by g++ where no register is as wide: five times slower.)
+// The form of core/simd.h for any CPU: sixteen lanes as four of the four-lane vectors that every x86-64 and Arm core has, through
+// the compiler's vector extension. (One 64-byte vector type would be kept in memory by g++ where no register is as wide: five times
+// slower.)
 #pragma once
 
 #include <cstdint>
@@ -77,18 +78,38 @@ struct Plain {
     }
   }
 
-  static SLUICE_INLINE F add(F a, F b) { return quads([](Quad x, Quad y) { return x + y; }, a, b); }
-  static SLUICE_INLINE F sub(F a, F b) { return quads([](Quad x, Quad y) { return x - y; }, a, b); }
-  static SLUICE_INLINE F mul(F a, F b) { return quads([](Quad x, Quad y) { return x * y; }, a, b); }
-  static SLUICE_INLINE F div(F a, F b) { return quads([](Quad x, Quad y) { return x / y; }, a, b); }
+  static SLUICE_INLINE F add(F a, F b) {
+    return quads([](Quad x, Quad y) { return x + y; }, a, b);
+  }
+  static SLUICE_INLINE F sub(F a, F b) {
+    return quads([](Quad x, Quad y) { return x - y; }, a, b);
+  }
+  static SLUICE_INLINE F mul(F a, F b) {
+    return quads([](Quad x, Quad y) { return x * y; }, a, b);
+  }
+  static SLUICE_INLINE F div(F a, F b) {
+    return quads([](Quad x, Quad y) { return x / y; }, a, b);
+  }
   // a * b + c and c - a * b
-  static SLUICE_INLINE F fma(F a, F b, F c) { return quads([](Quad x, Quad y, Quad z) { return x * y + z; }, a, b, c); }
-  static SLUICE_INLINE F fnma(F a, F b, F c) { return quads([](Quad x, Quad y, Quad z) { return z - x * y; }, a, b, c); }
+  static SLUICE_INLINE F fma(F a, F b, F c) {
+    return quads([](Quad x, Quad y, Quad z) { return x * y + z; }, a, b, c);
+  }
+  static SLUICE_INLINE F fnma(F a, F b, F c) {
+    return quads([](Quad x, Quad y, Quad z) { return z - x * y; }, a, b, c);
+  }
   // b where either is NaN
-  static SLUICE_INLINE F min(F a, F b) { return quads([](Quad x, Quad y) { return x < y ? x : y; }, a, b); }
-  static SLUICE_INLINE F max(F a, F b) { return quads([](Quad x, Quad y) { return x > y ? x : y; }, a, b); }
+  static SLUICE_INLINE F min(F a, F b) {
+    return quads([](Quad x, Quad y) { return x < y ? x : y; }, a, b);
+  }
+  static SLUICE_INLINE F max(F a, F b) {
+    return quads([](Quad x, Quad y) { return x > y ? x : y; }, a, b);
+  }
   static SLUICE_INLINE F sqrt(F a) {
-    return quads([](Quad x) { return Quad{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]), __builtin_sqrtf(x[3])}; }, a);
+    return quads(
+        [](Quad x) {
+          return Quad{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]), __builtin_sqrtf(x[3])};
+        },
+        a);
   }
   static SLUICE_INLINE F abs(F a) {
     return quads([](Quad x) { return Quad(IntQuad(x) & 0x7fffffff); }, a);

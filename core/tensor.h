@@ -16,7 +16,8 @@
 namespace sluice {
 
 // How a tensor of the same logical shape lies in a GPU's memory: as on the CPU, or with the last two dimensions in the other order.
-// Contract headers say which, in each_tensor(args, f), which calls f(tensor) or f(tensor, GpuLayout) for every tensor of the arguments.
+// Contract headers say which, in each_tensor(args, f), which calls f(tensor) or f(tensor, GpuLayout) for every tensor of the
+// arguments.
 enum class GpuLayout : unsigned char { kAsIs, kSwapLastTwo };
 
 struct Tensor {
@@ -129,9 +130,7 @@ struct Tensor {
     int64_t step = 1;
     for (int i = rank - 1; i >= 0; --i) stride[i] = step, step *= shape[i];
   }
-  void* offset_by(int64_t elements) const {
-    return static_cast<char*>(data) + elements * int64_t(dtype_size(dtype));
-  }
+  void* offset_by(int64_t elements) const { return static_cast<char*>(data) + elements * int64_t(dtype_size(dtype)); }
 };
 
 }  // namespace sluice

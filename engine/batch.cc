@@ -8,7 +8,8 @@ namespace {
 void append_rows(const Work& w, Batch& b) {
   const Sequence& s = *w.sequence;
   for (int64_t i = 0; i < w.count; ++i) {
-    if (w.logits == WantLogits::kAll || (w.logits == WantLogits::kLast && i + 1 == w.count)) b.logit_rows.push_back(int32_t(b.ids.size()));
+    if (w.logits == WantLogits::kAll || (w.logits == WantLogits::kLast && i + 1 == w.count))
+      b.logit_rows.push_back(int32_t(b.ids.size()));
     b.ids.push_back(s.tokens[s.computed + i]);
     b.positions.push_back(int32_t(s.computed + i));
   }

@@ -14,7 +14,8 @@ Status check_forced(const ImplChoices& forced) {
     const auto it = std::ranges::find_if(ops, [&](const OpInfo& o) { return op == o.name; });
     if (it == ops.end()) return invalid("SLUICE_IMPL: there is no operator '" + op + "'", "`sluice doctor --ops` lists them");
     if (std::ranges::none_of(it->impls, [&](const ImplInfo& i) { return choice.impl == i.name; }))
-      return invalid("SLUICE_IMPL: operator '" + op + "' has no implementation '" + choice.impl + "'", "`sluice doctor --ops` lists them");
+      return invalid("SLUICE_IMPL: operator '" + op + "' has no implementation '" + choice.impl + "'",
+                     "`sluice doctor --ops` lists them");
   }
   return {};
 }
@@ -93,10 +94,12 @@ Result<Tensor> Engine::step(std::span<const Work> work, bool verify) {
   for (const Work& w : work) {
     auto& s = const_cast<Sequence&>(*w.sequence);  // pages and counters are the engine's part of a sequence
     if (w.count > s.pending())
-      return invalid("a step of " + std::to_string(w.count) + " tokens for a sequence that has " + std::to_string(s.pending()) + " pending");
+      return invalid("a step of " + std::to_string(w.count) + " tokens for a sequence that has " + std::to_string(s.pending()) +
+                     " pending");
     if (verify && s.computed % kChunk + w.count > kChunk)
-      return invalid("a draft of " + std::to_string(w.count) + " tokens at position " + std::to_string(s.computed) + " crosses a chunk's end",
-                     "end the draft at a multiple of " + std::to_string(kChunk) + " tokens");
+      return invalid(
+          "a draft of " + std::to_string(w.count) + " tokens at position " + std::to_string(s.computed) + " crosses a chunk's end",
+          "end the draft at a multiple of " + std::to_string(kChunk) + " tokens");
     SLUICE_RETURN_IF_ERROR(kv_.grow(s.pages, s.computed + w.count));
   }
   build_batch(work, verify, batch_);
@@ -127,15 +130,18 @@ Result<Tensor> Engine::prefill(Sequence& s, const std::function<void(int64_t)>& 
 Result<SampledToken> Engine::draw(const Sequence& s, const Tensor& logits, int64_t row, const SamplingParams& params) {
   SampledToken token;
   const int32_t position = int32_t(s.computed);
-  SLUICE_RETURN_IF_ERROR(sample(ctx_, {.logits = logits.slice(0, row, row + 1), .params = {&params, 1},
-                                       .positions = Tensor::of(&position, {1}), .ids = Tensor::of(&token.id, {1}),
+  SLUICE_RETURN_IF_ERROR(sample(ctx_, {.logits = logits.slice(0, row, row + 1),
+                                       .params = {&params, 1},
+                                       .positions = Tensor::of(&position, {1}),
+                                       .ids = Tensor::of(&token.id, {1}),
                                        .logprobs = Tensor::of(&token.logprob, {1})}));
   if (token.id < 0) return explain_not_finite(s);
   return token;
 }
 
 Status Engine::explain_not_finite(const Sequence& s) {
-  const Status plain{Code::kModelError, "the model's logits are not finite", "the checkpoint is damaged or overflows in this dtype; try --dtype fp32"};
+  const Status plain{Code::kModelError, "the model's logits are not finite",
+                     "the checkpoint is damaged or overflows in this dtype; try --dtype fp32"};
   auto again = open({s.tokens.begin(), s.tokens.begin() + s.computed});
   if (!again.ok()) return plain;
   Sequence& seq = **again;
@@ -144,8 +150,9 @@ Status Engine::explain_not_finite(const Sequence& s) {
   const LayerObserver observe = [&](int64_t layer, const Tensor& hidden) -> Status {
     const auto row = first_row_not_finite(hidden);
     if (!row) return {};
-    return {Code::kModelError, "the model's values are not finite after " + layer_name(model_->config(), layer) + ", first at position " +
-                                   std::to_string(first_position + *row),
+    return {Code::kModelError,
+            "the model's values are not finite after " + layer_name(model_->config(), layer) + ", first at position " +
+                std::to_string(first_position + *row),
             plain.hint()};
   };
   while (seq.pending() > 0) {

@@ -23,8 +23,9 @@ Result<KvPool> KvPool::create(const PoolSpec& spec, int64_t pages) {
 Status KvPool::grow(std::vector<int32_t>& pages, int64_t tokens) {
   const int64_t missing = ceil_div(tokens, kPageTokens) - int64_t(pages.size());
   if (missing > free_pages())
-    return {Code::kResourceExhausted, "the KV cache has " + std::to_string(free_pages()) + " of " + std::to_string(this->pages()) +
-                                          " pages left, " + std::to_string(missing) + " are needed",
+    return {Code::kResourceExhausted,
+            "the KV cache has " + std::to_string(free_pages()) + " of " + std::to_string(this->pages()) + " pages left, " +
+                std::to_string(missing) + " are needed",
             "raise --max-context"};
   for (int64_t i = 0; i < missing; ++i) {
     pages.push_back(free_.back());

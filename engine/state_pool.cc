@@ -64,8 +64,7 @@ void StatePool::copy_closed(int32_t from, int32_t to) {
 }
 
 Result<int32_t> StatePool::acquire() {
-  if (free_.empty())
-    return Status(Code::kResourceExhausted, "all " + std::to_string(users_.size()) + " state slots are taken");
+  if (free_.empty()) return Status(Code::kResourceExhausted, "all " + std::to_string(users_.size()) + " state slots are taken");
   const int32_t slot = free_.back();
   free_.pop_back();
   users_[slot] = kLive;

@@ -26,8 +26,8 @@ struct Batch {
   std::vector<int32_t> slots;        // [B] state slot
   std::vector<int32_t> block_table;  // [B, pages_per_sequence], -1 padded
   int64_t pages_per_sequence = 0;
-  std::vector<int32_t> logit_rows;   // rows whose logits are wanted, ascending
-  bool verify = false;               // rows are drafts: no chunk is closed, see gdn_verify
+  std::vector<int32_t> logit_rows;  // rows whose logits are wanted, ascending
+  bool verify = false;              // rows are drafts: no chunk is closed, see gdn_verify
 
   int64_t rows() const { return int64_t(ids.size()); }
   int64_t sequences() const { return int64_t(start.size()); }

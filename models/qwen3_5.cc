@@ -120,7 +120,8 @@ void Qwen3_5::take_weights() {
   const std::string root = c_.wrapped ? "model.language_model." : "model.";
   const int64_t h = c_.hidden_size;
   embed_ = source_.take(root + "embed_tokens.weight", {c_.vocab_size, h});
-  for (int64_t l = 0; l < c_.num_layers; ++l) layers_.push_back(take_layer(root + "layers." + std::to_string(l) + ".", c_.layers[l]));
+  for (int64_t l = 0; l < c_.num_layers; ++l)
+    layers_.push_back(take_layer(root + "layers." + std::to_string(l) + ".", c_.layers[l]));
   norm_ = source_.take(root + "norm.weight", {h});
   head_ = c_.tie_word_embeddings ? embed_ : source_.take("lm_head.weight", {c_.vocab_size, h});
   if (c_.mtp_layers > 0 && source_.has("mtp.fc.weight")) {
@@ -198,19 +199,51 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
   const Tensor conv = w.conv.reshape({w.conv.dim(0), c_.conv_width}), gate = z.split_last(HV, V);
   const float scale = float(1 / std::sqrt(double(K))), eps = float(c_.rms_norm_eps);
   if (s.batch.one_row_each() && !s.batch.verify) {
-    SLUICE_RETURN_IF_ERROR(gdn_step(s.ctx, {.qkv = qkv, .z = gate, .b = b, .a = a, .conv_weight = conv, .A_log = w.A_log,
-                                            .dt_bias = w.dt_bias, .norm_weight = w.norm, .conv_ring = state.conv_ring,
-                                            .start = s.start, .slots = s.slots, .state = state.gdn, .y = y, .scale = scale,
+    SLUICE_RETURN_IF_ERROR(gdn_step(s.ctx, {.qkv = qkv,
+                                            .z = gate,
+                                            .b = b,
+                                            .a = a,
+                                            .conv_weight = conv,
+                                            .A_log = w.A_log,
+                                            .dt_bias = w.dt_bias,
+                                            .norm_weight = w.norm,
+                                            .conv_ring = state.conv_ring,
+                                            .start = s.start,
+                                            .slots = s.slots,
+                                            .state = state.gdn,
+                                            .y = y,
+                                            .scale = scale,
                                             .norm_eps = eps}));
   } else {
     const Tensor q = s.f32({T, HK, K}), k = s.f32({T, HK, K}), v = s.f32({T, HV, V}), o = s.f32({T, HV, V});
     const Tensor log_g = s.f32({T, HV}), beta = s.f32({T, HV});
     SLUICE_RETURN_IF_ERROR(s.memory());
-    SLUICE_RETURN_IF_ERROR(qkv_conv_split(s.ctx, {.qkv = qkv, .b = b, .a = a, .weight = conv, .A_log = w.A_log, .dt_bias = w.dt_bias,
-                                                  .conv_ring = state.conv_ring, .cu_seqlens = s.cu, .start = s.start,
-                                                  .slots = s.slots, .q = q, .k = k, .v = v, .log_g = log_g, .beta = beta}));
-    const GdnArgs rule{.q = q, .k = k, .v = v, .log_g = log_g, .beta = beta, .cu_seqlens = s.cu, .start = s.start, .slots = s.slots,
-                       .state = state.gdn, .o = o, .scale = scale};
+    SLUICE_RETURN_IF_ERROR(qkv_conv_split(s.ctx, {.qkv = qkv,
+                                                  .b = b,
+                                                  .a = a,
+                                                  .weight = conv,
+                                                  .A_log = w.A_log,
+                                                  .dt_bias = w.dt_bias,
+                                                  .conv_ring = state.conv_ring,
+                                                  .cu_seqlens = s.cu,
+                                                  .start = s.start,
+                                                  .slots = s.slots,
+                                                  .q = q,
+                                                  .k = k,
+                                                  .v = v,
+                                                  .log_g = log_g,
+                                                  .beta = beta}));
+    const GdnArgs rule{.q = q,
+                       .k = k,
+                       .v = v,
+                       .log_g = log_g,
+                       .beta = beta,
+                       .cu_seqlens = s.cu,
+                       .start = s.start,
+                       .slots = s.slots,
+                       .state = state.gdn,
+                       .o = o,
+                       .scale = scale};
     SLUICE_RETURN_IF_ERROR(s.batch.verify ? gdn_verify(s.ctx, {rule}) : gdn_prefill(s.ctx, {rule}));
     SLUICE_RETURN_IF_ERROR(gated_rmsnorm(s.ctx, {.x = o, .z = gate, .weight = w.norm, .y = y, .eps = eps, .gate = Gate::kSilu}));
   }
@@ -237,11 +270,22 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
   SLUICE_RETURN_IF_ERROR(rmsnorm(s.ctx, {.x = k, .weight = w.k_norm, .y = k, .eps = eps, .weight_offset = 1}));
   const Tensor inv_freq = Tensor::of(inv_freq_.data(), {int64_t(inv_freq_.size())});
   SLUICE_RETURN_IF_ERROR(rope(s.ctx, {.q = q, .k = k, .positions = s.positions, .inv_freq = inv_freq, .q_out = q, .k_out = k}));
-  SLUICE_RETURN_IF_ERROR(kv_append(s.ctx, {.k = k, .v = v, .cu_seqlens = s.cu, .start = s.start, .block_table = s.block_table,
-                                           .k_cache = cache.k, .v_cache = cache.v}));
+  SLUICE_RETURN_IF_ERROR(kv_append(s.ctx, {.k = k,
+                                           .v = v,
+                                           .cu_seqlens = s.cu,
+                                           .start = s.start,
+                                           .block_table = s.block_table,
+                                           .k_cache = cache.k,
+                                           .v_cache = cache.v}));
   const float scale = float(1 / std::sqrt(double(D)));
-  GqaArgs attend{.q = q, .gate = gate, .k_cache = cache.k, .v_cache = cache.v, .block_table = s.block_table, .seq_lens = s.seq_lens,
-                 .o = o, .scale = scale};
+  GqaArgs attend{.q = q,
+                 .gate = gate,
+                 .k_cache = cache.k,
+                 .v_cache = cache.v,
+                 .block_table = s.block_table,
+                 .seq_lens = s.seq_lens,
+                 .o = o,
+                 .scale = scale};
   if (!s.batch.one_row_each()) attend.cu_seqlens = s.cu;
   SLUICE_RETURN_IF_ERROR(s.batch.one_row_each() ? gqa_decode(s.ctx, {attend}) : gqa_prefill(s.ctx, {attend}));
   return matmul(s.ctx, {.x = o.reshape({T, HQ * D}), .w = w.o, .y = out});
@@ -281,7 +325,8 @@ Result<Tensor> Qwen3_5::forward(Context& ctx, const Batch& batch, const Pools& p
   Tensor residual;  // absent before the first block
   auto norm_of_sum = [&](const Tensor& weight) {
     const Tensor in = residual.present() ? delta : hidden;
-    return rmsnorm(ctx, {.x = in, .residual = residual, .weight = weight, .y = x, .residual_out = residual, .eps = eps, .weight_offset = 1});
+    return rmsnorm(
+        ctx, {.x = in, .residual = residual, .weight = weight, .y = x, .residual_out = residual, .eps = eps, .weight_offset = 1});
   };
   size_t linear = 0, full = 0;
   for (int64_t l = 0; l < c_.num_layers; ++l) {
@@ -315,8 +360,8 @@ Status Qwen3_5::close_chunks(Context& ctx, const std::vector<int32_t>& slots, co
   const std::vector<int32_t> full(slots.size(), kChunk);
   const int64_t B = int64_t(slots.size());
   for (const auto& layer : pools.linear)
-    SLUICE_RETURN_IF_ERROR(gdn_close(
-        ctx, {.slots = Tensor::of(slots.data(), {B}), .rows = Tensor::of(full.data(), {B}), .state = layer.gdn}));
+    SLUICE_RETURN_IF_ERROR(
+        gdn_close(ctx, {.slots = Tensor::of(slots.data(), {B}), .rows = Tensor::of(full.data(), {B}), .state = layer.gdn}));
   return {};
 }
 

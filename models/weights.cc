@@ -85,7 +85,8 @@ Status WeightSource::finish() {
     if (unused++ == 0) first = name;
   }
   if (vision) notes_.push_back("ignored the vision tower (" + std::to_string(vision) + " tensors): text only");
-  if (unused) notes_.push_back("ignored " + std::to_string(unused) + " tensors that this architecture does not use, the first: " + first);
+  if (unused)
+    notes_.push_back("ignored " + std::to_string(unused) + " tensors that this architecture does not use, the first: " + first);
   return {};
 }
 

@@ -26,7 +26,8 @@ class Graph {
   template <class Work>
   static Result<Graph> capture(const Context& ctx, Work&& work) {
     const auto stream = static_cast<cudaStream_t>(ctx.stream.handle);
-    SLUICE_RETURN_IF_ERROR(to_status(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "start of a graph's capture"));
+    SLUICE_RETURN_IF_ERROR(
+        to_status(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "start of a graph's capture"));
     const Status worked = work();
     cudaGraph_t graph = nullptr;
     const cudaError_t ended = cudaStreamEndCapture(stream, &graph);

@@ -20,7 +20,8 @@ struct LaunchShape {
 };
 
 #ifdef __CUDACC__
-// Until here a kernel may run while the one before it on the stream ends; after it, that one's writes are seen. Nothing before sm_90.
+// Until here a kernel may run while the one before it on the stream ends; after it, that one's writes are seen. Nothing before
+// sm_90.
 __device__ inline void wait_for_previous_kernel() {
 #if __CUDA_ARCH__ >= 900
   cudaGridDependencySynchronize();
@@ -40,11 +41,11 @@ Status launch(const Context& ctx, void (*kernel)(Params...), const LaunchShape& 
   if (s.grid.x == 0 || s.grid.y == 0 || s.grid.z == 0) return {};
   constexpr size_t kDefaultShared = 48 << 10;  // bytes; more must be asked for
   if (s.shared > ctx.gpu->shared_memory)
-    return {Code::kUnsupported, "a kernel needs " + std::to_string(s.shared) + " bytes of shared memory, and " + ctx.gpu->name + " gives a block " +
-                                    std::to_string(ctx.gpu->shared_memory)};
+    return {Code::kUnsupported, "a kernel needs " + std::to_string(s.shared) + " bytes of shared memory, and " + ctx.gpu->name +
+                                    " gives a block " + std::to_string(ctx.gpu->shared_memory)};
   if (s.shared > kDefaultShared)
-    SLUICE_RETURN_IF_ERROR(
-        to_status(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(s.shared)), "shared memory of a kernel"));
+    SLUICE_RETURN_IF_ERROR(to_status(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(s.shared)),
+                                     "shared memory of a kernel"));
   cudaLaunchAttribute attributes[2];
   unsigned count = 0;
   if (s.cluster > 1) {

@@ -157,14 +157,6 @@ __device__ inline void set_max_registers_down() {
 // Brings the cache line at `p` from memory into the second-level cache; nothing waits for it.
 __device__ inline void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
-// --- launch dependencies ---
-
-// Waits until the kernels before this one have completed and their writes are visible.
-__device__ inline void grid_dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-
-// Lets the next kernel start launching.
-__device__ inline void grid_dependency_launch() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-
 // --- the copy engine ---
 
 __device__ inline void prefetch_tensor_map(const CUtensorMap* map) {

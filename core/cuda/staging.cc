@@ -84,7 +84,8 @@ Status Staging::upload() {
   for (Entry& e : entries_)
     if (e.layout == GpuLayout::kSwapLastTwo) lay_out_swapped(e);
   for (Block& b : blocks_) SLUICE_RETURN_IF_ERROR(upload_block(b));
-  SLUICE_RETURN_IF_ERROR(to_status(cudaDeviceSynchronize(), "copy to the GPU"));  // the context's stream does not wait for these copies
+  SLUICE_RETURN_IF_ERROR(
+      to_status(cudaDeviceSynchronize(), "copy to the GPU"));  // the context's stream does not wait for these copies
   for (Entry& e : entries_) {
     const Block& b = blocks_[e.block];
     Tensor& t = *e.tensor;
@@ -97,7 +98,8 @@ Status Staging::upload() {
 
 Status Staging::download_block(Block& b, std::vector<std::byte>& contents) {
   std::vector<std::byte> whole(b.memory.size());
-  SLUICE_RETURN_IF_ERROR(to_status(cudaMemcpy(whole.data(), b.memory.data(), whole.size(), cudaMemcpyDeviceToHost), "copy from the GPU"));
+  SLUICE_RETURN_IF_ERROR(
+      to_status(cudaMemcpy(whole.data(), b.memory.data(), whole.size(), cudaMemcpyDeviceToHost), "copy from the GPU"));
   const auto first = whole.begin() + std::ptrdiff_t(b.shift), last = first + std::ptrdiff_t(b.bytes());
   const auto poisoned = [](std::byte x) { return x == kPoison; };
   if (!std::all_of(whole.begin(), first, poisoned) || !std::all_of(last, whole.end(), poisoned))

@@ -1,5 +1,5 @@
-// Host tensors on a GPU for one call: their twins in its memory, and the way back. For tests, `sluice op` and oracle_tests; the engine keeps
-// its tensors where they are used.
+// Host tensors on a GPU for one call: their twins in its memory, and the way back. For tests, `sluice op` and oracle_tests; the
+// engine keeps its tensors where they are used.
 //
 //   staged(ctx, args, [&](const Args& on_gpu) { return run_impl(impl, ctx, on_gpu); });
 #pragma once
@@ -12,9 +12,9 @@
 
 namespace sluice::cuda {
 
-// Tensors that share memory on the host share it on the GPU. A twin has its host's address modulo 64, its strides and, between its rows, its
-// host's bytes; around it lie margins of 0xff, and download() fails where a kernel wrote into one. A tensor with swapped dimensions is laid
-// out anew, gaps 0xff.
+// Tensors that share memory on the host share it on the GPU. A twin has its host's address modulo 64, its strides and, between its
+// rows, its host's bytes; around it lie margins of 0xff, and download() fails where a kernel wrote into one. A tensor with swapped
+// dimensions is laid out anew, gaps 0xff.
 class Staging {
  public:
   explicit Staging(Device device) : device_(device) {}
@@ -36,7 +36,7 @@ class Staging {
     std::byte *begin, *end;        // on the host; for a swapped tensor, of `image`
     std::vector<std::byte> image;  // a swapped tensor's contents in the GPU's order
     Buffer memory;
-    size_t shift = 0;              // of the contents in `memory`, bytes
+    size_t shift = 0;  // of the contents in `memory`, bytes
     std::byte* twin() const { return memory.data() + shift; }
     size_t bytes() const { return size_t(end - begin); }
   };

@@ -1,5 +1,5 @@
-// A warp takes four rows, so that enough loads are on their way; rows of up to 128 elements stay in its registers, longer ones are read
-// again from the first-level cache. Bound by memory.
+// A warp takes four rows, so that enough loads are on their way; rows of up to 128 elements stay in its registers, longer ones are
+// read again from the first-level cache. Bound by memory.
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
 #include "core/cuda/rows.cuh"
@@ -22,8 +22,8 @@ struct alignas(kWidth * sizeof(T)) Neighbours {
 // Whether every thread's neighbours can be read at once.
 template <class T>
 bool aligned(const RowsView& v) {
-  return reinterpret_cast<uintptr_t>(v.data) % sizeof(Neighbours<T>) == 0 && v.length % kWidth == 0 && v.outer_stride % kWidth == 0 &&
-         v.inner_stride % kWidth == 0;
+  return reinterpret_cast<uintptr_t>(v.data) % sizeof(Neighbours<T>) == 0 && v.length % kWidth == 0 &&
+         v.outer_stride % kWidth == 0 && v.inner_stride % kWidth == 0;
 }
 bool aligned(const RowsView& v, DType type) { return type == DType::kBF16 ? aligned<Bf16>(v) : aligned<float>(v); }
 
@@ -88,8 +88,8 @@ __device__ inline void apply_gate(const GatedNorm& a, float (&x)[kWidth], float 
 
 template <bool kAligned, class X, class Z>
 __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, 3) gated_rmsnorm_kernel(const __grid_constant__ GatedNorm a) {
-  cudaGridDependencySynchronize();
-  cudaTriggerProgrammaticLaunchCompletion();
+  cuda::wait_for_previous_kernel();
+  cuda::let_next_kernel_start();
   const uint32_t first = (blockIdx.x * kWarpsPerBlock + threadIdx.y) * kRowsPerWarp, count = a.x.count, heads = a.x.inner;
   const int64_t n = a.x.length;
   if (first >= count) return;
@@ -135,16 +135,25 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, 3) gated_rmsnorm_kernel
 }  // namespace
 
 Status gated_rmsnorm_cuda(Context& ctx, const GatedRmsnormArgs& a, std::byte*) {
-  const GatedNorm args{.x = RowsView(a.x), .z = RowsView(a.z), .y = RowsView(a.y), .weight = a.weight.data,
-                       .weight_bf16 = a.weight.dtype == DType::kBF16, .y_bf16 = a.y.dtype == DType::kBF16,
-                       .eps = a.eps, .gate = a.gate, .norm_before_gate = a.norm_before_gate};
+  const GatedNorm args{.x = RowsView(a.x),
+                       .z = RowsView(a.z),
+                       .y = RowsView(a.y),
+                       .weight = a.weight.data,
+                       .weight_bf16 = a.weight.dtype == DType::kBF16,
+                       .y_bf16 = a.y.dtype == DType::kBF16,
+                       .eps = a.eps,
+                       .gate = a.gate,
+                       .norm_before_gate = a.norm_before_gate};
   const RowsView weight(a.weight.reshape({1, a.weight.dim(0)}));
-  const bool vectors = aligned(args.x, a.x.dtype) && aligned(args.z, a.z.dtype) && aligned(args.y, a.y.dtype) && aligned(weight, a.weight.dtype);
+  const bool vectors =
+      aligned(args.x, a.x.dtype) && aligned(args.z, a.z.dtype) && aligned(args.y, a.y.dtype) && aligned(weight, a.weight.dtype);
   constexpr int kRows = kWarpsPerBlock * kRowsPerWarp;
-  const LaunchShape shape{.grid = unsigned((args.x.count + kRows - 1) / kRows), .block = {kWarp, kWarpsPerBlock}, .dependent = true};
+  const LaunchShape shape{
+      .grid = unsigned((args.x.count + kRows - 1) / kRows), .block = {kWarp, kWarpsPerBlock}, .dependent = true};
   return visit_float(a.x, [&]<class X>(X*) {
     return visit_float(a.z, [&]<class Z>(Z*) {
-      return vectors ? launch(ctx, gated_rmsnorm_kernel<true, X, Z>, shape, args) : launch(ctx, gated_rmsnorm_kernel<false, X, Z>, shape, args);
+      return vectors ? launch(ctx, gated_rmsnorm_kernel<true, X, Z>, shape, args)
+                     : launch(ctx, gated_rmsnorm_kernel<false, X, Z>, shape, args);
     });
   });
 }

@@ -10,7 +10,8 @@ Status append_cuda(Context& ctx, const GdnArgs& a, Closing closing) {
   op.sequences = {.start = a.start.as<int32_t>(), .slots = a.slots.as<int32_t>()};
   if (a.cu_seqlens.present()) op.sequences.cu_seqlens = a.cu_seqlens.as<int32_t>();
   if (a.has_state.present()) op.sequences.has_state = a.has_state.as<int32_t>();
-  op.q = gpu::make_call_rows(a.q), op.k = gpu::make_call_rows(a.k), op.v = gpu::make_call_rows(a.v), op.o = gpu::make_call_rows(a.o);
+  op.q = gpu::make_call_rows(a.q), op.k = gpu::make_call_rows(a.k), op.v = gpu::make_call_rows(a.v),
+  op.o = gpu::make_call_rows(a.o);
   op.log_g = a.log_g.as<float>(), op.log_g_stride = a.log_g.stride[0];
   op.beta = a.beta.as<float>(), op.beta_stride = a.beta.stride[0];
   op.scale = a.scale, op.l2_eps = a.l2_eps, op.qk_l2norm = a.qk_l2norm;

@@ -24,8 +24,8 @@ inline constexpr int kChunk = 64;  // tokens; rows of the open chunk
 
 // The pool's memory of one layer. Slot s of every tensor belongs to one sequence. Slot pitch (stride 0) is free.
 //
-// R is how many rows a chunk may leave open: 64 on the CPU; 16, 32 or 64 on a GPU, where a chunk is then closed in parts of R rows, at
-// multiples of R tokens. Read R for 64 above.
+// R is how many rows a chunk may leave open: 64 on the CPU; 16, 32 or 64 on a GPU, where a chunk is then closed in parts of R rows,
+// at multiples of R tokens. Read R for 64 above.
 struct GdnState {
   Tensor s;  // [S, HV, K, V] f32 (on a GPU bf16 too): state at the last multiple of R. V contiguous; on a GPU K contiguous
   Tensor k;  // [S, HK, K, R] f32: keys of the open rows. R contiguous, so that 16 rows are one vector; on a GPU K contiguous

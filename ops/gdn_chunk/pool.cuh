@@ -15,7 +15,13 @@ inline CallRows make_call_rows(const Tensor& t) {
 
 // A state without open rows is one of the classic form.
 inline Pool make_pool(const GdnState& s, int64_t HK) {
-  Pool p{.s = s.s.data, .s_pitch = s.s.stride[0], .S = int(s.s.dim(0)), .HK = int(HK), .HV = int(s.s.dim(1)), .K = int(s.s.dim(2)), .V = int(s.s.dim(3))};
+  Pool p{.s = s.s.data,
+         .s_pitch = s.s.stride[0],
+         .S = int(s.s.dim(0)),
+         .HK = int(HK),
+         .HV = int(s.s.dim(1)),
+         .K = int(s.s.dim(2)),
+         .V = int(s.s.dim(3))};
   if (!s.g.present()) return p;
   p.k = s.k.as<float>(), p.u = s.u.as<float>(), p.g = s.g.as<float>();
   p.k_pitch = s.k.stride[0], p.u_pitch = s.u.stride[0], p.g_pitch = s.g.stride[0];

@@ -80,8 +80,8 @@ void copy_checkpoint(const Checkpoints& c, const Sequence& sequence, int64_t pos
 }
 
 // The rows of one value head, whose state before them is x.
-void append_head(const GdnArgs& a, Closing closing, const Checkpoints& checkpoints, const Head& h, std::vector<double> x, int64_t head,
-                 const Sequence& sequence) {
+void append_head(const GdnArgs& a, Closing closing, const Checkpoints& checkpoints, const Head& h, std::vector<double> x,
+                 int64_t head, const Sequence& sequence) {
   const int64_t key_head = head / (a.v.dim(1) / a.k.dim(1));
   for (int64_t t = sequence.begin, n = sequence.start % h.R; t < sequence.end; ++t) {
     const std::vector<double> k = read_row(a.k, t, key_head, a.qk_l2norm, a.l2_eps),

@@ -1,8 +1,9 @@
-// Rows appended to the open chunk of one value head by one block, for gdn_decode, gdn_verify, gdn_decode_classic and gdn_step on GPUs.
+// Rows appended to the open chunk of one value head by one block, for gdn_decode, gdn_verify, gdn_decode_classic and gdn_step on
+// GPUs.
 //
-// S and the open rows are on their way before anything else is done; meanwhile the block makes k, q and v. Then each warp takes its rows of
-// S: their products with k and q, all from the old state. Then a thread solves for one element of u and o: the sums over the open rows, and
-// the new rows one after the other. Where the chunk is full, the warps take their rows of S again and close it.
+// S and the open rows are on their way before anything else is done; meanwhile the block makes k, q and v. Then each warp takes its
+// rows of S: their products with k and q, all from the old state. Then a thread solves for one element of u and o: the sums over
+// the open rows, and the new rows one after the other. Where the chunk is full, the warps take their rows of S again and close it.
 // The classic form is a chunk of one row: appended and closed at once, with no rows to keep.
 #pragma once
 
@@ -93,14 +94,14 @@ struct Piece {
 
 // A block's shared memory, sized for `drafts` rows at a time.
 struct Scratch {
-  float *rows;          // [drafts][2][columns]: k_t and q_t, normalised, zeros behind K
-  float *value;         // [drafts][V]: v, replaced by u
+  float* rows;          // [drafts][2][columns]: k_t and q_t, normalised, zeros behind K
+  float* value;         // [drafts][V]: v, replaced by u
   float *s_k, *s_q;     // [drafts][V]: S k_t and S q_t
   float *k_k, *q_k;     // [drafts][R]: e^{G_t - G_j} k_t.k_j and q_t.k_j
   float *g, *closing;   // [R]: G; e^{G_last - G_j}
   float *decay, *beta;  // [drafts]: e^{G_t}; beta
-  float *gate;          // [V]: gdn_step's output gate
-  char *tiles;
+  float* gate;          // [V]: gdn_step's output gate
+  char* tiles;
 
   // The arrays one behind the other, 16-byte aligned; returns the bytes before the tiles.
   __host__ __device__ size_t lay_out(char* memory, int K, int V, int R, int drafts) {
@@ -343,7 +344,8 @@ __device__ void write_state(const Op& op, const Piece& p, const Scratch& w, Stre
     else stream.read(i, x);
     if (p.close) {
       close_tile(x, w.decay[count<F>(p) - 1], w.closing, p.n, keys, K, u + row, V);
-      for (int t = 0; t < count<F>(p); ++t) x.add_product(w.closing[p.n + t], w.value + t * V + row, w.rows + 2 * t * kColumns, kColumns);
+      for (int t = 0; t < count<F>(p); ++t)
+        x.add_product(w.closing[p.n + t], w.value + t * V + row, w.rows + 2 * t * kColumns, kColumns);
     }
     x.store(s + row * K, K);
   }
@@ -381,8 +383,8 @@ __device__ void append_piece(const Op& op, const Piece& p, const Scratch& w, Str
 template <class F, class Op>
 __global__ void __launch_bounds__(kThreads, F::N == 4 ? 3 : 2) append_kernel(const __grid_constant__ Op op) {
   extern __shared__ __align__(128) char memory[];
-  cudaGridDependencySynchronize();
-  cudaTriggerProgrammaticLaunchCompletion();
+  cuda::wait_for_previous_kernel();
+  cuda::let_next_kernel_start();
   const Pool& pool = op.pool;
   const Sequences& q = op.sequences;
   Piece p{.b = blockIdx.x / pool.HV};
@@ -394,7 +396,8 @@ __global__ void __launch_bounds__(kThreads, F::N == 4 ? 3 : 2) append_kernel(con
   p.fresh = q.start && (q.has_state ? q.has_state[p.b] == 0 : p.start == 0);
   if (p.t == end && !p.fresh) return;
   p.n = int(p.start) & (pool.R - 1);  // R is a power of two
-  end = min(end, p.t + pool.R - p.n);  // more rows than the chunk has room for, which the host cannot see, must not reach another slot
+  end = min(end,
+            p.t + pool.R - p.n);  // more rows than the chunk has room for, which the host cannot see, must not reach another slot
   p.keeps_key = p.head % (pool.HV / pool.HK) == 0 || end - p.t > op.drafts;
 
   Scratch w;
@@ -422,7 +425,8 @@ template <class F, class Op>
 Status launch_append(const Context& ctx, const Op& op, int64_t B) {
   const Pool& pool = op.pool;
   const size_t shared = Scratch().lay_out(nullptr, pool.K, pool.V, pool.R, op.drafts) + Stream<F>::shared_bytes(pool.K, pool.V);
-  return cuda::launch(ctx, append_kernel<F, Op>, {.grid = unsigned(B * pool.HV), .block = kThreads, .shared = shared, .dependent = true}, op);
+  return cuda::launch(ctx, append_kernel<F, Op>,
+                      {.grid = unsigned(B * pool.HV), .block = kThreads, .shared = shared, .dependent = true}, op);
 }
 
 // One row a sequence where `kOneRow`. Heads of 128 by 128, those of all models that Sluice knows, have kernels of their own.
@@ -430,7 +434,8 @@ template <bool kOneRow, class Op>
 Status launch_append(const Context& ctx, const Op& op, DType state, int64_t B) {
   const bool half = state == DType::kBF16;
   if (op.pool.K == 128 && op.pool.V == 128)
-    return half ? launch_append<Shape<Bf16, 4, 128, kOneRow>>(ctx, op, B) : launch_append<Shape<float, 4, 128, kOneRow>>(ctx, op, B);
+    return half ? launch_append<Shape<Bf16, 4, 128, kOneRow>>(ctx, op, B)
+                : launch_append<Shape<float, 4, 128, kOneRow>>(ctx, op, B);
   if (op.pool.K <= kGroup)
     return half ? launch_append<Shape<Bf16, 4, 0, kOneRow>>(ctx, op, B) : launch_append<Shape<float, 4, 0, kOneRow>>(ctx, op, B);
   return half ? launch_append<Shape<Bf16, 8, 0, kOneRow>>(ctx, op, B) : launch_append<Shape<float, 8, 0, kOneRow>>(ctx, op, B);

@@ -1,5 +1,5 @@
-// Rows of a state S [V][K] in a warp's registers, how they are fetched ahead, and what is computed from them, for GPU forms that read S
-// once a step: they are bound by memory, and S is nearly all of what they move.
+// Rows of a state S [V][K] in a warp's registers, how they are fetched ahead, and what is computed from them, for GPU forms that
+// read S once a step: they are bound by memory, and S is nearly all of what they move.
 //
 // All sums have one fixed order that depends on K and V alone: the same bits alone, in a batch, and for one token or several.
 #pragma once
@@ -18,13 +18,13 @@ inline constexpr int kThreads = kWarps * kWarp;
 inline constexpr int kGroup = 4 * kWarp;                   // columns that a warp reads of one row in one instruction, 4 a thread
 inline constexpr int kMostColumns = 256, kMostRows = 256;  // K and V at most
 inline constexpr int kTileRows = 8;
-inline constexpr int kRowThreads = 8;                    // of a warp share a row of a tile, so each has two rows, kHalf apart
-inline constexpr int kHalf = kWarp / kRowThreads;        // rows
+inline constexpr int kRowThreads = 8;              // of a warp share a row of a tile, so each has two rows, kHalf apart
+inline constexpr int kHalf = kWarp / kRowThreads;  // rows
 inline constexpr int kMostTiles = kMostRows / kTileRows / kWarps;  // of one warp
-inline constexpr int kBufferBytes = 8192;                // of a warp for tiles: 64 KiB a block, three blocks a multiprocessor
+inline constexpr int kBufferBytes = 8192;  // of a warp for tiles: 64 KiB a block, three blocks a multiprocessor
 
-// K and V where the kernel was compiled for K = V = D, else what the call says (D = 0): known sizes make the code a third as long, and what
-// is fetched of it counts in kernels of a few microseconds.
+// K and V where the kernel was compiled for K = V = D, else what the call says (D = 0): known sizes make the code a third as long,
+// and what is fetched of it counts in kernels of a few microseconds.
 template <int D>
 __host__ __device__ constexpr int fixed(int n) {
   return D > 0 ? D : n;
@@ -86,8 +86,8 @@ struct Tile {
         if (column(n) < K) __stcs(reinterpret_cast<Vector*>(to + (row() + h * kHalf) * K + column(n)), pack4(x[h][n], to));
   }
 
-  // S k and S q of the tile's rows, to s_k and s_q; k and q have N * 32 elements. The sums of two rows and two products are added over
-  // eight threads together, so that each step halves what a thread has.
+  // S k and S q of the tile's rows, to s_k and s_q; k and q have N * 32 elements. The sums of two rows and two products are added
+  // over eight threads together, so that each step halves what a thread has.
   __device__ void multiply(const float* k, const float* q, float* s_k, float* s_q) const {
     float k_sum[2] = {}, q_sum[2] = {};
 #pragma unroll
@@ -102,7 +102,8 @@ struct Tile {
     const bool second = threadIdx.x & 4, upper = threadIdx.x & 2;
     float sum[2];
 #pragma unroll
-    for (int h = 0; h < 2; ++h) sum[h] = (second ? q_sum[h] : k_sum[h]) + __shfl_xor_sync(0xffffffffu, second ? k_sum[h] : q_sum[h], 4);
+    for (int h = 0; h < 2; ++h)
+      sum[h] = (second ? q_sum[h] : k_sum[h]) + __shfl_xor_sync(0xffffffffu, second ? k_sum[h] : q_sum[h], 4);
     float one = (upper ? sum[1] : sum[0]) + __shfl_xor_sync(0xffffffffu, upper ? sum[0] : sum[1], 2);
     one += __shfl_xor_sync(0xffffffffu, one, 1);
     if (threadIdx.x % 2 == 0) (second ? s_q : s_k)[row() + (upper ? kHalf : 0)] = one;
@@ -131,19 +132,19 @@ struct Tile {
   }
 };
 
-// The closing of a tile over the rows that the pool has: S <- e^{G_last} S + sum_j weights[j] u_j k_j^T, j ascending. `u` is of the tile's
-// first row.
+// The closing of a tile over the rows that the pool has: S <- e^{G_last} S + sum_j weights[j] u_j k_j^T, j ascending. `u` is of the
+// tile's first row.
 template <int N>
 __device__ void close_tile(Tile<N>& x, float decay, const float* weights, int rows, const float* k, int K, const float* u, int V) {
   x.scale(decay);
   for (int j = 0; j < rows; ++j) x.add_product(weights[j], u + j * V, k + j * K, K);
 }
 
-// One warp's rows of a head's S, a run of tiles, fetched into buffers of its own: no warp waits for another. Where there are buffers for
-// all of them, they are fetched once and can be read twice.
+// One warp's rows of a head's S, a run of tiles, fetched into buffers of its own: no warp waits for another. Where there are
+// buffers for all of them, they are fetched once and can be read twice.
 //
-// The copy engine fetches them where there is one: loads through the first-level cache would queue, and all that the block reads besides
-// would wait behind them.
+// The copy engine fetches them where there is one: loads through the first-level cache would queue, and all that the block reads
+// besides would wait behind them.
 template <class S, int D>
 class TileStream {
  public:

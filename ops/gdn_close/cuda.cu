@@ -8,8 +8,8 @@ namespace {
 using namespace gdn::gpu;
 
 template <class S, int N>
-__global__ void __launch_bounds__(kThreads, N == 4 ? 3 : 2) close_kernel(const __grid_constant__ Pool pool, const int32_t* slots,
-                                                                         const int32_t* rows) {
+__global__ void __launch_bounds__(kThreads, N == 4 ? 3 : 2)
+    close_kernel(const __grid_constant__ Pool pool, const int32_t* slots, const int32_t* rows) {
   extern __shared__ __align__(128) char memory[];
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
@@ -40,8 +40,8 @@ template <class S, int N>
 Status launch_close(const Context& ctx, const GdnCloseArgs& a, const Pool& pool) {
   const size_t shared = pool.R * sizeof(float) + TileStream<S, 0>::shared_bytes(pool.K, pool.V);
   return cuda::launch(ctx, close_kernel<S, N>,
-                      {.grid = unsigned(a.slots.dim(0) * pool.HV), .block = kThreads, .shared = shared, .dependent = true},
-                      pool, a.slots.as<int32_t>(), a.rows.as<int32_t>());
+                      {.grid = unsigned(a.slots.dim(0) * pool.HV), .block = kThreads, .shared = shared, .dependent = true}, pool,
+                      a.slots.as<int32_t>(), a.rows.as<int32_t>());
 }
 
 }  // namespace

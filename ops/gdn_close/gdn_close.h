@@ -2,7 +2,8 @@
 //
 // With n = 64 this is the closing that gdn_prefill and gdn_decode do themselves (same function, same bits); the engine calls it
 // after a verification that filled a chunk. With n < 64 it gives the state of the recurrence at any token, for export; the
-// sequence then no longer stands at a multiple of 64, so its slot cannot be appended to.
+// sequence then no longer stands at a multiple of 64, so its slot cannot be appended to. On a GPU a count outside 0 to R closes
+// nothing.
 #pragma once
 
 #include <span>

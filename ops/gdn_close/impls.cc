@@ -17,7 +17,8 @@ Status check_gdn_close(const GdnCloseArgs& a) {
   for (int64_t b = 0; b < B; ++b) {
     const int32_t rows = a.rows.as<int32_t>()[b];
     if (a.slots.as<int32_t>()[b] >= 0 && (rows < 0 || rows > R))
-      return invalid("gdn_close: sequence " + std::to_string(b) + " has " + std::to_string(rows) + " open rows, wanted 0 to " + std::to_string(R));
+      return invalid("gdn_close: sequence " + std::to_string(b) + " has " + std::to_string(rows) + " open rows, wanted 0 to " +
+                     std::to_string(R));
   }
   return {};
 }

@@ -23,29 +23,29 @@ void fill_rows(GdnPool& pool, int64_t n, Random& random) {
 Tolerance tolerance_of(DType state) { return state == DType::kF32 ? kGdnF32 : kGdnBf16; }
 
 void match_reference(const GdnShape& d, int64_t R, DType state, Random& random) {
-    for (const int64_t n : {1, 15, 16, 32, 33, 63, 64}) {
-      if (n > R) break;
-      GdnPool before(GdnPool(4, d, random, R), state);
-      fill_rows(before, n, random);
-      const Storage slots = ints({2, -1, 0, 3}), rows = ints({n, 99, n, 0});  // slot 3 has no rows, slot 1 is not named
-      GdnPool want(before, DType::kF32);
-      run_ok(impl_named(gdn_close_impls(), "reference"), GdnCloseArgs{.slots = slots, .rows = rows, .state = want.state()});
-      for (const auto& impl : gdn_close_impls()) {
-        GdnPool got(before), one_thread(before);
-        const GdnCloseArgs args{.slots = slots, .rows = rows, .state = got.state()};
-        if (!runs_here(impl, args) || (state != DType::kF32 && !is_gpu(impl.isa))) continue;
-        if (state == DType::kF32) {
-          EXPECT_EQ(check_gdn_close(args).to_string(), "");
-        }
-        run_ok(impl, args);
-        const std::string what = std::string(impl.name) + ", " + std::to_string(n) + " rows of " + std::to_string(R);
-        expect_close(got.s, want.s, tolerance_of(state), what);
-        for (const int64_t slot : {1, 3}) expect_same_open_chunk(got, before, slot, R, what + ": a slot that was not named");
-        expect_same_bits(got.k, before.k, what), expect_same_bits(got.u, before.u, what), expect_same_bits(got.g, before.g, what);
-        run_ok(impl, GdnCloseArgs{.slots = slots, .rows = rows, .state = one_thread.state()}, 1);
-        expect_same_pool(one_thread, got, what + ": one thread");
+  for (const int64_t n : {1, 15, 16, 32, 33, 63, 64}) {
+    if (n > R) break;
+    GdnPool before(GdnPool(4, d, random, R), state);
+    fill_rows(before, n, random);
+    const Storage slots = ints({2, -1, 0, 3}), rows = ints({n, 99, n, 0});  // slot 3 has no rows, slot 1 is not named
+    GdnPool want(before, DType::kF32);
+    run_ok(impl_named(gdn_close_impls(), "reference"), GdnCloseArgs{.slots = slots, .rows = rows, .state = want.state()});
+    for (const auto& impl : gdn_close_impls()) {
+      GdnPool got(before), one_thread(before);
+      const GdnCloseArgs args{.slots = slots, .rows = rows, .state = got.state()};
+      if (!runs_here(impl, args) || (state != DType::kF32 && !is_gpu(impl.isa))) continue;
+      if (state == DType::kF32) {
+        EXPECT_EQ(check_gdn_close(args).to_string(), "");
       }
+      run_ok(impl, args);
+      const std::string what = std::string(impl.name) + ", " + std::to_string(n) + " rows of " + std::to_string(R);
+      expect_close(got.s, want.s, tolerance_of(state), what);
+      for (const int64_t slot : {1, 3}) expect_same_open_chunk(got, before, slot, R, what + ": a slot that was not named");
+      expect_same_bits(got.k, before.k, what), expect_same_bits(got.u, before.u, what), expect_same_bits(got.g, before.g, what);
+      run_ok(impl, GdnCloseArgs{.slots = slots, .rows = rows, .state = one_thread.state()}, 1);
+      expect_same_pool(one_thread, got, what + ": one thread");
     }
+  }
 }
 
 TEST(GdnClose, MatchesReference) {

@@ -3,6 +3,8 @@
 
 namespace sluice {
 
-Status gdn_decode_cuda(Context& ctx, const GdnDecodeArgs& a, std::byte*) { return gdn::append_cuda(ctx, a, gdn::Closing::kWhenFull); }
+Status gdn_decode_cuda(Context& ctx, const GdnDecodeArgs& a, std::byte*) {
+  return gdn::append_cuda(ctx, a, gdn::Closing::kWhenFull);
+}
 
 }  // namespace sluice

@@ -1,5 +1,6 @@
 // gdn_decode: one row a sequence (cu_seqlens is absent, T = B); formula and state in ops/gdn_chunk/gdn_chunk.h.
-// A chunk that fills up is closed. The same bits as gdn_prefill. Tolerance: as gdn_prefill.
+// A chunk that fills up is closed. On the CPU the same bits as gdn_prefill. Tolerance: as gdn_prefill's fp32 forms; a bf16 pool
+// rounds S when a chunk is closed, and o and u are computed in fp32 from what it holds.
 #pragma once
 
 #include <span>

@@ -51,8 +51,8 @@ struct OneStep {
         EXPECT_EQ(check_gdn_decode(args(got, o)).to_string(), "");
       }
       run_ok(impl, args(got, o));
-      const std::string what = std::string(impl.name) + ", K " + std::to_string(shape.K) + ", V " + std::to_string(shape.V) + ", row " +
-                               std::to_string(open) + " of " + std::to_string(R) + ", " + std::string(dtype_name(type));
+      const std::string what = std::string(impl.name) + ", K " + std::to_string(shape.K) + ", V " + std::to_string(shape.V) +
+                               ", row " + std::to_string(open) + " of " + std::to_string(R) + ", " + std::string(dtype_name(type));
       expect_close(o, want_o, kGdnF32, what + ": o");
       expect_close(closed_states(got, ids, rows), want_s, type == DType::kF32 ? kGdnF32 : kGdnBf16, what + ": state");
       expect_same_open_chunk(got, before, 2, R, what + ": a slot that was not named");

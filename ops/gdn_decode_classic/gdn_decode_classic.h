@@ -2,6 +2,8 @@
 //
 //   S <- e^{log_g} S;  S <- S + beta k (v - S^T k)^T;  o = scale S^T q        state read and written each step
 //
+// On a GPU the state lies [S, HV, V, K], K contiguous, and slots >= S are padding too.
+//
 // Tolerance: fp32 rel_rms 2e-5, max_rel 1e-4. A bf16 state is rounded after the step: one unit in the last place.
 #pragma once
 

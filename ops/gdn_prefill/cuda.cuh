@@ -206,7 +206,7 @@ struct Appender {
       const int t = task / 4 % kTokens, first = task / (4 * kTokens) * 16 + task % 4;
       const float *k = w.keys + (b.n + t) * key_pitch(), *q = w.queries + t * key_pitch(), *key = w.keys + first * key_pitch();
       if (t >= b.count || first > b.n + t) continue;
-      const auto dots_of = [&](int l, float (&sum)[2][4]) {
+      const auto dots_of = [&](int l, float(&sum)[2][4]) {
 #pragma unroll(KD ? 2 : 1)
         for (int d = 4 * l; d < (KD ? l * 4 + KD : K()); d += kGroup) {
           float left[2][4], right[4];
@@ -239,7 +239,7 @@ struct Appender {
     const int column = threadIdx.x % kColumnThreads * 4, t = threadIdx.x / kColumnThreads;
     if (t >= b.count) return;
     const float *k = w.keys + (b.n + t) * key_pitch(), *q = w.queries + t * key_pitch(), *s = w.s + column;
-    const auto products_of = [&](int l, float (&sum)[4][4]) {
+    const auto products_of = [&](int l, float(&sum)[4][4]) {
 #pragma unroll(KD ? 4 : 1)
       for (int n = 0; n < (KD ? KD / kStateColumns : (K() - 4 * l + kStateColumns - 1) / kStateColumns); ++n) {
         const int d = 4 * l + n * kStateColumns;

@@ -2,6 +2,7 @@
 #include "ops/gdn_chunk/cuda_forms.h"
 #include "ops/gdn_chunk/scratch.h"
 #include "ops/gdn_prefill/forms.h"
+#include "ops/gdn_prefill/sm90.h"
 
 namespace sluice {
 
@@ -76,6 +77,11 @@ Status run_reference(Context&, const GdnPrefillArgs& a, std::byte*) {
 }
 
 constexpr Impl<GdnPrefillArgs> kImpls[] = {
+    {.name = "sm90",
+     .isa = Isa::kSm90a,
+     .can = gdn_prefill_sm90_can,
+     .workspace = SLUICE_SM90_FORM(gdn_prefill_sm90_workspace),
+     .run = SLUICE_SM90_FORM(gdn_prefill_sm90)},
     {.name = "portable_mma",
      .isa = Isa::kCuda,
      .can = portable_mma_form,

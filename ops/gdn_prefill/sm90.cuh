@@ -17,6 +17,7 @@
 
 #include <cuda_bf16.h>
 
+#include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
 
 namespace sluice::gdn_sm90 {

@@ -157,8 +157,8 @@ __device__ inline void join_segments(const Params& p, int cut, int head, int row
 
 // Block (i, y): rows 8i on of S^T of head y % HV, of every kJoinLists-th cut sequence.
 __global__ void __launch_bounds__(kJoinThreads) gdn_prefill_sm90_join(const __grid_constant__ Params p) {
-  ptx::grid_dependency_wait();
-  ptx::grid_dependency_launch();
+  cuda::wait_for_previous_kernel();
+  cuda::let_next_kernel_start();
   const int cuts = p.counts->cuts;
   int sequence = 0;
   for (int cut = 0; cut < cuts; ++cut)

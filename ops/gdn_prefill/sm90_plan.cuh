@@ -18,7 +18,7 @@ struct RowsIn {
 // Rows divided by their norms to [T, HK, 128], a warp a row; block row 0 takes q, 1 k.
 __global__ void __launch_bounds__(kNormaliseThreads)
     gdn_prefill_sm90_normalise(RowsIn q, RowsIn k, __nv_bfloat16* to_q, __nv_bfloat16* to_k, int64_t rows, int HK, float eps) {
-  ptx::grid_dependency_wait();
+  cuda::wait_for_previous_kernel();
   const int lane = threadIdx.x % 32;
   const int64_t i = (int64_t(blockIdx.x) * kNormaliseThreads + threadIdx.x) / 32;
   if (i >= rows) return;
@@ -103,8 +103,8 @@ __device__ inline void order_segments(const Params& p, int count) {
 }
 
 __global__ void __launch_bounds__(kPlanThreads) gdn_prefill_sm90_plan(const __grid_constant__ Params p) {
-  ptx::grid_dependency_wait();
-  ptx::grid_dependency_launch();
+  cuda::wait_for_previous_kernel();
+  cuda::let_next_kernel_start();
   const int warp = threadIdx.x / 32;
   for (int i = threadIdx.x; i < p.B * p.HK; i += kPlanThreads) p.tickets[i] = 0;
   if (warp == 0) prefix_sums(p.B, p.first_chunk, [&](int b) { return chunk_span(p, b, 0).chunks; });

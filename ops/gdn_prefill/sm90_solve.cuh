@@ -258,8 +258,8 @@ __global__ void __launch_bounds__(kGroup, kSolveBlocks) gdn_prefill_sm90_solve(c
   if (threadIdx.x == 0) ptx::mbarrier_init(&sm.full, 1), ptx::fence_barrier_init();
   // The inverses are triangular: their other quarters stay zero.
   for (int i = threadIdx.x; i < int(sizeof(sm.inverse) / 16); i += kGroup) reinterpret_cast<uint4*>(sm.inverse)[i] = uint4{};
-  ptx::grid_dependency_wait();
-  ptx::grid_dependency_launch();
+  cuda::wait_for_previous_kernel();
+  cuda::let_next_kernel_start();
   const ChunkRows chunk = p.chunk_rows[n];
   if (!chunk.solve) return;
   __syncthreads();

@@ -487,8 +487,8 @@ __device__ inline void run_block(const Params& p) {
   UpdateShared& sm = *reinterpret_cast<UpdateShared*>(memory);
   if (threadIdx.x == 0) init_barriers(sm);
   __syncthreads();
-  ptx::grid_dependency_wait();
-  ptx::grid_dependency_launch();
+  cuda::wait_for_previous_kernel();
+  cuda::let_next_kernel_start();
   if (threadIdx.x >= 2 * kGroup) {
     ptx::set_max_registers_down<kLoadRegisters>();
     if (threadIdx.x < 2 * kGroup + 32) load_units<Units>(p, sm);

@@ -1,7 +1,7 @@
 // A decode step in one launch: a block takes one value head of one sequence from the projection's output to the gated norm.
 //
-// The blocks of one key head each make its q and k: the convolution of 256 channels costs less than handing them over. The first of them
-// alone writes their input into the ring, into a place that none of them reads.
+// The blocks of one key head each make its q and k: the convolution of 256 channels costs less than handing them over. The first of
+// them alone writes their input into the ring, into a place that none of them reads.
 #include "ops/gdn_chunk/pool.cuh"
 #include "ops/gdn_step/forms.h"
 
@@ -29,8 +29,8 @@ struct StepOp {
   Pool pool;
   Sequences sequences;
   CallRows qkv, z, y;
-  CallRows ring;     // [S, R, C]
-  CallRows weight;   // [C, W], a row of 4 taps read at once where W is 4
+  CallRows ring;    // [S, R, C]
+  CallRows weight;  // [C, W], a row of 4 taps read at once where W is 4
   int64_t ring_mask = 0;
   int taps = 0;
   CallRows norm_weight;  // [1, V]

@@ -1,8 +1,8 @@
 // gdn_step: a decode step of a gated delta layer between its two projections, in one pass a sequence and head:
 // qkv_conv_split, gdn_decode and gated_rmsnorm. On the CPU the same bits as those three. Tolerance: theirs.
 //
-// For callers who keep one plain state: without state.k, state.u and state.g the step is that of gdn_decode_classic, which reads and writes
-// state.s each time; a sequence is new where start is 0. state.s may then be bf16 on the CPU too.
+// For callers who keep one plain state: without state.k, state.u and state.g the step is that of gdn_decode_classic, which reads
+// and writes state.s each time; a sequence is new where start is 0. state.s may then be bf16 on the CPU too.
 #pragma once
 
 #include <span>
@@ -23,7 +23,7 @@ struct GdnStepArgs {
   Tensor start;           // [B] i32
   Tensor slots;           // [B] i32; < 0: y is zero
   GdnState state;         // s alone: the classic form
-  Tensor y;  // [B, HV, V] f32 or bf16
+  Tensor y;               // [B, HV, V] f32 or bf16
   float scale = 0;
   float l2_eps = 1e-6f;
   float norm_eps = 1e-6f;
@@ -32,7 +32,8 @@ struct GdnStepArgs {
 
 template <class F>
 void each_tensor(GdnStepArgs& a, F&& f) {
-  f(a.qkv), f(a.z), f(a.b), f(a.a), f(a.conv_weight), f(a.A_log), f(a.dt_bias), f(a.norm_weight), f(a.conv_ring), f(a.start), f(a.slots);
+  f(a.qkv), f(a.z), f(a.b), f(a.a), f(a.conv_weight), f(a.A_log), f(a.dt_bias), f(a.norm_weight), f(a.conv_ring), f(a.start),
+      f(a.slots);
   each_tensor(a.state, f), f(a.y);
 }
 

@@ -60,7 +60,8 @@ Status check_starts(const GdnStepArgs& a) {
 Status check_gdn_step(const GdnStepArgs& a) {
   SLUICE_RETURN_IF_ERROR(is_classic(a) ? check_classic(a) : gdn::check_state(kOp, a.state));
   const std::initializer_list<DType> floats = {DType::kF32, DType::kBF16};
-  const int64_t HK = is_classic(a) ? step_key_heads(a) : a.state.k.dim(1), HV = a.state.s.dim(1), K = a.state.s.dim(2), V = a.state.s.dim(3);
+  const int64_t HK = is_classic(a) ? step_key_heads(a) : a.state.k.dim(1), HV = a.state.s.dim(1), K = a.state.s.dim(2),
+                V = a.state.s.dim(3);
   const int64_t B = a.slots.dim(0), C = 2 * HK * K + HV * V;
   ArgCheck c(kOp);
   c.shape("qkv", a.qkv, {B, C}).dtype("qkv", a.qkv, floats).inner_contiguous("qkv", a.qkv);

@@ -32,7 +32,9 @@ struct StepPool {
   StepPool(const StepPool& o) : StepPool(o, o.form.state) {}
   // The same with S in another type.
   StepPool(const StepPool& o, DType type)
-      : form{o.form.R, type, o.form.ring}, state(o.state, type), ring(o.form.ring, {o.ring.tensor().dim(0), kRing, o.ring.tensor().dim(2)}) {
+      : form{o.form.R, type, o.form.ring},
+        state(o.state, type),
+        ring(o.form.ring, {o.ring.tensor().dim(0), kRing, o.ring.tensor().dim(2)}) {
     copy_into(o.ring, ring);
   }
   GdnState args() const { return form.classic() ? GdnState{.s = state.s} : state.state(); }
@@ -190,7 +192,8 @@ struct Steps {
         if (!runs_here(impl, args) || (rounded && !before.form.classic() && !is_gpu(impl.isa))) break;
         run_ok(impl_named(gdn_step_impls(), "reference"), step_args(in, weights, want, start, slots, want_y));
         run_ok(impl, args);
-        const std::string what = std::string(impl.name) + ", " + before.form.name() + ", K " + std::to_string(c.K) + ", step " + std::to_string(t);
+        const std::string what =
+            std::string(impl.name) + ", " + before.form.name() + ", K " + std::to_string(c.K) + ", step " + std::to_string(t);
         expect_close(y, want_y, rounded ? kGdnBf16 : kGdnF32, what + ": y");
         for (int64_t i = 0; i < c.HV * c.V; ++i) ASSERT_EQ(y.tensor()[kBatch - 1].as<float>()[i], 0.0f) << what << ": padding";
         run_alone(impl, in, start, slots, alone, y, what);
@@ -201,8 +204,8 @@ struct Steps {
   }
 
   // Each sequence by itself: the bits of the batch.
-  void run_alone(const Impl<GdnStepArgs>& impl, const StepInputs& in, const Tensor& start, const Tensor& slots, const StepPool& pool, const Storage& want,
-                 const std::string& what) {
+  void run_alone(const Impl<GdnStepArgs>& impl, const StepInputs& in, const Tensor& start, const Tensor& slots,
+                 const StepPool& pool, const Storage& want, const std::string& what) {
     const Storage y(DType::kF32, {kBatch, c.HV, c.V});
     for (int64_t b = 0; b < kBatch; ++b) {
       auto args = step_args(in, weights, pool, start.slice(0, b, b + 1), slots.slice(0, b, b + 1), y.tensor().slice(0, b, b + 1));
@@ -217,7 +220,8 @@ struct Steps {
     expect_same_pool(alone.state, got.state, what + ": alone");
     expect_same_bits(alone.ring, got.ring, what + ": ring alone");
     for (const int64_t slot : {3, 5})
-      expect_same_open_chunk(got.state, before.state, slot, before.form.R, what + ": slot " + std::to_string(slot) + ", which was not named");
+      expect_same_open_chunk(got.state, before.state, slot, before.form.R,
+                             what + ": slot " + std::to_string(slot) + ", which was not named");
     expect_same_bits(got.ring, want.ring, what + ": ring");
   }
 
@@ -236,7 +240,8 @@ TEST(GdnStep, MatchesReference) {
 TEST(GdnStep, MatchesReferenceWithOnePlainState) {
   Random random(4);
   for (const GdnStepCase& c : kGdnStepCases)
-    for (const DType type : {DType::kF32, DType::kBF16}) Steps(c, {.R = 1, .state = type, .ring = type}, type, random).expect_forms_match(4);
+    for (const DType type : {DType::kF32, DType::kBF16})
+      Steps(c, {.R = 1, .state = type, .ring = type}, type, random).expect_forms_match(4);
 }
 
 TEST(GdnStep, MatchesReferenceAtEveryCapacityAndInBothTypes) {
@@ -245,7 +250,8 @@ TEST(GdnStep, MatchesReferenceAtEveryCapacityAndInBothTypes) {
   for (const GdnStepCase& c : kGdnStepGpuCases)
     for (const int64_t R : {16, 32, 64})
       for (const DType type : {DType::kF32, DType::kBF16})
-        Steps(c, {.R = R, .state = type, .ring = type == DType::kF32 ? DType::kBF16 : DType::kF32}, type, random).expect_forms_match(R == 16 ? 20 : 3);
+        Steps(c, {.R = R, .state = type, .ring = type == DType::kF32 ? DType::kBF16 : DType::kF32}, type, random)
+            .expect_forms_match(R == 16 ? 20 : 3);
 }
 
 TEST(GdnStep, RefusesBadArguments) {
@@ -272,7 +278,8 @@ TEST(GdnStep, RefusesBadArguments) {
   EXPECT_EQ(refusal([&](auto& a) { a.start = negative; }), "gdn_step: sequence 1 starts at -5, wanted 0 or more");
   EXPECT_EQ(refusal([&](auto& a) { a.z = {}; }), "gdn_step: z is missing");
   EXPECT_EQ(refusal([&](auto& a) { a.state.g = {}; }), "gdn_step: state.k, state.u and state.g come together or not at all");
-  EXPECT_EQ(refusal([&](auto& a) { a.state = {.s = a.state.s}, a.qkv = narrow; }), "gdn_step: qkv must hold q and k of whole heads beside v");
+  EXPECT_EQ(refusal([&](auto& a) { a.state = {.s = a.state.s}, a.qkv = narrow; }),
+            "gdn_step: qkv must hold q and k of whole heads beside v");
   EXPECT_EQ(refusal([&](auto& a) { a.state = {.s = a.state.s}; }), "");
 }
 

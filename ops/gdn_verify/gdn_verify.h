@@ -2,7 +2,10 @@
 // back.
 //
 // start % 64 plus the rows of the call must be at most 64 for every sequence: the engine ends a draft at the chunk's end. When
-// the accepted rows fill the chunk, the engine calls gdn_close. The same bits as gdn_prefill. Tolerance: as gdn_prefill.
+// the accepted rows fill the chunk, the engine calls gdn_close. The same bits as gdn_decode, row by row. Tolerance: as gdn_decode.
+//
+// On a GPU, which cannot be asked for `start` ahead of the call, rows behind the end of the chunk are left out: their o is not
+// written.
 #pragma once
 
 #include <span>

@@ -78,7 +78,8 @@ void match_reference(const GdnVerifyCase& c, int64_t R, DType state, Temper temp
     verify(form, in, c.open, c.rows, c.open, got, o);
     const std::string what = std::string(form) + ", open " + std::to_string(c.open) + " of " + std::to_string(R);
     expect_close(o, want_o, kGdnF32, what + ": o");
-    expect_close(closed_states(got, {0}, {c.open + c.rows}), closed_states(want, {0}, {c.open + c.rows}), kGdnF32, what + ": state");
+    expect_close(closed_states(got, {0}, {c.open + c.rows}), closed_states(want, {0}, {c.open + c.rows}), kGdnF32,
+                 what + ": state");
     EXPECT_EQ(got.s.bytes(), before.s.bytes()) << what << ": S must not change";
   }
 }
@@ -126,7 +127,8 @@ TEST(GdnVerify, SequencesOfABatchAreIndependent) {
     expect_same_bits(got, o, form);
     expect_same_pool(alone, together, form);
     expect_same_open_chunk(together, before, 2, 64, std::string(form) + ": a slot that was not named");
-    for (int64_t i = 0; i < d.HV * d.K * d.V; ++i) ASSERT_EQ(together.s.tensor()[1].as<float>()[i], 0.0f) << form << ": new, without rows";
+    for (int64_t i = 0; i < d.HV * d.K * d.V; ++i)
+      ASSERT_EQ(together.s.tensor()[1].as<float>()[i], 0.0f) << form << ": new, without rows";
     for (const double x : o.values()) ASSERT_TRUE(std::isfinite(x)) << form;
   }
 }

@@ -1,5 +1,4 @@
 #include "ops/gqa_decode/gqa_decode.h"
-
 #include "ops/gqa_prefill/forms.h"
 
 namespace sluice {

@@ -1,8 +1,7 @@
-#include "ops/gqa_prefill/gqa_prefill.h"
-
 #include "base/checked.h"
 #include "core/check.h"
 #include "ops/gqa_prefill/forms.h"
+#include "ops/gqa_prefill/gqa_prefill.h"
 
 namespace sluice {
 namespace {

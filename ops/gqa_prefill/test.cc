@@ -1,6 +1,5 @@
-#include "ops/gqa_prefill/gqa_prefill.h"
-
 #include "core/rows.h"
+#include "ops/gqa_prefill/gqa_prefill.h"
 #include "ops/gqa_prefill/test_problem.h"
 
 namespace sluice {

@@ -1,7 +1,6 @@
-#include "ops/l2norm/l2norm.h"
-
 #include "core/check.h"
 #include "ops/l2norm/forms.h"
+#include "ops/l2norm/l2norm.h"
 
 namespace sluice {
 

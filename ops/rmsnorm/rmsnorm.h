@@ -22,8 +22,8 @@ struct RmsnormArgs {
   Tensor y;             // as x, f32 or bf16; may be x itself
   Tensor residual_out;  // optional, as x, f32 or bf16; may be x or residual itself
   float eps = 1e-6f;
-  float weight_offset = 0;         // 1 for Qwen3-Next and Qwen3.5, 0 elsewhere
-  bool norm_rounded_sum = false;   // norm the sum after its rounding to residual_out's dtype (kernels that reread it do)
+  float weight_offset = 0;        // 1 for Qwen3-Next and Qwen3.5, 0 elsewhere
+  bool norm_rounded_sum = false;  // norm the sum after its rounding to residual_out's dtype (kernels that reread it do)
 };
 
 Status check_rmsnorm(const RmsnormArgs& a);

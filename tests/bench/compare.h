@@ -17,7 +17,8 @@ struct HostCopy {
 
 Result<std::vector<HostCopy>> copy_to_host(std::span<const Tensor> tensors);
 
-// ||got - want|| / ||want||, the largest over the tensors, over as much of dimension 0 as `want` has; infinite where one holds something that is not finite.
+// ||got - want|| / ||want||, the largest over the tensors, over as much of dimension 0 as `want` has; infinite where one holds
+// something that is not finite.
 double difference(std::span<const HostCopy> got, std::span<const HostCopy> want);
 
 }  // namespace sluice::benching

@@ -54,7 +54,8 @@ TEST(DemoTexts, PromptsRenderAndEncodeAsInTheOracle) {
   const auto tokenizer = Tokenizer::load(kDemo + "/model").value();
   for (const auto& c : about.at("cases").as_array()) {
     const std::string key(c.at("key").as_string());
-    EXPECT_EQ(tokenizer.encode(std::string_view(c.at("prompt").as_string()), true), ids_of(*oracle.find(key + ".input_ids"))) << key;
+    EXPECT_EQ(tokenizer.encode(std::string_view(c.at("prompt").as_string()), true), ids_of(*oracle.find(key + ".input_ids")))
+        << key;
     EXPECT_EQ(tokenizer.decode(ids_of(*oracle.find(key + ".greedy_ids")), true), std::string(c.at("text").as_string())) << key;
   }
 }

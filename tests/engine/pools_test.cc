@@ -6,8 +6,16 @@
 namespace sluice {
 namespace {
 
-constexpr PoolSpec kSpec{.linear_layers = 2, .key_heads = 1, .value_heads = 2, .key_dim = 16, .value_dim = 16, .conv_channels = 64, .conv_width = 4,
-                         .attention_layers = 1, .kv_heads = 1, .head_dim = 16};
+constexpr PoolSpec kSpec{.linear_layers = 2,
+                         .key_heads = 1,
+                         .value_heads = 2,
+                         .key_dim = 16,
+                         .value_dim = 16,
+                         .conv_channels = 64,
+                         .conv_width = 4,
+                         .attention_layers = 1,
+                         .kv_heads = 1,
+                         .head_dim = 16};
 
 TEST(StatePool, SlotsAreAdmittedNeverAsserted) {
   auto pool = StatePool::create(kSpec, 2).value();

@@ -36,8 +36,12 @@ struct Variant {
 class SameBits : public ::testing::TestWithParam<Variant> {
  protected:
   std::unique_ptr<Engine> engine(int threads, int64_t sequences = 1) {
-    auto e = Engine::create({.model = SLUICE_SOURCE_DIR "/demo/model", .dtype = GetParam().dtype, .threads = threads, .max_context = 1024,
-                             .max_sequences = sequences, .impl = force_everywhere(GetParam().impl, detect_cpu_features())});
+    auto e = Engine::create({.model = SLUICE_SOURCE_DIR "/demo/model",
+                             .dtype = GetParam().dtype,
+                             .threads = threads,
+                             .max_context = 1024,
+                             .max_sequences = sequences,
+                             .impl = force_everywhere(GetParam().impl, detect_cpu_features())});
     EXPECT_TRUE(e.ok()) << e.status().to_string();
     return std::move(e).value();
   }
@@ -115,7 +119,8 @@ TEST_P(SameBits, HoweverTheSequenceIsCut) {
   const std::vector<float> whole = in_pieces(*two, tokens, int64_t(tokens.size()));
   ASSERT_EQ(whole.size(), tokens.size() * 2048);
   for (const float v : whole) ASSERT_TRUE(std::isfinite(v));
-  for (const int64_t piece : {1, 7, 64, 100}) expect_same(in_pieces(*two, tokens, piece), whole, "pieces of " + std::to_string(piece));
+  for (const int64_t piece : {1, 7, 64, 100})
+    expect_same(in_pieces(*two, tokens, piece), whole, "pieces of " + std::to_string(piece));
   expect_same(in_pieces(*one, tokens, int64_t(tokens.size())), whole, "one thread");
   expect_same(in_pieces(*one, tokens, 1), whole, "one thread, token by token");
   expect_same(verified(*two, tokens, 4), whole, "verified in fours");
@@ -173,7 +178,8 @@ std::vector<Variant> variants() {
 }
 
 std::string variant_name(const ::testing::TestParamInfo<Variant>& info) {
-  return (info.param.impl.empty() ? std::string("chosen") : info.param.impl) + (info.param.dtype == DTypeChoice::kBF16 ? "_bf16" : "_fp32");
+  return (info.param.impl.empty() ? std::string("chosen") : info.param.impl) +
+         (info.param.dtype == DTypeChoice::kBF16 ? "_bf16" : "_fp32");
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, SameBits, ::testing::ValuesIn(variants()), variant_name);

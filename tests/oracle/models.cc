@@ -78,7 +78,8 @@ class ModelCheck {
 
   void run(bool bf16) {
     for (const std::string& prompt : prompts_of(oracle_))
-      if (const Status s = bf16 ? gather_bf16(prompt) : check_fp32(prompt); !s.ok()) report_.check(name_ + " " + prompt, false, s.to_string());
+      if (const Status s = bf16 ? gather_bf16(prompt) : check_fp32(prompt); !s.ok())
+        report_.check(name_ + " " + prompt, false, s.to_string());
     if (bf16) report_bf16();
   }
 
@@ -124,7 +125,8 @@ class ModelCheck {
   void report_bf16() {
     report_.at_most(name_ + " next_logprob p50", percentile(logprob_errors_, 0.5), limit("bf16_next_logprob_abs_p50"));
     report_.at_most(name_ + " next_logprob p90", percentile(logprob_errors_, 0.9), limit("bf16_next_logprob_abs_p90"));
-    report_.at_least(name_ + " top1 agreement", double(top1_equal_) / double(std::max<int64_t>(top1_count_, 1)), limit("bf16_top1_agree_min"));
+    report_.at_least(name_ + " top1 agreement", double(top1_equal_) / double(std::max<int64_t>(top1_count_, 1)),
+                     limit("bf16_top1_agree_min"));
     report_.at_most(name_ + " last logits p50", percentile(last_errors_, 0.5), limit("bf16_last_logits_max_abs_p50"));
   }
 
@@ -159,10 +161,12 @@ class ModelCheck {
 
 // The checkpoint with the other spelling of its configuration, as links in a folder of its own.
 Result<std::string> published_style_folder(const fs::path& model) {
-  const fs::path folder = fs::temp_directory_path() / ("sluice_oracle_" + std::to_string(getpid()) + "_" + model.filename().string());
+  const fs::path folder =
+      fs::temp_directory_path() / ("sluice_oracle_" + std::to_string(getpid()) + "_" + model.filename().string());
   std::error_code ec;
   fs::create_directories(folder, ec);
-  for (const auto& [link, target] : {std::pair{"config.json", "config.published_style.json"}, {"model.safetensors", "model.safetensors"}}) {
+  for (const auto& [link, target] :
+       {std::pair{"config.json", "config.published_style.json"}, {"model.safetensors", "model.safetensors"}}) {
     fs::remove(folder / link, ec);
     fs::create_symlink(fs::absolute(model / target), folder / link, ec);
     if (ec) return Status(Code::kIo, (folder / link).string() + ": " + ec.message());
@@ -183,7 +187,8 @@ Status check_model(const OracleOptions& o, const fs::path& folder, Report& repor
         if (dtype != "fp32" || !fs::exists(folder / "config.published_style.json")) continue;
         SLUICE_ASSIGN_OR_RETURN(dir, published_style_folder(folder));
       }
-      const auto engine = Engine::create({.model = dir, .dtype = dtype == "bf16" ? DTypeChoice::kBF16 : DTypeChoice::kF32, .threads = o.threads});
+      const auto engine =
+          Engine::create({.model = dir, .dtype = dtype == "bf16" ? DTypeChoice::kBF16 : DTypeChoice::kF32, .threads = o.threads});
       if (published) fs::remove_all(dir);
       const std::string label = name + " " + dtype + (published ? " published style" : "");
       if (!engine.ok()) {

@@ -1,11 +1,12 @@
 // Tokenizer and chat cases against Hugging Face's.
+#include "text/tokenizer.h"
+
 #include <filesystem>
 
 #include "io/json.h"
 #include "tests/oracle/parts.h"
 #include "text/chat.h"
 #include "text/detokenizer.h"
-#include "text/tokenizer.h"
 
 namespace sluice {
 namespace {
@@ -74,10 +75,12 @@ struct Rendered {
 
 Rendered render(const ChatTemplate& chat, const json::object& c) {
   json::object extra;
-  if (const auto* thinking = c.if_contains("enable_thinking"); thinking && thinking->is_bool()) extra["enable_thinking"] = *thinking;
+  if (const auto* thinking = c.if_contains("enable_thinking"); thinking && thinking->is_bool())
+    extra["enable_thinking"] = *thinking;
   const auto* tools = c.if_contains("tools");
   const auto* generate = c.if_contains("add_generation_prompt");
-  const auto out = chat.render(c.at("messages"), tools ? *tools : json::value(), generate && generate->is_bool() && generate->as_bool(), extra);
+  const auto out =
+      chat.render(c.at("messages"), tools ? *tools : json::value(), generate && generate->is_bool() && generate->as_bool(), extra);
   return out.ok() ? Rendered{out->text, ""} : Rendered{"", out.status().message()};
 }
 
@@ -86,10 +89,12 @@ void check_chats(const std::string& folder, const Tokenizer& tokenizer, Report& 
   if (!file.ok()) return report.check("tokenizer/chats", false, file.status().to_string());
   const auto a = ChatTemplate::load(folder);
   const auto b_source = read_small_file(folder + "/chat_template_b.jinja", size_t(1) << 20);
-  if (!a.ok() || !b_source.ok()) return report.check("tokenizer/chats", false, (a.ok() ? b_source.status() : a.status()).to_string());
+  if (!a.ok() || !b_source.ok())
+    return report.check("tokenizer/chats", false, (a.ok() ? b_source.status() : a.status()).to_string());
   const auto b = ChatTemplate::parse(*b_source);
   if (!b.ok()) return report.check("tokenizer/chats", false, b.status().to_string());
-  const json::array& cases = file->is_array() ? file->as_array() : file->at(file->as_object().contains("chats") ? "chats" : "cases").as_array();
+  const json::array& cases =
+      file->is_array() ? file->as_array() : file->at(file->as_object().contains("chats") ? "chats" : "cases").as_array();
   size_t right = 0, ids_right = 0, errors = 0, errors_right = 0;
   for (const auto& v : cases) {
     const json::object& c = v.as_object();

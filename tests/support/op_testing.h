@@ -50,7 +50,9 @@ class Storage {
     bytes_.assign((elements + offset) * dtype_size(dtype) + 2 * kMargin, std::byte{0xff});
     t_.data = bytes_.data() + kMargin + offset * dtype_size(dtype);
     owned_.assign(bytes_.size(), false);
-    const auto own = [&](const void* p, size_t bytes) { std::fill_n(owned_.begin() + (static_cast<const char*>(p) - raw()), bytes, true); };
+    const auto own = [&](const void* p, size_t bytes) {
+      std::fill_n(owned_.begin() + (static_cast<const char*>(p) - raw()), bytes, true);
+    };
     if (t_.contiguous()) own(t_.data, t_.bytes());
     else for_each([&](char* p) { own(p, dtype_size(dtype)); });
   }
@@ -95,20 +97,53 @@ class Storage {
   }
   double read(const char* p) const {
     switch (t_.dtype) {
-      case DType::kF32: { float x; std::memcpy(&x, p, 4); return x; }
-      case DType::kBF16: { Bf16 x; std::memcpy(&x, p, 2); return float(x); }
-      case DType::kI32: { int32_t x; std::memcpy(&x, p, 4); return x; }
-      case DType::kF64: { double x; std::memcpy(&x, p, 8); return x; }
-      default: ADD_FAILURE() << "no reader for " << dtype_name(t_.dtype); return 0;
+      case DType::kF32: {
+        float x;
+        std::memcpy(&x, p, 4);
+        return x;
+      }
+      case DType::kBF16: {
+        Bf16 x;
+        std::memcpy(&x, p, 2);
+        return float(x);
+      }
+      case DType::kI32: {
+        int32_t x;
+        std::memcpy(&x, p, 4);
+        return x;
+      }
+      case DType::kF64: {
+        double x;
+        std::memcpy(&x, p, 8);
+        return x;
+      }
+      default:
+        ADD_FAILURE() << "no reader for " << dtype_name(t_.dtype);
+        return 0;
     }
   }
   void write(char* p, double x) {
     switch (t_.dtype) {
-      case DType::kF32: { const float v = float(x); std::memcpy(p, &v, 4); break; }
-      case DType::kBF16: { const Bf16 v{float(x)}; std::memcpy(p, &v, 2); break; }
-      case DType::kI32: { const int32_t v = int32_t(x); std::memcpy(p, &v, 4); break; }
-      case DType::kF64: std::memcpy(p, &x, 8); break;
-      default: ADD_FAILURE() << "no writer for " << dtype_name(t_.dtype);
+      case DType::kF32: {
+        const float v = float(x);
+        std::memcpy(p, &v, 4);
+        break;
+      }
+      case DType::kBF16: {
+        const Bf16 v{float(x)};
+        std::memcpy(p, &v, 2);
+        break;
+      }
+      case DType::kI32: {
+        const int32_t v = int32_t(x);
+        std::memcpy(p, &v, 4);
+        break;
+      }
+      case DType::kF64:
+        std::memcpy(p, &x, 8);
+        break;
+      default:
+        ADD_FAILURE() << "no writer for " << dtype_name(t_.dtype);
     }
   }
   Tensor t_;
@@ -184,12 +219,14 @@ inline Context* gpu_context() {
 #endif
 }
 
-// Calls f(context, arguments) where the implementation runs: with the tensors' twins on the GPU for its kernels, and everything copied back.
+// Calls f(context, arguments) where the implementation runs: with the tensors' twins on the GPU for its kernels, and everything
+// copied back.
 template <class Args, class F>
-Status where_it_runs(const Impl<Args>& impl, const Args& args, int threads, F&& f) {
+Status where_it_runs([[maybe_unused]] const Impl<Args>& impl, const Args& args, int threads, F&& f) {
 #if SLUICE_HAS_CUDA
   if constexpr (GpuArgs<Args>)
-    if (is_gpu(impl.isa) && gpu_context()) return cuda::staged(*gpu_context(), args, [&](const Args& a) { return f(*gpu_context(), a); });
+    if (is_gpu(impl.isa) && gpu_context())
+      return cuda::staged(*gpu_context(), args, [&](const Args& a) { return f(*gpu_context(), a); });
 #endif
   return f(context(threads), args);
 }
