@@ -41,22 +41,10 @@ Result<std::vector<float>> all_logits(Engine& engine, const std::vector<int32_t>
 }
 
 Result<std::vector<int32_t>> greedy(Engine& engine, const std::vector<int32_t>& prompt, int64_t count, bool stop_at_eos) {
-  SLUICE_ASSIGN_OR_RETURN(const auto s, engine.open(prompt));
   GenerationParams params{.max_tokens = count};
   if (stop_at_eos) params.stop_ids = engine.model().config().eos_token_ids;
-  Generation generation(engine, *s, params);
-  std::vector<int32_t> ids;
-  for (;;) {
-    const auto token = generation.next();
-    if (!token.ok()) {
-      engine.close(*s);
-      return token.status();
-    }
-    if (!*token) break;
-    ids.push_back((*token)->id);
-  }
-  engine.close(*s);
-  return ids;
+  SLUICE_ASSIGN_OR_RETURN(const auto tokens, generate(engine, prompt, params));
+  return ids_of(tokens);
 }
 
 struct Row {
