@@ -1,4 +1,5 @@
-# One folder of ops/ is one operator: op_<folder> from its .cc files, <folder>_test from test.cc and test_*.cc, and a place in op_bench for bench.cc.
+# One folder of ops/ is one operator: op_<folder> from its .cc files, <folder>_test from test.cc and test_*.cc, and a place in
+# op_bench for bench.cc.
 # What it links to follows from the headers of other operators that it includes, so there is no list to edit.
 #
 # A file's name gives its instruction set:

@@ -1,12 +1,9 @@
 // A recorded sequence of launches that is replayed as one.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <utility>
 
-#include "core/context.h"
-#include "core/cuda/status.h"
+#include "core/cuda/launch.h"
 
 namespace sluice::cuda {
 
@@ -25,7 +22,7 @@ class Graph {
   // Records what `work()` launches on the context's stream; nothing runs yet. work() must not wait for the GPU.
   template <class Work>
   static Result<Graph> capture(const Context& ctx, Work&& work) {
-    const auto stream = static_cast<cudaStream_t>(ctx.stream.handle);
+    const cudaStream_t stream = stream_of(ctx);
     SLUICE_RETURN_IF_ERROR(
         to_status(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "start of a graph's capture"));
     const Status worked = work();
@@ -39,9 +36,7 @@ class Graph {
     return g;
   }
 
-  Status launch(const Context& ctx) const {
-    return to_status(cudaGraphLaunch(exec_, static_cast<cudaStream_t>(ctx.stream.handle)), "launch of a graph");
-  }
+  Status launch(const Context& ctx) const { return to_status(cudaGraphLaunch(exec_, stream_of(ctx)), "launch of a graph"); }
 
  private:
   cudaGraphExec_t exec_ = nullptr;

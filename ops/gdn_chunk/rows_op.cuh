@@ -1,7 +1,7 @@
 // The step of rows that the caller has: q, k, v and gates in, o out. For gdn_decode, gdn_verify and gdn_decode_classic.
 #pragma once
 
-#include "ops/gdn_chunk/step.cuh"
+#include "ops/gdn_chunk/pool.cuh"
 
 namespace sluice::gdn::gpu {
 
@@ -32,5 +32,16 @@ struct RowsOp {
       for (int e = threadIdx.x; e < pool.V; e += kThreads) store1(o, t * o.row_stride + p.head * o.head_stride + e, 0);
   }
 };
+
+// The rows and scalars that GdnArgs and GdnDecodeClassicArgs name alike; slots too.
+template <class Args>
+RowsOp make_rows_op(const Args& a, const GdnState& state) {
+  RowsOp op{.pool = make_pool(state, a.k.dim(1)), .sequences = {.slots = a.slots.template as<int32_t>()}};
+  op.q = make_call_rows(a.q), op.k = make_call_rows(a.k), op.v = make_call_rows(a.v), op.o = make_call_rows(a.o);
+  op.log_g = a.log_g.template as<float>(), op.log_g_stride = a.log_g.stride[0];
+  op.beta = a.beta.template as<float>(), op.beta_stride = a.beta.stride[0];
+  op.scale = a.scale, op.l2_eps = a.l2_eps, op.qk_l2norm = a.qk_l2norm;
+  return op;
+}
 
 }  // namespace sluice::gdn::gpu

@@ -9,4 +9,9 @@ Status gdn_prefill_cuda(Context&, const GdnPrefillArgs&, std::byte*);
 Status gdn_prefill_cuda_mma(Context&, const GdnPrefillArgs&, std::byte*);
 size_t gdn_prefill_cuda_mma_workspace(const Context&, const GdnPrefillArgs&);
 
+// Rows that can be copied 16 bytes at a time.
+inline bool aligned_bf16(const Tensor& t) {
+  return t.dtype == DType::kBF16 && reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.stride[0] % 8 == 0 && t.stride[1] % 8 == 0;
+}
+
 }  // namespace sluice

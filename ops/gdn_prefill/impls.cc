@@ -52,10 +52,6 @@ gdn::Checkpoints checkpoints(const GdnPrefillArgs& a) { return {a.checkpoints, a
 Can vector_form(const GdnPrefillArgs& a) { return gdn::vector_form(a.state); }
 Can portable_form(const GdnPrefillArgs& a) { return gdn::cuda_form(a.state); }
 
-// Rows that can be copied 16 bytes at a time.
-bool aligned_bf16(const Tensor& t) {
-  return t.dtype == DType::kBF16 && reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.stride[0] % 8 == 0 && t.stride[1] % 8 == 0;
-}
 Can portable_mma_form(const GdnPrefillArgs& a) {
   if (!aligned_bf16(a.q) || !aligned_bf16(a.k) || !aligned_bf16(a.v))
     return Can::no("q, k and v must be bf16 rows at multiples of 16 bytes");

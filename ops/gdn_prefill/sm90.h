@@ -1,7 +1,7 @@
 // gdn_prefill on compute capability 9.0.
 #pragma once
 
-#include "ops/gdn_prefill/gdn_prefill.h"
+#include "ops/gdn_prefill/forms.h"
 
 namespace sluice {
 
@@ -11,10 +11,7 @@ Status gdn_prefill_sm90(Context& ctx, const GdnPrefillArgs& a, std::byte* scratc
 
 // Here, so that builds without CUDA can tell why as well.
 inline Can gdn_prefill_sm90_can(const GdnPrefillArgs& a) {
-  const auto rows = [](const Tensor& t) {
-    return t.dtype == DType::kBF16 && reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.stride[0] % 8 == 0 && t.stride[1] % 8 == 0;
-  };
-  if (!rows(a.q) || !rows(a.k) || !rows(a.v) || !rows(a.o))
+  if (!aligned_bf16(a.q) || !aligned_bf16(a.k) || !aligned_bf16(a.v) || !aligned_bf16(a.o))
     return Can::no("q, k, v and o must be bf16 rows at multiples of 16 bytes");
   if (a.k.dim(2) != 128 || a.v.dim(2) != 128) return Can::no("K and V must be 128");
   if (a.state.s.dtype != DType::kF32) return Can::no("the state must be fp32");

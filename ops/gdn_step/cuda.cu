@@ -2,6 +2,7 @@
 //
 // The blocks of one key head each make its q and k: the convolution of 256 channels costs less than handing them over. The first of
 // them alone writes their input into the ring, into a place that none of them reads.
+#include "ops/gating/gates.cuh"
 #include "ops/gdn_chunk/pool.cuh"
 #include "ops/gdn_step/forms.h"
 
@@ -87,13 +88,12 @@ struct StepOp {
     else convolve(p, (part == Part::kKey ? keys : 0) + int64_t(p.key_head) * pool.K + column, p.keeps_key, x);
   }
 
-  // The formula of ops/gating.
   __device__ void gates(const Piece& p, int, float& log_g, float& beta) const {
     const uint32_t a_raw = a.raw(p.b * a.stride + p.head), b_raw = b.raw(p.b * b.stride + p.head);
     const uint32_t bias = dt_bias.raw(p.head), rate = A_log.raw(p.head);
-    const float step = widen(a_raw, a.bf16) + widen(bias, dt_bias.bf16);
-    log_g = -expf(widen(rate, A_log.bf16)) * (fmaxf(step, 0) + log1pf(expf(-fabsf(step))));
-    beta = (allow_neg_eigval ? 2.0f : 1.0f) / (1 + expf(-widen(b_raw, b.bf16)));
+    const cuda::Gates g = cuda::gates_of(widen(a_raw, a.bf16), widen(b_raw, b.bf16), -expf(widen(rate, A_log.bf16)),
+                                         widen(bias, dt_bias.bf16), allow_neg_eigval ? 2.0f : 1.0f);
+    log_g = g.log_g, beta = g.beta;
   }
 
   // The output gate times the norm's weight.
