@@ -6,16 +6,12 @@
 #include "ops/gdn_prefill/sm90.h"
 #include "ops/gdn_prefill/sm90_map.cuh"
 #include "ops/gdn_prefill/sm90_plan.cuh"
-#include "ops/gdn_prefill/sm90_solve.cuh"
 #include "ops/gdn_prefill/sm90_update.cuh"
 
 namespace sluice {
 namespace gdn_sm90 {
 
-static_assert(sizeof(UpdateShared) <= 227 << 10 && sizeof(Stage) % 1024 == 0);
-
-// A sequence's first and last chunk may be short.
-int64_t max_chunks(const Params& p) { return p.T / kC + 2 * int64_t(p.B); }
+static_assert(sizeof(UpdateShared) <= 227 << 10 && sizeof(KeysQueries) % 1024 == 0 && sizeof(Solved) % 1024 == 0);
 
 // Fills in the bounds and the workspace; returns its size.
 size_t place_workspace(Params& p, std::byte* scratch, int sms) {
@@ -24,38 +20,33 @@ size_t place_workspace(Params& p, std::byte* scratch, int sms) {
     to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(scratch + at);
     at += (sizeof(*to) * count + 1023) / 1024 * 1024;
   };
-  // A segment of a cut sequence is no shorter than a multiprocessor's share of all chunks of all heads.
-  const bool cut = sms / p.HV >= 2 && p.T >= 2 * kMinSegment * kC;
-  p.sms = sms, p.max_chunks = int32_t(max_chunks(p)), p.max_cuts = cut ? sms / p.HV : 0, p.max_segments = p.B + p.max_cuts;
-  take(p.counts, 1), take(p.segments, p.max_segments), take(p.order, p.max_segments), take(p.cuts, p.max_cuts);
-  take(p.first_segment, p.B + 1), take(p.first_cut, p.B + 1), take(p.first_chunk, p.B + 1), take(p.tickets, p.B * p.HK);
-  take(p.chunk_rows, p.max_chunks), take(p.solved, int64_t(p.max_chunks) * p.HV);
+  // A segment of a cut sequence is no shorter than a multiprocessor's share of all chunks of all heads. Two segments gain less than
+  // the map costs.
+  const bool cut = sms / p.HV >= 3 && p.T >= 2 * kMinSegment * kC;
+  p.sms = sms, p.max_cuts = cut ? std::min(sms / p.HV, kMaxCuts) : 0, p.max_segments = p.B + p.max_cuts;
+  take(p.counts, 1), take(p.units, p.max_segments), take(p.cut_units, p.max_cuts), take(p.tickets, int64_t(p.B) * p.HK);
   take(p.states, int64_t(p.max_cuts) * p.HV * kDim * kDim), take(p.maps, int64_t(p.max_cuts) * p.HV * kDim * kDim);
   take(p.mapped, p.max_cuts * p.HV);
   return at;
 }
 
-// Value heads of one key head that a block of `solve` takes: they share K K^T and Q K^T, where there is work enough without.
-int heads_a_block(const Params& p, int sms) {
-  int heads = kMaxHeads;
-  while (p.HV / p.HK % heads || (heads > 1 && int64_t(p.max_chunks) * p.HV / heads < 2 * sms)) --heads;
-  return heads;
+template <int Rows>
+Status launch_join(const Context& ctx, const Params& p) {
+  return cuda::launch(
+      ctx, gdn_prefill_sm90_join<Rows>,
+      {.grid = dim3(kDim / Rows, kJoinLists * p.HV), .block = kJoinThreads, .shared = sizeof(JoinShared<Rows>), .dependent = true},
+      p);
 }
 
 Status launch(const Context& ctx, const Params& p) {
-  const int sms = ctx.gpu->sms, heads = heads_a_block(p, sms);
-  const auto blocks = [&](int64_t units) { return dim3(unsigned(std::min<int64_t>(units, sms))); };
+  const auto blocks = [&](int64_t units) { return dim3(unsigned(std::min<int64_t>(units, p.sms))); };
   SLUICE_RETURN_IF_ERROR(cuda::launch(ctx, gdn_prefill_sm90_plan, {.grid = 1, .block = kPlanThreads, .dependent = true}, p));
-  SLUICE_RETURN_IF_ERROR(cuda::launch(
-      ctx, gdn_prefill_sm90_solve,
-      {.grid = dim3(p.max_chunks, p.HV / heads), .block = kGroup, .shared = sizeof(SolveShared), .dependent = true}, p, heads));
   if (p.max_cuts) {
     SLUICE_RETURN_IF_ERROR(cuda::launch(
         ctx, gdn_prefill_sm90_map,
         {.grid = blocks(2 * p.max_cuts * p.HV), .block = kUpdateThreads, .shared = sizeof(UpdateShared), .dependent = true}, p));
-    SLUICE_RETURN_IF_ERROR(
-        cuda::launch(ctx, gdn_prefill_sm90_join,
-                     {.grid = dim3(kDim / kJoinRows, kJoinLists * p.HV), .block = kJoinThreads, .dependent = true}, p));
+    // Every block reads all of M: with many heads fewer blocks are enough.
+    SLUICE_RETURN_IF_ERROR(p.HV > 8 ? launch_join<16>(ctx, p) : launch_join<8>(ctx, p));
   }
   return cuda::launch(
       ctx, gdn_prefill_sm90_update,
@@ -71,7 +62,8 @@ Params make_params(const GdnPrefillArgs& a) {
   p.log_g = a.log_g.as<float>(), p.log_g_stride = a.log_g.stride[0], p.beta = a.beta.as<float>(), p.beta_stride = a.beta.stride[0];
   p.k_rows = static_cast<const __nv_bfloat16*>(a.k.data), p.k_row_stride = a.k.stride[0], p.k_head_stride = a.k.stride[1];
   p.o = static_cast<__nv_bfloat16*>(a.o.data), p.o_row_stride = a.o.stride[0], p.o_head_stride = a.o.stride[1];
-  p.s = a.state.s.as<float>(), p.s_pitch = a.state.s.stride[0], p.open_k = a.state.k.as<float>(), p.k_pitch = a.state.k.stride[0];
+  p.s = a.state.s.data, p.bf16_state = a.state.s.dtype == DType::kBF16, p.s_pitch = a.state.s.stride[0];
+  p.slot_count = int32_t(a.state.s.dim(0)), p.open_k = a.state.k.as<float>(), p.k_pitch = a.state.k.stride[0];
   p.open_u = a.state.u.as<float>(), p.u_pitch = a.state.u.stride[0], p.open_g = a.state.g.as<float>(),
   p.g_pitch = a.state.g.stride[0];
   p.cu_seqlens = a.cu_seqlens.as<int32_t>(), p.start = a.start.as<int32_t>(), p.slots = a.slots.as<int32_t>();

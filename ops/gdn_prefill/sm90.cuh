@@ -7,15 +7,19 @@
 //
 // T and P T need no state. Kernels, each waiting for the one before:
 //   normalise   q and k where the call asks for it                                    sm90_plan.cuh
-//   plan    lists chunks and sequences                                                sm90_plan.cuh
-//   solve   T, P T and the gates of every chunk, chunks in parallel                   sm90_solve.cuh
+//   plan    lists the units of work, longest first                                    sm90_plan.cuh
 //   map     where long sequences are cut into segments: N and M of S' = M S + N       sm90_map.cuh
 //   join    each segment's first state from them                                      sm90_map.cuh
-//   update  a block takes value heads of segments through their chunks: a load        sm90_update.cuh
-//           warp and two groups with 64 rows of S^T each in registers, three products a chunk
+//   update  a block takes value heads of segments through their chunks                sm90_update.cuh
+//
+// A block of map and update has a load warp, a gate warp (sm90_load.cuh) and two groups with 64 rows of S^T each in registers. They
+// take two chunks at a time: first each group makes T and P T of one (sm90_solve.cuh), then both take S through the two. The
+// products of the first part are small and depend on each other, and mma.sync waits behind every wgmma that is queued: beside the
+// second part they took three times as long.
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
@@ -29,23 +33,32 @@ inline constexpr int kC = 64;          // rows of a chunk
 inline constexpr int kGroup = 128;     // threads of a warpgroup
 inline constexpr int kRowBytes = 128;  // a shared-memory row: 64 elements of 16 bits, swizzled over 8 rows
 inline constexpr int kTile = kC * kRowBytes;
-inline constexpr int kFragmentPitch = 48;  // bytes of an unswizzled row of 16 elements: eight rows fall on different banks
 inline constexpr float kLog2E = 1.4426950408889634f;
 
-// Per-row factors of a chunk; rows past its end have g = 0 and beta = 0.
+// Factors of a chunk's rows, G being the sum of log_g so far; rows past its end have g = 0 and beta = 0. D_ij = e^{G_i-G_j} is
+// taken apart left of the diagonal blocks of 16 rows, G_r standing ahead of the block row: e^{G_i-G_r} e^{G_r-G_j}, both exponents
+// negative.
 struct Gates {
   float sum[kC];    // G_i log2(e)
   float decay[kC];  // e^{G_i}
   float out[kC];    // scale e^{G_i}
   float rest[kC];   // e^{G_last-G_i}, zero for rows that stay open
-  float whole;      // e^{G_last}
-  float pad[31];
+  float beta[kC];
+  __half row_l[kC][2], row_p[kC][2];  // e^{G_i-G_r} times beta and times scale, twice
+  __half row_d[kC][2];                // beta, twice
+  __half column[3][kC];               // e^{G_r-G_j} of block rows 1 to 3
+  __half diagonal[4][16][16];         // D_ij, zero above the diagonal
+  float whole;                        // e^{G_last}
+  float pad[3];
 };
 
-// What a chunk's update needs besides K, Q and V, as it lies in shared memory.
-struct Solved {
-  uint8_t t[kTile], pt[kTile];  // fp16, swizzled
-  Gates gates;
+// Transposed inverses of the diagonal blocks of I + L, fp16: row c of a block has column c.
+struct Inverses {
+  uint8_t data[4 * 512];
+  // Where 16 bytes of a row lie; halves of rows change places so that eight rows fall on different banks.
+  __host__ __device__ static constexpr uint32_t place(int block, int row, int half) {
+    return block * 512 + row * 32 + ((half ^ (row / 4)) & 1) * 16;
+  }
 };
 
 // K and Q of 64 features alternate, so that one product of 128 columns takes both.
@@ -53,37 +66,32 @@ struct KeysQueries {
   uint8_t k0[kTile], q0[kTile], k1[kTile], q1[kTile];
 };
 
-// A run of chunks of one sequence.
-struct Segment {
-  int32_t seq, chunk, chunks;  // `chunk`: its first, counted in the sequence
-  int32_t state;               // where the sequence is cut: index of the segment's first state; otherwise -1, and it is the pool's
+// T and P T of a chunk, fp16, swizzled. Until P T is there its tile holds L.
+struct Solved {
+  uint8_t t[kTile], pt[kTile];
 };
 
-// One value head of one segment.
+// One value head of one segment: a run of chunks of a sequence.
 struct Unit {
   int32_t head;             // -1: there is no more work
   int32_t seq, slot;        // slot < 0: padding, its outputs are zero
   int32_t row, end;         // rows [row, end) of q, k, v
   int32_t first, chunks;    // rows of the first chunk; chunks
-  int32_t chunk;            // index of the first chunk among all
   int32_t open;             // rows of the open chunk that are folded into the loaded state
   int32_t closed, open_at;  // rows of the last chunk that are folded into the stored state; the pool's row for the one after them
   int32_t fresh, keep;      // the state starts at zero; the state is stored
-  int32_t state;            // the segment's
+  int32_t begins, ends;     // whether these are the sequence's first and last chunks
+  int32_t state;            // index of the segment's first state where the sequence is cut; otherwise -1: it is the pool's
   int32_t position, whole;  // the first chunk's number in the sequence, chunks of earlier calls counted; chunks that end at 64 rows
   int32_t identity;         // of a map: M, whose state starts at the identity and whose values are zero
   int32_t forgotten;        // of a map: the first state decays to nothing before the chunks that are left
 };
+inline constexpr int kUnitWords = sizeof(Unit) / 4;
+static_assert(kUnitWords <= 32);  // a lane a word
 
 struct Counts {
   int32_t next, next_map;  // units taken beyond one a block
   int32_t segments, cuts;
-};
-
-// Where a chunk lies; `closed` of its rows are folded into the state.
-struct ChunkRows {
-  int32_t row, rows, closed;
-  int32_t solve;  // 0 where no one needs the chunk
 };
 
 struct Params {
@@ -94,7 +102,8 @@ struct Params {
   int64_t k_row_stride, k_head_stride;
   __nv_bfloat16* o;
   int64_t o_row_stride, o_head_stride;
-  float *s, *open_k, *open_u, *open_g;
+  void* s;  // fp32, or bf16 if `bf16_state`
+  float *open_k, *open_u, *open_g;
   int64_t s_pitch, k_pitch, u_pitch, g_pitch;  // elements from slot to slot
   float* checkpoints;
   int64_t checkpoint_pitch;
@@ -102,22 +111,19 @@ struct Params {
   int32_t checkpoint_chunks;  // from one to the next; 0: none
   const int32_t *cu_seqlens, *start, *slots, *has_state;
   int64_t T;
-  int32_t B, HK, HV, capacity;                 // capacity: rows of the open chunk, R
-  int32_t max_chunks, max_segments, max_cuts;  // bounds known to the host
+  int32_t B, HK, HV, slot_count;
+  int32_t capacity;                // rows of the open chunk, R
+  int32_t max_segments, max_cuts;  // bounds known to the host
   int32_t sms;
+  int32_t bf16_state;
   float scale;
   // Workspace.
   Counts* counts;
-  Segment* segments;                   // [max_segments]
-  int32_t* order;                      // [max_segments] longest first
-  int32_t* cuts;                       // [max_cuts] the segments of cut sequences
-  int32_t *first_segment, *first_cut;  // [B + 1] those of the sequences before
-  int32_t* first_chunk;                // [B + 1] chunks of the sequences before
-  int32_t* tickets;                    // [B, HK] value heads that no longer read the open keys
-  ChunkRows* chunk_rows;               // [chunks]
-  Solved* solved;                      // [chunks, HV]
-  float *states, *maps;                // [max_cuts, HV, V, K] S at the segment's start, or N of the one before; M
-  int32_t* mapped;                     // [max_cuts, HV] whether M is needed
+  Unit* units;           // [max_segments] longest first; `head` is the taker's
+  Unit* cut_units;       // [max_cuts] those of cut sequences, by `state`
+  int32_t* tickets;      // [B, HK] value heads that no longer read the open keys
+  float *states, *maps;  // [max_cuts, HV, V, K] S at the segment's start, or N of the one before; M
+  int32_t* mapped;       // [max_cuts, HV] whether M is needed
 };
 
 // A value that is the same in every lane, so that it may live in a uniform register.
@@ -125,36 +131,24 @@ __device__ inline int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }
 
 __device__ inline float2 two(const float* x) { return *reinterpret_cast<const float2*>(x); }
 
-// Rows of sequence b's chunk c: the first one ends at a multiple of 64 of the sequence's position.
-struct Span {
-  int32_t row, rows, chunks;
+// The n-th use of a ring of N stages. A user of the stage waits for `full`, its filler for `empty`.
+template <int N>
+struct Turn {
+  int stage;
+  uint32_t phase;
+  __device__ explicit Turn(uint32_t n) : stage(n % N), phase(n / N % 2) {}
+  __device__ void wait_full(uint64_t (&full)[N]) const { ptx::mbarrier_wait(&full[stage], phase); }
+  __device__ void wait_empty(uint64_t (&empty)[N]) const { ptx::mbarrier_wait(&empty[stage], phase ^ 1); }
 };
-__device__ inline Span chunk_span(const Params& p, int b, int c) {
-  const int begin = p.cu_seqlens[b], end = p.cu_seqlens[b + 1], first = min(kC - p.start[b] % kC, end - begin);
-  const int row = c == 0 ? begin : begin + first + (c - 1) * kC;
-  return {.row = row,
-          .rows = c == 0 ? first : min(kC, end - row),
-          .chunks = end == begin ? 0 : 1 + (end - begin - first + kC - 1) / kC};
+
+// One arrival of a warp, after all of its lanes.
+__device__ inline void warp_arrive(uint64_t* bar) {
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(bar);
 }
 
-// Rows of a sequence's last chunk that are folded into the stored S: up to the last multiple of `capacity`.
-__device__ inline int closed_rows(const Params& p, int b, int last_rows) {
-  const int stop = p.start[b] + p.cu_seqlens[b + 1] - p.cu_seqlens[b];
-  return max(last_rows - stop % p.capacity, 0);
-}
-
-// What follows a chunk's last row belongs to another sequence, or to nobody, and might not be finite.
-template <int Threads>
-__device__ inline void clear_tail(uint8_t* tile, int rows) {
-  const int begin = rows * kRowBytes / 16;
-  for (int i = begin + threadIdx.x % Threads; i < kTile / 16; i += Threads) reinterpret_cast<uint4*>(tile)[i] = uint4{};
-}
-
-__device__ inline void load_keys_queries(const Params& p, KeysQueries& to, int key_head, int row, uint64_t* bar) {
-  ptx::tma_load_3d(to.k0, &p.k, 0, key_head, row, bar);
-  ptx::tma_load_3d(to.k1, &p.k, 64, key_head, row, bar);
-  ptx::tma_load_3d(to.q0, &p.q, 0, key_head, row, bar);
-  ptx::tma_load_3d(to.q1, &p.q, 64, key_head, row, bar);
+__device__ inline float* segment_state(float* states, const Params& p, int state, int head) {
+  return states + (int64_t(state) * p.HV + head) * kDim * kDim;
 }
 
 }  // namespace sluice::gdn_sm90

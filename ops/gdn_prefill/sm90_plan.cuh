@@ -1,13 +1,15 @@
-// gdn_prefill on compute capability 9.0: which chunks there are, and the order of the sequences.
+// gdn_prefill on compute capability 9.0: the units of work, in the order in which they are taken.
 #pragma once
 
 #include "ops/gdn_prefill/sm90.cuh"
 
 namespace sluice::gdn_sm90 {
 
-inline constexpr int kPlanThreads = 256;
-
 inline constexpr int kNormaliseThreads = 256;
+inline constexpr int kPlanThreads = 1024;
+inline constexpr int kMinSegment = 4;  // chunks
+inline constexpr int kMaxCuts = 512;   // segments of cut sequences: at most one a multiprocessor
+inline constexpr int kLengths = 1024;  // segments are sorted by length in chunks; those of more than 1023 count as one length
 
 // Rows of one head of q or k.
 struct RowsIn {
@@ -34,90 +36,131 @@ __global__ void __launch_bounds__(kNormaliseThreads)
                                                                            ptx::pack_bf16(r * c, r * d)};
 }
 
-inline constexpr int kMinSegment = 6;  // chunks
+// A sequence's chunks: the first one ends at a multiple of 64 of the sequence's position.
+struct Sequence {
+  int begin, end, start, slot, first, chunks;
 
-// Prefix sums of f over the sequences, by one warp.
-template <class F>
-__device__ inline void prefix_sums(int count, int32_t* to, F f) {
-  const int lane = threadIdx.x % 32;
-  int before = 0;
-  if (lane == 0) to[0] = 0;
-  for (int base = 0; base < count; base += 32) {
-    const int b = base + lane;
-    int sum = b < count ? f(b) : 0;
+  __device__ Sequence(const Params& p, int b)
+      : begin(p.cu_seqlens[b]), end(p.cu_seqlens[b + 1]), start(p.start[b]), slot(p.slots[b]) {
+    first = min(kC - start % kC, end - begin);
+    chunks = end == begin ? 0 : 1 + (end - begin - first + kC - 1) / kC;
+    if (slot >= p.slot_count) slot = -1;
+  }
+  __device__ int row(int chunk) const { return chunk == 0 ? begin : min(begin + first + (chunk - 1) * kC, end); }
+};
+
+// Into how many segments a sequence is cut, so that no unit is much longer than a multiprocessor's share of all. A chunk takes
+// the update 1.9 us, the map 1.2; the two kernels more cost 15 us.
+__device__ inline int segments_of(const Params& p, const Sequence& s, int64_t all_chunks) {
+  const int share = max(kMinSegment, int((all_chunks * p.HV + p.sms - 1) / p.sms));
+  const bool pays = 1.9f * s.chunks > (1.9f + 1.2f) * share + 15.0f;
+  return s.slot >= 0 && p.max_cuts > 0 && pays ? max(s.chunks / share, 1) : 1;
+}
+
+// Chunks [chunk, chunk + chunks) of sequence b, as every value head takes them.
+__device__ inline Unit make_unit(const Params& p, const Sequence& s, int b, int chunk, int chunks, int state) {
+  Unit u{.head = 0, .seq = b, .slot = s.slot, .row = s.begin, .end = s.end, .state = state};
+  if (u.slot < 0) return u;
+  const int stop = s.start + s.end - s.begin, multiple = stop - stop % p.capacity;
+  u.begins = chunk == 0, u.ends = chunk + chunks == s.chunks;
+  u.fresh = p.has_state ? p.has_state[b] == 0 : s.start == 0;
+  u.keep = u.ends && (u.fresh || multiple > s.start);
+  u.open = u.fresh ? 0 : s.start % p.capacity;
+  u.open_at = multiple > s.start ? 0 : u.open;
+  u.row = s.row(chunk), u.end = s.row(chunk + chunks), u.first = s.row(chunk + 1) - u.row, u.chunks = chunks;
+  const int last_rows = chunks == 1 ? u.first : (u.end - u.row - u.first - 1) % kC + 1;
+  u.closed = u.ends ? max(last_rows - stop % p.capacity, 0) : last_rows;  // up to the last multiple of `capacity`
+  u.position = s.start / kC + chunk, u.whole = chunks - (u.ends && stop % kC != 0);
+  return u;
+}
+
+// Sums of x over the threads before this one, and over all.
+__device__ inline int sum_before(int x, int& all) {
+  __shared__ int warps[kPlanThreads / 32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int sum = x, total = 0;
 #pragma unroll
-    for (int d = 1; d < 32; d *= 2) {
-      const int below = __shfl_up_sync(0xffffffffu, sum, d);
-      if (lane >= d) sum += below;
-    }
-    if (b < count) to[b + 1] = before + sum;
-    before += __shfl_sync(0xffffffffu, sum, 31);
+  for (int d = 1; d < 32; d *= 2) {
+    const int below = __shfl_up_sync(0xffffffffu, sum, d);
+    if (lane >= d) sum += below;
   }
-}
-
-// Into how many segments sequence b is cut, so that no unit is much longer than a multiprocessor's share of all. A chunk takes the
-// update 1.8 us, the map 1.1; the two kernels more cost 22 us.
-__device__ inline int segments_of(const Params& p, int b) {
-  const int64_t all = int64_t(p.first_chunk[p.B]) * p.HV;
-  const int share = max(kMinSegment, int((all + p.sms - 1) / p.sms)), chunks = p.first_chunk[b + 1] - p.first_chunk[b];
-  const bool pays = 1.8f * chunks > (1.8f + 1.1f) * share + 22.0f;
-  return p.slots[b] >= 0 && p.max_cuts > 0 && pays ? max(chunks / share, 1) : 1;
-}
-
-// Every chunk's rows, a warp a sequence; what is left of the table is marked as unused.
-__device__ inline void list_chunks(const Params& p) {
-  const int lane = threadIdx.x % 32, warps = kPlanThreads / 32;
-  for (int b = threadIdx.x / 32; b < p.B; b += warps) {
-    const int chunks = p.first_chunk[b + 1] - p.first_chunk[b];
-    for (int c = lane; c < chunks; c += 32) {
-      const Span span = chunk_span(p, b, c);
-      p.chunk_rows[p.first_chunk[b] + c] = {.row = span.row,
-                                            .rows = span.rows,
-                                            .closed = c + 1 < chunks ? span.rows : closed_rows(p, b, span.rows),
-                                            .solve = p.slots[b] >= 0};
-    }
+  __syncthreads();
+  if (lane == 31) warps[warp] = sum;
+  __syncthreads();
+  int before = sum - x;
+  for (int w = 0; w < kPlanThreads / 32; ++w) {
+    if (w == warp) before += total;
+    total += warps[w];
   }
-  for (int n = p.first_chunk[p.B] + threadIdx.x; n < p.max_chunks; n += kPlanThreads) p.chunk_rows[n].solve = 0;
+  all = total;
+  return before;
 }
 
-__device__ inline void list_segments(const Params& p) {
+// The sequences that are cut, and the first of each one's segments, as counted in `cut_units`.
+struct Cuts {
+  int sequence[kMaxCuts / 2], first[kMaxCuts / 2], sequences, segments;
+};
+
+__device__ inline void list_cuts(const Params& p, int64_t all_chunks, Cuts& cuts) {
+  int segments = 0, sequences = 0;
+  for (int base = 0; base < p.B; base += kPlanThreads) {
+    const int b = base + threadIdx.x, pieces = b < p.B ? segments_of(p, Sequence(p, b), all_chunks) : 1;
+    int new_segments, new_sequences;
+    const int segment = segments + sum_before(pieces > 1 ? pieces : 0, new_segments);
+    const int i = sequences + sum_before(pieces > 1, new_sequences);
+    if (pieces > 1) cuts.sequence[i] = b, cuts.first[i] = segment;
+    segments += new_segments, sequences += new_sequences;
+  }
+  if (threadIdx.x == 0) cuts.segments = segments, cuts.sequences = sequences;
+  __syncthreads();
+}
+
+// Calls f(unit) for every segment.
+template <class F>
+__device__ inline void each_segment(const Params& p, int64_t all_chunks, const Cuts& cuts, F f) {
   for (int b = threadIdx.x; b < p.B; b += kPlanThreads) {
-    const int pieces = p.first_segment[b + 1] - p.first_segment[b], chunks = p.first_chunk[b + 1] - p.first_chunk[b];
-    for (int i = 0; i < pieces; ++i) {
-      const int begin = int64_t(i) * chunks / pieces, end = int64_t(i + 1) * chunks / pieces,
-                state = pieces > 1 ? p.first_cut[b] + i : -1;
-      p.segments[p.first_segment[b] + i] = {.seq = b, .chunk = begin, .chunks = end - begin, .state = state};
-      if (state >= 0) p.cuts[state] = p.first_segment[b] + i;
-    }
+    const Sequence s(p, b);
+    if (segments_of(p, s, all_chunks) == 1) f(make_unit(p, s, b, 0, s.chunks, -1));
+  }
+  for (int state = threadIdx.x; state < cuts.segments; state += kPlanThreads) {
+    int i = 0;
+    while (i + 1 < cuts.sequences && cuts.first[i + 1] <= state) ++i;
+    const int b = cuts.sequence[i], pieces = (i + 1 < cuts.sequences ? cuts.first[i + 1] : cuts.segments) - cuts.first[i];
+    const Sequence s(p, b);
+    const int64_t n = state - cuts.first[i];
+    const int begin = int(n * s.chunks / pieces), end = int((n + 1) * s.chunks / pieces);
+    f(make_unit(p, s, b, begin, end - begin, state));
   }
 }
 
-// Segments by falling length, so that a long one does not start last.
-__device__ inline void order_segments(const Params& p, int count) {
-  for (int i = threadIdx.x; i < count; i += kPlanThreads) {
-    const int chunks = p.segments[i].chunks;
-    int rank = 0;
-    for (int j = 0; j < count; ++j) rank += p.segments[j].chunks > chunks || (p.segments[j].chunks == chunks && j < i);
-    p.order[rank] = i;
-  }
-}
-
+// Units sorted by falling length, so that a long one does not start last.
 __global__ void __launch_bounds__(kPlanThreads) gdn_prefill_sm90_plan(const __grid_constant__ Params p) {
+  __shared__ int place[kLengths];  // segments of a length; then where the next of them goes
+  __shared__ Cuts cuts;
+  const auto length = [](const Unit& u) { return min(u.chunks, kLengths - 1); };
+  for (int i = threadIdx.x; i < kLengths; i += kPlanThreads) place[i] = 0;
+  if (threadIdx.x == 0) cuts.segments = cuts.sequences = 0;
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
-  const int warp = threadIdx.x / 32;
   for (int i = threadIdx.x; i < p.B * p.HK; i += kPlanThreads) p.tickets[i] = 0;
-  if (warp == 0) prefix_sums(p.B, p.first_chunk, [&](int b) { return chunk_span(p, b, 0).chunks; });
+  int chunks = 0, all_chunks = 0, segments = 0;
+  if (p.max_cuts) {  // otherwise nothing is cut, and nothing depends on the sum
+    for (int b = threadIdx.x; b < p.B; b += kPlanThreads) chunks += Sequence(p, b).chunks;
+    sum_before(chunks, all_chunks);
+    list_cuts(p, all_chunks, cuts);
+  }
   __syncthreads();
-  const auto cuts_of = [&](int b) { return segments_of(p, b) > 1 ? segments_of(p, b) : 0; };
-  if (warp == 0) prefix_sums(p.B, p.first_segment, [&](int b) { return segments_of(p, b); });
-  if (warp == 1) prefix_sums(p.B, p.first_cut, cuts_of);
+  each_segment(p, all_chunks, cuts, [&](const Unit& u) { atomicAdd(&place[length(u)], 1); });
   __syncthreads();
-  if (threadIdx.x == 0) *p.counts = {.next = 0, .next_map = 0, .segments = p.first_segment[p.B], .cuts = p.first_cut[p.B]};
-  list_segments(p);
-  list_chunks(p);
+  const int mine = kLengths - 1 - threadIdx.x, before = sum_before(place[mine], segments);
+  place[mine] = before;
   __syncthreads();
-  order_segments(p, p.first_segment[p.B]);
+  each_segment(p, all_chunks, cuts, [&](const Unit& u) {
+    p.units[atomicAdd(&place[length(u)], 1)] = u;
+    if (u.state >= 0) p.cut_units[u.state] = u;
+  });
+  if (threadIdx.x == 0) *p.counts = {.next = 0, .next_map = 0, .segments = segments, .cuts = cuts.segments};
 }
+static_assert(kPlanThreads == kLengths);
 
 }  // namespace sluice::gdn_sm90

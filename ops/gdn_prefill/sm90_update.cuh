@@ -1,164 +1,14 @@
 // gdn_prefill on compute capability 9.0: the recurrence over chunks and the outputs.
-//
-// Warps 0 to 7 are two state groups, 64 rows of S^T each; warp 8 loads. They meet only at the mbarriers of the stages.
 #pragma once
 
-#include "ops/gdn_prefill/sm90.cuh"
+#include "ops/gdn_prefill/sm90_load.cuh"
 
 namespace sluice::gdn_sm90 {
 
-inline constexpr int kUpdateThreads = 3 * kGroup;  // the load warp's three siblings do nothing
-// Registers a thread: 40 + 2 * 232 = 504 = 3 * 168, what the launch gives out.
-inline constexpr int kLoadRegisters = 40, kStateRegisters = 232;
-inline constexpr int kStages = 3, kUnitStages = 2;
-inline constexpr int kStateBarrier = 1;  // of the 16 hardware barriers
-
-struct Stage {
-  KeysQueries kq;
-  uint8_t v[2 * kTile];  // 64 features a tile
-  Solved solved;
-  uint8_t pad[896];  // the next stage starts at a multiple of 1024
-};
-
-struct UpdateShared {
-  Stage stages[kStages];
-  uint8_t out[8][kC * 32];  // one warp's 16 columns of O
-  Unit units[kUnitStages];
-  uint64_t full[kStages], empty[kStages], unit_full[kUnitStages], unit_empty[kUnitStages], tail;
-};
-
-// The n-th use of a ring of N stages. A user of the stage waits for `full`, its filler for `empty`.
-template <int N>
-struct Turn {
-  int stage;
-  uint32_t phase;
-  __device__ explicit Turn(uint32_t n) : stage(n % N), phase(n / N % 2) {}
-  __device__ void wait_full(uint64_t (&full)[N]) const { ptx::mbarrier_wait(&full[stage], phase); }
-  __device__ void wait_empty(uint64_t (&empty)[N]) const { ptx::mbarrier_wait(&empty[stage], phase ^ 1); }
-};
-
-// One arrival of a warp, after all of its lanes.
-__device__ inline void warp_arrive(uint64_t* bar) {
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(bar);
-}
-
-__device__ inline float* segment_state(float* states, const Params& p, int state, int head) {
-  return states + (int64_t(state) * p.HV + head) * kDim * kDim;
-}
-
-// One value head of segment `index`.
-__device__ inline Unit make_unit(const Params& p, int index, int head) {
-  const Segment segment = p.segments[index];
-  Unit u{.head = head,
-         .seq = segment.seq,
-         .slot = p.slots[segment.seq],
-         .row = p.cu_seqlens[segment.seq],
-         .end = p.cu_seqlens[segment.seq + 1],
-         .state = segment.state};
-  if (u.slot < 0) return u;
-  const int start = p.start[u.seq], stop = start + u.end - u.row, multiple = stop - stop % p.capacity;
-  const Span first = chunk_span(p, u.seq, segment.chunk);
-  const bool last = segment.chunk + segment.chunks == first.chunks;
-  u.fresh = p.has_state ? p.has_state[u.seq] == 0 : start == 0;
-  u.keep = last && (u.fresh || multiple > start);
-  u.open = u.fresh ? 0 : start % p.capacity;
-  u.open_at = multiple > start ? 0 : u.open;
-  u.row = first.row, u.first = first.rows, u.chunks = segment.chunks, u.chunk = p.first_chunk[u.seq] + segment.chunk;
-  if (!last) u.end = chunk_span(p, u.seq, segment.chunk + segment.chunks).row;
-  const int last_rows = u.chunks == 1 ? u.first : (u.end - u.row - u.first - 1) % kC + 1;
-  u.closed = last ? closed_rows(p, u.seq, last_rows) : last_rows;
-  u.position = start / kC + segment.chunk, u.whole = u.chunks - (last && stop % kC != 0);
-  return u;
-}
-
-__device__ inline Unit uniform(const Unit& u) {
-  return {.head = uniform(u.head),
-          .seq = uniform(u.seq),
-          .slot = uniform(u.slot),
-          .row = uniform(u.row),
-          .end = uniform(u.end),
-          .first = uniform(u.first),
-          .chunks = uniform(u.chunks),
-          .chunk = uniform(u.chunk),
-          .open = uniform(u.open),
-          .closed = uniform(u.closed),
-          .open_at = uniform(u.open_at),
-          .fresh = uniform(u.fresh),
-          .keep = uniform(u.keep),
-          .state = uniform(u.state),
-          .position = uniform(u.position),
-          .whole = uniform(u.whole),
-          .identity = uniform(u.identity),
-          .forgotten = uniform(u.forgotten)};
-}
-
-// This unit's slice of the pool.
-struct Pool {
-  float *s, *k, *u, *g;
-  __device__ Pool(const Params& p, const Unit& u)
-      : s(p.s + u.slot * p.s_pitch + int64_t(u.head) * kDim * kDim),
-        k(p.open_k + u.slot * p.k_pitch + int64_t(u.head / (p.HV / p.HK)) * p.capacity * kDim),
-        u(p.open_u + u.slot * p.u_pitch + int64_t(u.head) * p.capacity * kDim),
-        g(p.open_g + u.slot * p.g_pitch + int64_t(u.head) * p.capacity) {}
-};
-
-// The operands of one chunk of a unit.
-template <bool Map>
-__device__ inline void load_operands(const Params& p, Stage& stage, const Unit& u, int chunk, int row, uint64_t* bar) {
-  const Solved* solved = p.solved + int64_t(chunk) * p.HV + u.head;
-  const int key_head = u.head / (p.HV / p.HK);
-  const uint32_t values = u.identity ? 0 : 2 * kTile;
-  if constexpr (Map) {
-    ptx::mbarrier_arrive_expect(bar, 2 * kTile + values + kTile + sizeof(Gates));
-    ptx::tma_load_3d(stage.kq.k0, &p.k, 0, key_head, row, bar);
-    ptx::tma_load_3d(stage.kq.k1, &p.k, 64, key_head, row, bar);
-    ptx::bulk_load(stage.solved.t, solved->t, kTile, bar);
-    ptx::bulk_load(&stage.solved.gates, &solved->gates, sizeof(Gates), bar);
-  } else {
-    ptx::mbarrier_arrive_expect(bar, sizeof(KeysQueries) + values + sizeof(Solved));
-    load_keys_queries(p, stage.kq, key_head, row, bar);
-    ptx::bulk_load(&stage.solved, solved, sizeof(Solved), bar);
-  }
-  if (values == 0) return;
-  ptx::tma_load_3d(stage.v, &p.v, 0, u.head, row, bar);
-  ptx::tma_load_3d(stage.v + kTile, &p.v, 64, u.head, row, bar);
-}
-
-// One chunk, the n-th of this block.
-template <bool Map>
-__device__ inline void load_chunk(const Params& p, UpdateShared& sm, const Unit& u, int chunk, int row, int rows, uint32_t n,
-                                  uint32_t& tails) {
-  const Turn<kStages> turn(n);
-  Stage& stage = sm.stages[turn.stage];
-  const bool whole = rows == kC;
-  turn.wait_empty(sm.empty);
-  if (threadIdx.x % 32 == 0) load_operands<Map>(p, stage, u, chunk, row, whole ? &sm.full[turn.stage] : &sm.tail);
-  if (whole) return;
-  ptx::mbarrier_wait(&sm.tail, tails++ % 2);
-  for (uint8_t* tile : {stage.kq.k0, stage.kq.k1, stage.v, stage.v + kTile}) clear_tail<32>(tile, rows);
-  ptx::fence_proxy_async();
-  warp_arrive(&sm.full[turn.stage]);
-}
-
-template <class Units>
-__device__ inline void load_units(const Params& p, UpdateShared& sm) {
-  const int lane = threadIdx.x % 32;
-  int index = blockIdx.x;
-  for (uint32_t i = 0, n = 0, tails = 0;; ++i) {
-    const Turn<kUnitStages> turn(i);
-    const Unit u = uniform(Units::make(p, index));
-    turn.wait_empty(sm.unit_empty);
-    if (lane == 0) sm.units[turn.stage] = u;
-    warp_arrive(&sm.unit_full[turn.stage]);
-    if (u.head < 0) return;
-    if (lane == 0 && u.slot >= 0 && !u.fresh && u.state < 0) ptx::bulk_prefetch(Pool(p, u).s, kDim * kDim * sizeof(float));
-    for (int c = 0, row = u.row, rows = u.first; c < u.chunks; ++c, row += rows, rows = min(kC, u.end - row))
-      load_chunk<Units::kMap>(p, sm, u, u.chunk + c, row, rows, n++, tails);
-    if (lane == 0) index = gridDim.x + atomicAdd(Units::next(p), 1);
-    index = uniform(index);
-  }
-}
+inline constexpr int kUpdateThreads = 3 * kGroup;  // two state groups, and one of which two warps work
+// Registers a thread: 56 + 2 * 224 = 504 = 3 * 168, what the launch gives out.
+inline constexpr int kLoadRegisters = 56, kStateRegisters = 224;
+inline constexpr int kStateBarrier = 1, kSolveBarrier = 2;  // of the 16 hardware barriers; the second is one a group
 
 // This lane's place: rows `v` and `v` + 8 of S^T (columns of V); columns 8n + `column` and one more of every fragment.
 struct StatePlace {
@@ -166,19 +16,53 @@ struct StatePlace {
   int v = 64 * group + 16 * warp + lane / 4, column = lane % 4 * 2;
 };
 
-// S^T [V, K]; null: zero.
+__device__ inline void clear_state(float (&s)[64]) {
+#pragma unroll
+  for (float& x : s) x = 0;
+}
+
+// S^T [V, K]
 __device__ inline void load_state(const float* from, const StatePlace& at, float (&s)[64]) {
 #pragma unroll
   for (int n = 0; n < 16; ++n) {
     const float* x = from + at.v * kDim + 8 * n + at.column;
-    const float2 a = from ? two(x) : float2{}, b = from ? two(x + 8 * kDim) : float2{};
+    const float2 a = two(x), b = two(x + 8 * kDim);
     s[4 * n] = a.x, s[4 * n + 1] = a.y, s[4 * n + 2] = b.x, s[4 * n + 3] = b.y;
+  }
+}
+__device__ inline void load_state(const __nv_bfloat16* from, const StatePlace& at, float (&s)[64]) {
+#pragma unroll
+  for (int n = 0; n < 16; ++n) {
+    const __nv_bfloat16* x = from + at.v * kDim + 8 * n + at.column;
+    const uint32_t a = *reinterpret_cast<const uint32_t*>(x), b = *reinterpret_cast<const uint32_t*>(x + 8 * kDim);
+    s[4 * n] = __uint_as_float(a << 16), s[4 * n + 1] = __uint_as_float(a & 0xffff0000u);
+    s[4 * n + 2] = __uint_as_float(b << 16), s[4 * n + 3] = __uint_as_float(b & 0xffff0000u);
+  }
+}
+
+__device__ inline void store_state(float* to_state, const StatePlace& at, const float (&s)[64]) {
+#pragma unroll
+  for (int n = 0; n < 16; ++n) {
+    float* to = to_state + at.v * kDim + 8 * n + at.column;
+    *reinterpret_cast<float2*>(to) = {s[4 * n], s[4 * n + 1]};
+    *reinterpret_cast<float2*>(to + 8 * kDim) = {s[4 * n + 2], s[4 * n + 3]};
+  }
+}
+__device__ inline void store_state(__nv_bfloat16* to_state, const StatePlace& at, const float (&s)[64]) {
+#pragma unroll
+  for (int n = 0; n < 16; ++n) {
+    __nv_bfloat16* to = to_state + at.v * kDim + 8 * n + at.column;
+    *reinterpret_cast<uint32_t*>(to) = ptx::pack_bf16(s[4 * n], s[4 * n + 1]);
+    *reinterpret_cast<uint32_t*>(to + 8 * kDim) = ptx::pack_bf16(s[4 * n + 2], s[4 * n + 3]);
   }
 }
 
 // S as of the last row seen: the stored state and the rows of the open chunk.
-__device__ inline void load_pool(const Unit& u, const Pool& pool, const StatePlace& at, float (&s)[64]) {
-  load_state(u.fresh ? nullptr : pool.s, at, s);
+__device__ inline void load_pool(const Params& p, const Unit& u, const StatePlace& at, float (&s)[64]) {
+  const Pool pool(p, u);
+  if (u.fresh) clear_state(s);
+  else if (p.bf16_state) load_state(static_cast<const __nv_bfloat16*>(p.s) + pool.s, at, s);
+  else load_state(static_cast<const float*>(p.s) + pool.s, at, s);
   if (u.open == 0) return;
   const float last = pool.g[u.open - 1], decay = ptx::exp2_approx(kLog2E * last);
 #pragma unroll
@@ -195,13 +79,10 @@ __device__ inline void load_pool(const Unit& u, const Pool& pool, const StatePla
   ptx::named_barrier(kStateBarrier, 2 * kGroup);  // all rows are read before any is written
 }
 
-__device__ inline void store_state(float* to_state, const StatePlace& at, const float (&s)[64]) {
-#pragma unroll
-  for (int n = 0; n < 16; ++n) {
-    float* to = to_state + at.v * kDim + 8 * n + at.column;
-    *reinterpret_cast<float2*>(to) = {s[4 * n], s[4 * n + 1]};
-    *reinterpret_cast<float2*>(to + 8 * kDim) = {s[4 * n + 2], s[4 * n + 3]};
-  }
+__device__ inline void store_pool(const Params& p, const Unit& u, const StatePlace& at, const float (&s)[64]) {
+  const Pool pool(p, u);
+  if (p.bf16_state) store_state(static_cast<__nv_bfloat16*>(p.s) + pool.s, at, s);
+  else store_state(static_cast<float*>(p.s) + pool.s, at, s);
 }
 
 // fp32 fragments to bf16 operands: D[64, 8n..8n+15] is A[64, 16] of step n / 2.
@@ -254,7 +135,7 @@ __device__ inline void add_keys(float (&s)[64], const uint32_t (&u)[4][4], uint6
 }
 
 // This warp's part of V^T as bf16 fragments.
-__device__ inline void load_values(const StatePlace& at, uint32_t tile, uint32_t (&v)[4][4]) {
+__device__ inline void load_value_operand(const StatePlace& at, uint32_t tile, uint32_t (&v)[4][4]) {
   const uint32_t lane_at = (at.lane / 16 * 8 + at.lane % 8) * kRowBytes + (((2 * at.warp + at.lane / 8 % 2) ^ (at.lane % 8)) * 16);
 #pragma unroll
   for (int s = 0; s < 4; ++s) ptx::ldmatrix_x4_trans(v[s], tile + s * 16 * kRowBytes + lane_at);
@@ -377,43 +258,72 @@ __device__ inline void store_checkpoint(const Params& p, const Unit& u, const St
   store_state(p.checkpoints + row * p.checkpoint_pitch + int64_t(u.head) * kDim * kDim, at, s);
 }
 
+// T and P T of a chunk, the n-th of this block, by one group.
+template <bool Outputs>
+__device__ inline void solve(UpdateShared& sm, float scale, int group, uint32_t n) {
+  const Turn<kStages> turn(n);
+  turn.wait_full(sm.rows_full);
+  solve_chunk<Outputs>(sm.rows[turn.stage], sm.gates[turn.stage], sm.inverses[group], sm.solved[turn.stage], scale,
+                       kSolveBarrier + group);
+  warp_arrive(&sm.solved_full[turn.stage]);
+}
+
+// Whether `group` solves chunk c + 1 before it updates chunk c: each takes every other one, and is at work on the state while the
+// other solves.
+__device__ inline bool solves_ahead(int group, int c) { return (c + group) % 2 != 0; }
+
+// What a chunk's update reads.
+struct ChunkAt {
+  Turn<kStages> turn;
+  uint32_t kq, v;
+  uint64_t solved;
+  const Gates& gates;
+  __device__ ChunkAt(UpdateShared& sm, const StatePlace& at, uint32_t n)
+      : turn(n),
+        kq(ptx::shared_address(&sm.rows[turn.stage])),
+        v(ptx::shared_address(sm.values[turn.stage]) + at.group * kTile),
+        solved(ptx::wgmma_operand(ptx::shared_address(&sm.solved[turn.stage]), 0, 1024)),
+        gates(sm.gates[turn.stage]) {}
+};
+
 // Chunks of one unit, the n-th of this block on. The chain is S K^T, U, S; all else fills its gaps.
 __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared& sm, const StatePlace& at, uint32_t n) {
   float s[64], d[32], out[32];  // d: S K^T, then U
   uint32_t s16[8][4], w[4][4], u16[4][4];
-  float2 gamma[8], factors[8];
-  if (u.state < 0) load_pool(u, Pool(p, u), at, s);
+  float2 gamma[8], factors[8], rest[8];
+  if (u.state < 0) load_pool(p, u, at, s);
   else load_state(segment_state(p.states, p, u.state, u.head), at, s);
   int row = u.row, rows = u.first;
   const int stored = u.keep ? u.chunks - 1 - (u.closed == 0) : -1;  // the last chunk that is folded into S
-  for (int c = 0; c < u.chunks; ++c, ++n) {
-    const Turn<kStages> turn(n);
-    const Stage& stage = sm.stages[turn.stage];
-    const Gates& gates = stage.solved.gates;
-    const uint32_t kq = ptx::shared_address(&stage.kq);
-    const uint64_t solved = ptx::wgmma_operand(ptx::shared_address(&stage.solved), 0, 1024);
+  for (int c = -1; c < u.chunks; ++c) {
+    if (c + 1 < u.chunks && solves_ahead(at.group, c)) solve<true>(sm, p.scale, at.group, n + c + 1);
+    if (c < 0) continue;
+    const ChunkAt chunk(sm, at, n + c);
+    const Gates& gates = chunk.gates;
     pack_operand(s, s16);
-    turn.wait_full(sm.full);
-    multiply_state(d, out, s16, ptx::wgmma_operand(kq, 0, 1024));
-    load_values(at, ptx::shared_address(stage.v) + at.group * kTile, w);
+    chunk.turn.wait_full(sm.rows_full);
+    multiply_state(d, out, s16, ptx::wgmma_operand(chunk.kq, 0, 1024));
+    chunk.turn.wait_full(sm.values_full);
+    load_value_operand(at, chunk.v, w);
     load_factors(gates.decay, at, gamma);
     load_factors(gates.out, at, factors);
     ptx::wgmma_wait<0>();
     ptx::pin(d), ptx::pin(out);
+    load_factors(gates.rest, at, rest);
     subtract_known(gamma, d, w);
-    multiply_solved(d, w, solved, false);
+    chunk.turn.wait_full(sm.solved_full);
+    multiply_solved(d, w, chunk.solved, false);
     scale_rows(factors, out);
-    multiply_solved(out, w, ptx::wgmma_advance(solved, kTile), true);
-    load_factors(gates.rest, at, factors);
+    multiply_solved(out, w, ptx::wgmma_advance(chunk.solved, kTile), true);
     const float whole = gates.whole;
 #pragma unroll
     for (float& x : s) x *= whole;
     ptx::wgmma_wait<1>();
     ptx::pin(d);
     if (c + 1 == u.chunks && u.closed < rows) store_open_u(u, Pool(p, u), at, rows, d);
-    scale_rows(factors, d);
+    scale_rows(rest, d);
     pack_operand(d, u16);
-    add_keys(s, u16, ptx::wgmma_operand(kq, 2 * kTile, 1024));
+    add_keys(s, u16, ptx::wgmma_operand(chunk.kq, 2 * kTile, 1024));
     ptx::wgmma_wait<1>();
     ptx::pin(out);
     store_output(p, sm, at, u.head, row, rows, out);
@@ -423,31 +333,30 @@ __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared&
     if (c == stored || checkpoint) {
       // Where keys are alike rows of U cancel in S, and only later chunks make their rounding good.
       pack_rest(d, u16);
-      add_keys(s, u16, ptx::wgmma_operand(kq, 2 * kTile, 1024));
+      add_keys(s, u16, ptx::wgmma_operand(chunk.kq, 2 * kTile, 1024));
       ptx::wgmma_wait<0>();
       ptx::pin(s);
     }
     if (checkpoint) store_checkpoint(p, u, at, c, s);
     if (c + 1 == u.chunks) break;
-    warp_arrive(&sm.empty[turn.stage]);
+    warp_arrive(&sm.done[chunk.turn.stage]);
     row += rows, rows = min(kC, u.end - row);
   }
-  const Pool pool(p, u);
-  const bool last_segment = u.end == p.cu_seqlens[u.seq + 1];
-  if (u.keep) store_state(pool.s, at, s);
+  if (u.keep) store_pool(p, u, at, s);
   if (u.chunks == 0) return;
-  const int stage = Turn<kStages>(n).stage;
-  if (u.closed < rows) store_open_g(u, pool, sm.stages[stage].solved.gates, at, rows);
-  if (last_segment) store_open_k(p, u, pool, at, rows);
-  warp_arrive(&sm.empty[stage]);
+  const int stage = Turn<kStages>(n + u.chunks - 1).stage;
+  if (u.closed < rows) store_open_g(u, Pool(p, u), sm.gates[stage], at, rows);
+  if (u.ends) store_open_k(p, u, Pool(p, u), at, rows);
+  warp_arrive(&sm.done[stage]);
 }
 
 struct UpdateUnits {
   static constexpr bool kMap = false;
   __device__ static int32_t* next(const Params& p) { return &p.counts->next; }
+  // Called by a whole warp.
   __device__ static Unit make(const Params& p, int index) {
-    if (index >= p.counts->segments * p.HV) return {.head = -1};
-    return make_unit(p, p.order[index / p.HV], index % p.HV);
+    if (index >= p.max_segments * p.HV || index >= p.counts->segments * p.HV) return {.head = -1};
+    return fetch_unit(&p.units[index / p.HV], index % p.HV);
   }
   __device__ static void run(const Params& p, const Unit& u, UpdateShared& sm, const StatePlace& at, uint32_t n) {
     if (u.slot < 0) clear_output(p, u);
@@ -458,40 +367,32 @@ struct UpdateUnits {
 template <class Units>
 __device__ inline void take_units(const Params& p, UpdateShared& sm) {
   const StatePlace at;
-  for (uint32_t i = 0, n = 0;; ++i) {
-    const Turn<kUnitStages> turn(i);
-    turn.wait_full(sm.unit_full);
-    const Unit u = uniform(sm.units[turn.stage]);
-    warp_arrive(&sm.unit_empty[turn.stage]);
-    if (u.head < 0) break;
-    Units::run(p, u, sm, at, n);
-    n += u.chunks;
-  }
+  each_unit(sm, [&](const Unit& u, uint32_t n) { Units::run(p, u, sm, at, n); });
   if (at.lane == 0) ptx::bulk_wait<0>();  // the copy engine still reads this block's memory
 }
 
-__device__ inline void init_barriers(UpdateShared& sm) {
-  constexpr int kStateWarps = 8;
-  for (auto& bar : sm.full) ptx::mbarrier_init(&bar, 1);
-  for (auto& bar : sm.empty) ptx::mbarrier_init(&bar, kStateWarps);
-  for (auto& bar : sm.unit_full) ptx::mbarrier_init(&bar, 1);
-  for (auto& bar : sm.unit_empty) ptx::mbarrier_init(&bar, kStateWarps);
-  ptx::mbarrier_init(&sm.tail, 1);
-  ptx::fence_barrier_init();
+// What nobody writes of T stays zero.
+__device__ inline void clear_triangles(UpdateShared& sm) {
+  for (Solved& solved : sm.solved)
+    for (int i = threadIdx.x; i < kTile / 16; i += kUpdateThreads) reinterpret_cast<uint4*>(solved.t)[i] = uint4{};
+  ptx::fence_proxy_async();
 }
 
-// A block: the load warp and the state groups, over units until there are none.
+// A block: the load warp, the gate warp and the two state groups, over units until there are none.
 template <class Units>
 __device__ inline void run_block(const Params& p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   UpdateShared& sm = *reinterpret_cast<UpdateShared*>(memory);
   if (threadIdx.x == 0) init_barriers(sm);
+  clear_triangles(sm);
   __syncthreads();
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
   if (threadIdx.x >= 2 * kGroup) {
     ptx::set_max_registers_down<kLoadRegisters>();
-    if (threadIdx.x < 2 * kGroup + 32) load_units<Units>(p, sm);
+    const int warp = threadIdx.x / 32 - 2 * kGroup / 32;
+    if (warp == 0) load_units<Units>(p, sm);
+    else if (warp == 1) make_all_gates(p, sm);
   } else {
     ptx::set_max_registers_up<kStateRegisters>();
     take_units<Units>(p, sm);
