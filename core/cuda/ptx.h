@@ -64,6 +64,12 @@ __device__ inline float2 load_shared_2(uint32_t address) {
   return r;
 }
 
+// x, of which the compiler knows nothing: what is computed from it is not kept in registers from one turn of a loop to the next.
+__device__ inline int opaque(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 // --- conversions and arithmetic ---
 
 // Two floats as bf16 in one register, `low` in the lower half.
@@ -145,12 +151,22 @@ __device__ inline void set_max_registers_down() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
 }
 
-// --- caches ---
+// --- global memory and caches ---
+
+// Writes 16 bytes at once, which is not certain of a plain store whose words were computed.
+__device__ inline void store_global(uint4* to, uint4 x) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
 
 // Brings the cache line at `p` from memory into the second-level cache; nothing waits for it.
 __device__ inline void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 // --- the copy engine ---
+
+// Brings a tensor map into the copy engine's cache.
+__device__ inline void prefetch_tensor_map(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
 
 // A box of a 3-D tensor to shared memory; its bytes arrive at `bar`.
 __device__ inline void tma_load_3d(void* to, const CUtensorMap* map, int x, int y, int z, uint64_t* bar) {
@@ -164,6 +180,32 @@ __device__ inline void tma_load_3d(void* to, const CUtensorMap* map, int x, int 
 __device__ inline void tma_store_3d(const CUtensorMap* map, int x, int y, int z, const void* from) {
   asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(map), "r"(x), "r"(y), "r"(z),
                "r"(shared_address(from))
+               : "memory");
+}
+
+// What the second-level cache keeps longest, or gives up first.
+__device__ inline uint64_t keep_longest() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ inline uint64_t give_up_first() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+// The same of 4-D tensors; a load with one of the policies above.
+__device__ inline void tma_load_4d(void* to, const CUtensorMap* map, int x, int y, int z, int w, uint64_t* bar, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3, %4, %5}], [%6], "
+      "%7;" ::"r"(shared_address(to)),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(shared_address(bar)), "l"(policy)
+      : "memory");
+}
+__device__ inline void tma_store_4d(const CUtensorMap* map, int x, int y, int z, int w, const void* from) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(map), "r"(x), "r"(y),
+               "r"(z), "r"(w), "r"(shared_address(from))
                : "memory");
 }
 
@@ -243,6 +285,13 @@ __device__ inline void pin(uint32_t (&r)[N][M]) {
   for (int i = 0; i < N; ++i)
 #pragma unroll
     for (int j = 0; j < M; ++j) asm volatile("" : "+r"(r[i][j])::"memory");
+}
+
+// Has an address of memory (not of shared memory) computed here and no later.
+template <class T>
+__device__ inline void pin(T*& p) {
+  asm volatile("" : "+l"(p)::"memory");
+  __builtin_assume(__isGlobal(p));
 }
 
 // D[64, 128] (+)= A[64, 16] B[128, 16]^T of bf16, A in registers.

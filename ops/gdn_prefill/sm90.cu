@@ -4,6 +4,7 @@
 #include "core/cuda/launch.h"
 #include "core/cuda/tma.h"
 #include "ops/gdn_prefill/sm90.h"
+#include "ops/gdn_prefill/sm90_ahead.cuh"
 #include "ops/gdn_prefill/sm90_map.cuh"
 #include "ops/gdn_prefill/sm90_plan.cuh"
 #include "ops/gdn_prefill/sm90_update.cuh"
@@ -13,6 +14,10 @@ namespace gdn_sm90 {
 
 static_assert(sizeof(UpdateShared) <= 227 << 10 && sizeof(KeysQueries) % 1024 == 0 && sizeof(Solved) % 1024 == 0);
 
+// Value heads of all sequences below which chunks are solved ahead of the update, by all multiprocessors; where there are more, the
+// memory's rate decides, and T and P T had better not cross it.
+constexpr int kFewUnits = 100;
+
 // Fills in the bounds and the workspace; returns its size.
 size_t place_workspace(Params& p, std::byte* scratch, int sms) {
   size_t at = 0;
@@ -20,27 +25,47 @@ size_t place_workspace(Params& p, std::byte* scratch, int sms) {
     to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(scratch + at);
     at += (sizeof(*to) * count + 1023) / 1024 * 1024;
   };
-  // A segment of a cut sequence is no shorter than a multiprocessor's share of all chunks of all heads. Two segments gain less than
-  // the map costs.
-  const bool cut = sms / p.HV >= 3 && p.T >= 2 * kMinSegment * kC;
+  // A segment of a cut sequence is no shorter than a multiprocessor's share of all chunks of all heads. Where there are more heads
+  // than two a multiprocessor, a long sequence that starts first ends among the others.
+  const int64_t heads = int64_t(p.B) * p.HV;
+  const bool cut = sms / p.HV >= 2 && heads <= 2 * sms && p.T >= 2 * kMinSegment * kC, ahead = heads < kFewUnits;
   p.sms = sms, p.max_cuts = cut ? std::min(sms / p.HV, kMaxCuts) : 0, p.max_segments = p.B + p.max_cuts;
-  take(p.counts, 1), take(p.units, p.max_segments), take(p.cut_units, p.max_cuts), take(p.tickets, int64_t(p.B) * p.HK);
+  p.max_chunks = int32_t(p.T / kC + 2 * int64_t(p.B));  // a sequence's first and last chunk may be short
+  take(p.counts, 1), take(p.units, p.max_segments), take(p.cut_units, p.max_cuts), take(p.first_chunk, p.B);
+  take(p.tickets, int64_t(p.B) * p.HK);
+  if (ahead) take(p.chunk_rows, p.max_chunks), take(p.solved, int64_t(p.max_chunks) * p.HV);
   take(p.states, int64_t(p.max_cuts) * p.HV * kDim * kDim), take(p.maps, int64_t(p.max_cuts) * p.HV * kDim * kDim);
   take(p.mapped, p.max_cuts * p.HV);
   return at;
 }
 
+// Value heads of one key head that a block of `solve` takes, where there is work enough for all multiprocessors without one head a
+// block.
+int heads_a_block(const Params& p) {
+  int heads = kMaxHeads;
+  while (p.HV / p.HK % heads || (heads > 1 && int64_t(p.max_chunks) * p.HV / heads < 2 * p.sms)) --heads;
+  return heads;
+}
+
 template <int Rows>
 Status launch_join(const Context& ctx, const Params& p) {
-  return cuda::launch(
-      ctx, gdn_prefill_sm90_join<Rows>,
-      {.grid = dim3(kDim / Rows, kJoinLists * p.HV), .block = kJoinThreads, .shared = sizeof(JoinShared<Rows>), .dependent = true},
-      p);
+  return cuda::launch(ctx, gdn_prefill_sm90_join<Rows>,
+                      {.grid = dim3(std::min(kDim / Rows * p.HV, p.sms)),
+                       .block = kJoinThreads,
+                       .shared = sizeof(JoinShared<Rows>),
+                       .dependent = true},
+                      p);
 }
 
 Status launch(const Context& ctx, const Params& p) {
   const auto blocks = [&](int64_t units) { return dim3(unsigned(std::min<int64_t>(units, p.sms))); };
   SLUICE_RETURN_IF_ERROR(cuda::launch(ctx, gdn_prefill_sm90_plan, {.grid = 1, .block = kPlanThreads, .dependent = true}, p));
+  if (p.solved) {
+    const int heads = heads_a_block(p);
+    SLUICE_RETURN_IF_ERROR(cuda::launch(
+        ctx, gdn_prefill_sm90_solve,
+        {.grid = dim3(p.max_chunks, p.HV / heads), .block = kGroup, .shared = sizeof(SolveShared), .dependent = true}, p, heads));
+  }
   if (p.max_cuts) {
     SLUICE_RETURN_IF_ERROR(cuda::launch(
         ctx, gdn_prefill_sm90_map,

@@ -8,6 +8,8 @@
 // T and P T need no state. Kernels, each waiting for the one before:
 //   normalise   q and k where the call asks for it                                    sm90_plan.cuh
 //   plan    lists the units of work, longest first                                    sm90_plan.cuh
+//   solve   T and P T of all chunks, where the heads of all sequences are fewer than       sm90_solve.cuh
+//           the multiprocessors and those without one can help; otherwise update does it
 //   map     where long sequences are cut into segments: N and M of S' = M S + N       sm90_map.cuh
 //   join    each segment's first state from them                                      sm90_map.cuh
 //   update  a block takes value heads of segments through their chunks                sm90_update.cuh
@@ -81,6 +83,7 @@ struct Unit {
   int32_t closed, open_at;  // rows of the last chunk that are folded into the stored state; the pool's row for the one after them
   int32_t fresh, keep;      // the state starts at zero; the state is stored
   int32_t begins, ends;     // whether these are the sequence's first and last chunks
+  int32_t index;            // of the first chunk among all
   int32_t state;            // index of the segment's first state where the sequence is cut; otherwise -1: it is the pool's
   int32_t position, whole;  // the first chunk's number in the sequence, chunks of earlier calls counted; chunks that end at 64 rows
   int32_t identity;         // of a map: M, whose state starts at the identity and whose values are zero
@@ -91,7 +94,12 @@ static_assert(kUnitWords <= 32);  // a lane a word
 
 struct Counts {
   int32_t next, next_map;  // units taken beyond one a block
-  int32_t segments, cuts;
+  int32_t segments, cuts, chunks;
+};
+
+// Where a chunk lies.
+struct ChunkRows {
+  int32_t row, rows;
 };
 
 struct Params {
@@ -112,18 +120,21 @@ struct Params {
   const int32_t *cu_seqlens, *start, *slots, *has_state;
   int64_t T;
   int32_t B, HK, HV, slot_count;
-  int32_t capacity;                // rows of the open chunk, R
-  int32_t max_segments, max_cuts;  // bounds known to the host
+  int32_t capacity;                            // rows of the open chunk, R
+  int32_t max_chunks, max_segments, max_cuts;  // bounds known to the host
   int32_t sms;
   int32_t bf16_state;
   float scale;
   // Workspace.
   Counts* counts;
-  Unit* units;           // [max_segments] longest first; `head` is the taker's
-  Unit* cut_units;       // [max_cuts] those of cut sequences, by `state`
-  int32_t* tickets;      // [B, HK] value heads that no longer read the open keys
-  float *states, *maps;  // [max_cuts, HV, V, K] S at the segment's start, or N of the one before; M
-  int32_t* mapped;       // [max_cuts, HV] whether M is needed
+  Unit* units;            // [max_segments] longest first; `head` is the taker's
+  Unit* cut_units;        // [max_cuts] those of cut sequences, by `state`
+  int32_t* first_chunk;   // [B] chunks of the sequences before
+  ChunkRows* chunk_rows;  // [max_chunks] where `solve` runs
+  Solved* solved;         // [max_chunks, HV]; null where update solves
+  int32_t* tickets;       // [B, HK] value heads that no longer read the open keys
+  float *states, *maps;   // [max_cuts, HV, V, K] S at the segment's start, or N of the one before; M
+  int32_t* mapped;        // [max_cuts, HV] whether M is needed
 };
 
 // A value that is the same in every lane, so that it may live in a uniform register.

@@ -77,15 +77,20 @@ __device__ inline void load_rows(const Params& p, KeysQueries& to, int key_head,
   ptx::tma_load_3d(to.q1, &p.q, 64, key_head, row, bar);
 }
 
-__device__ inline void load_values(const Params& p, uint8_t* to, int head, int row, uint64_t* bar) {
-  ptx::mbarrier_arrive_expect(bar, 2 * kTile);
-  ptx::tma_load_3d(to, &p.v, 0, head, row, bar);
-  ptx::tma_load_3d(to + kTile, &p.v, 64, head, row, bar);
+// V of a chunk, and what `solve` made of it. M's values are zero.
+template <bool Map>
+__device__ inline void load_values(const Params& p, const Unit& u, uint8_t* to, Solved& solved, int chunk, int row, uint64_t* bar) {
+  const uint32_t values = u.identity ? 0 : 2 * kTile, bytes = !p.solved ? 0 : Map ? kTile : sizeof(Solved);
+  ptx::mbarrier_arrive_expect(bar, values + bytes);
+  if (bytes) ptx::bulk_load(&solved, &p.solved[int64_t(u.index + chunk) * p.HV + u.head], bytes, bar);
+  if (values == 0) return;
+  ptx::tma_load_3d(to, &p.v, 0, u.head, row, bar);
+  ptx::tma_load_3d(to + kTile, &p.v, 64, u.head, row, bar);
 }
 
 // A chunk of `rows` rows, the n-th of this block. The rest of a short one is cleared.
 template <bool Map>
-__device__ inline void load_chunk(const Params& p, UpdateShared& sm, const Unit& u, int row, int rows, uint32_t n,
+__device__ inline void load_chunk(const Params& p, UpdateShared& sm, const Unit& u, int chunk, int row, int rows, uint32_t n,
                                   uint32_t& tails) {
   const Turn<kStages> turn(n);
   KeysQueries& kq = sm.rows[turn.stage];
@@ -96,8 +101,7 @@ __device__ inline void load_chunk(const Params& p, UpdateShared& sm, const Unit&
   turn.wait_empty(sm.done);
   if (leader) {
     load_rows<Map>(p, kq, u.head / (p.HV / p.HK), row, rows_full);
-    if (u.identity) ptx::mbarrier_arrive(values_full);
-    else load_values(p, values, u.head, row, values_full);
+    load_values<Map>(p, u, values, sm.solved[turn.stage], chunk, row, values_full);
   }
   if (whole) return;
   ptx::mbarrier_wait(&sm.tail, tails++ % 2);
@@ -124,7 +128,7 @@ __device__ inline void load_units(const Params& p, UpdateShared& sm) {
       ptx::bulk_prefetch(static_cast<const char*>(p.s) + Pool(p, u).s * bytes, kDim * kDim * bytes);
     }
     for (int c = 0, row = u.row, rows = u.first; c < u.chunks; ++c, row += rows, rows = min(kC, u.end - row))
-      load_chunk<Units::kMap>(p, sm, u, row, rows, n++, tails);
+      load_chunk<Units::kMap>(p, sm, u, c, row, rows, n++, tails);
     if (lane == 0) index = gridDim.x + atomicAdd(Units::next(p), 1);
     index = uniform(index);
   }
@@ -147,6 +151,7 @@ __device__ inline uint32_t twice_fp16(float x) { return ptx::pack_fp16(x, x); }
 
 // What e^{G_i-G_j} is made of, from G in shared memory; this lane's rows are 2l and 2l + 1.
 __device__ inline void make_decays(const GateInputs& in, float scale, Gates& to) {
+  __syncwarp();
   const int lane = threadIdx.x % 32, i = 2 * lane, block = lane / 8;
   const float2 g = two(to.sum + i);
   const auto ahead = [&](int b) { return b ? to.sum[16 * b - 1] : 0.0f; };
@@ -195,8 +200,6 @@ __device__ inline void make_gates(const GateInputs& in, float scale, int closed,
   store(to.decay, decay), store(to.out, {scale * decay.x, scale * decay.y});
   store(to.rest, {i < closed ? ptx::exp2_approx(whole - first) : 0.0f, i + 1 < closed ? ptx::exp2_approx(whole - sum) : 0.0f});
   if (lane == 0) to.whole = ptx::exp2_approx(whole);
-  __syncwarp();
-  make_decays(in, scale, to);
 }
 
 // Calls f(unit, n) for every unit with chunks; n counts the chunks of the block before it. By one warp.
@@ -223,7 +226,9 @@ __device__ inline void make_all_gates(const Params& p, UpdateShared& sm) {
       const GateInputs next(p, u.head, row, rows);
       const Turn<kStages> turn(n + c);
       turn.wait_empty(sm.done);
-      make_gates(in, p.scale, closed, sm.gates[turn.stage]);
+      Gates& gates = sm.gates[turn.stage];
+      make_gates(in, p.scale, closed, gates);
+      if (!p.solved) make_decays(in, p.scale, gates);
       warp_arrive(&sm.rows_full[turn.stage]);
       in = next;
     }

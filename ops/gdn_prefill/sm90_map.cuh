@@ -11,7 +11,6 @@
 namespace sluice::gdn_sm90 {
 
 inline constexpr float kForgotten = -25.0f;  // log2
-inline constexpr int kJoinLists = 2;         // of sequences that are joined at a time
 inline constexpr int kJoinParts = 4;         // of the sum over k, one a warpgroup
 inline constexpr int kJoinThreads = kJoinParts * kDim;
 
@@ -58,7 +57,7 @@ __device__ inline void map_unit(const Params& p, const Unit& u, UpdateShared& sm
 #pragma unroll
     for (int i = 0; i < 64; ++i) s[i] = u.identity && at.v + i / 2 % 2 * 8 == i / 4 * 8 + at.column + i % 2 ? 1.0f : 0.0f;
   for (int c = -1; c < u.chunks; ++c) {
-    if (c + 1 < u.chunks && solves_ahead(at.group, c)) solve<false>(sm, p.scale, at.group, n + c + 1);
+    if (!p.solved && c + 1 < u.chunks && solves_ahead(at.group, c)) solve<false>(sm, p.scale, at.group, n + c + 1);
     if (c < 0) continue;
     const ChunkAt chunk(sm, at, n + c);
     pack_operand(s, s16);
@@ -74,7 +73,7 @@ __device__ inline void map_unit(const Params& p, const Unit& u, UpdateShared& sm
     ptx::wgmma_wait<0>();
     ptx::pin(d);
     subtract_known(gamma, d, w);
-    chunk.turn.wait_full(sm.solved_full);
+    if (!p.solved) chunk.turn.wait_full(sm.solved_full);
     multiply_solved(d, w, chunk.solved, false);
     const float whole = chunk.gates.whole;
 #pragma unroll
@@ -104,7 +103,7 @@ struct MapUnits {
     const int skip = nothing ? -1 : forgotten_chunks(p, u);
     if (u.identity && threadIdx.x % 32 == 0) p.mapped[u.state * p.HV + u.head] = !nothing && skip < 0;
     if (nothing || (u.identity && skip >= 0)) return {.head = u.head, .slot = -1};
-    if (skip > 0) u.row += u.first + (skip - 1) * kC, u.first = kC, u.chunks -= skip;
+    if (skip > 0) u.row += u.first + (skip - 1) * kC, u.first = kC, u.chunks -= skip, u.index += skip;
     u.forgotten = skip >= 0;
     return u;
   }
@@ -192,7 +191,7 @@ __device__ inline void join_segments(const Params& p, JoinShared<Rows>& sm, int 
   }
 }
 
-// Block (i, y): rows `Rows` i on of S^T of head y % HV, of every kJoinLists-th cut sequence.
+// Blocks take every so many-th pair of a head and `Rows` rows of S^T.
 template <int Rows>
 __global__ void __launch_bounds__(kJoinThreads) gdn_prefill_sm90_join(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
@@ -204,18 +203,19 @@ __global__ void __launch_bounds__(kJoinThreads) gdn_prefill_sm90_join(const __gr
   }
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
-  const int cuts = p.counts->cuts, head = blockIdx.y % p.HV, list = blockIdx.y / p.HV;
+  constexpr int kSlices = kDim / Rows;
+  const int cuts = p.counts->cuts;
   uint32_t n = 0;
-  for (int cut = 0, sequence = 0; cut < cuts; ++sequence) {
-    __syncthreads();
-    if (threadIdx.x < 32) {
-      const int next = list_steps(p, sm, cut, head);
-      if (threadIdx.x == 0) next_cut = next;
+  for (int task = blockIdx.x; cuts && task < kSlices * p.HV; task += gridDim.x)
+    for (int cut = 0; cut < cuts; cut = next_cut) {
+      __syncthreads();
+      if (threadIdx.x < 32) {
+        const int next = list_steps(p, sm, cut, task / kSlices);
+        if (threadIdx.x == 0) next_cut = next;
+      }
+      __syncthreads();
+      join_segments(p, sm, task / kSlices, task % kSlices * Rows, n);
     }
-    __syncthreads();
-    if (sequence % kJoinLists == list) join_segments(p, sm, head, blockIdx.x * Rows, n);
-    cut = next_cut;
-  }
 }
 
 }  // namespace sluice::gdn_sm90

@@ -7,8 +7,8 @@ namespace sluice::gdn_sm90 {
 
 inline constexpr int kNormaliseThreads = 256;
 inline constexpr int kPlanThreads = 1024;
-inline constexpr int kMinSegment = 4;  // chunks
-inline constexpr int kMaxCuts = 512;   // segments of cut sequences: at most one a multiprocessor
+inline constexpr int kMinSegment = 6, kMinSolvedSegment = 4;  // chunks
+inline constexpr int kMaxCuts = 512;                          // segments of cut sequences: at most one a multiprocessor
 inline constexpr int kLengths = 1024;  // segments are sorted by length in chunks; those of more than 1023 count as one length
 
 // Rows of one head of q or k.
@@ -49,10 +49,11 @@ struct Sequence {
   __device__ int row(int chunk) const { return chunk == 0 ? begin : min(begin + first + (chunk - 1) * kC, end); }
 };
 
-// Into how many segments a sequence is cut, so that no unit is much longer than a multiprocessor's share of all. A chunk takes
-// the update 1.9 us, the map 1.2; the two kernels more cost 15 us.
+// Into how many segments a sequence is cut, so that no unit is much longer than a multiprocessor's share of all. A chunk takes the
+// update 1.8 us and the map 1.1, 3.2 and 1.6 where they solve it too; the two kernels more cost 22 us.
 __device__ inline int segments_of(const Params& p, const Sequence& s, int64_t all_chunks) {
-  const int share = max(kMinSegment, int((all_chunks * p.HV + p.sms - 1) / p.sms));
+  const int blocks = p.solved ? p.sms : p.sms * 9 / 10;  // maps of M take blocks too
+  const int share = max(p.solved ? kMinSegment : kMinSolvedSegment, int((all_chunks * p.HV + blocks - 1) / blocks));
   const bool pays = 1.9f * s.chunks > (1.9f + 1.2f) * share + 15.0f;
   return s.slot >= 0 && p.max_cuts > 0 && pays ? max(s.chunks / share, 1) : 1;
 }
@@ -70,6 +71,7 @@ __device__ inline Unit make_unit(const Params& p, const Sequence& s, int b, int 
   u.row = s.row(chunk), u.end = s.row(chunk + chunks), u.first = s.row(chunk + 1) - u.row, u.chunks = chunks;
   const int last_rows = chunks == 1 ? u.first : (u.end - u.row - u.first - 1) % kC + 1;
   u.closed = u.ends ? max(last_rows - stop % p.capacity, 0) : last_rows;  // up to the last multiple of `capacity`
+  u.index = p.first_chunk[b] + chunk;
   u.position = s.start / kC + chunk, u.whole = chunks - (u.ends && stop % kC != 0);
   return u;
 }
@@ -133,6 +135,29 @@ __device__ inline void each_segment(const Params& p, int64_t all_chunks, const C
   }
 }
 
+// Chunks of the sequences before each, and of all.
+__device__ inline int count_chunks(const Params& p) {
+  int all = 0;
+  for (int base = 0; base < p.B; base += kPlanThreads) {
+    const int b = base + threadIdx.x;
+    int here = 0;
+    const int before = all + sum_before(b < p.B ? Sequence(p, b).chunks : 0, here);
+    if (b < p.B) p.first_chunk[b] = before;
+    all += here;
+  }
+  __syncthreads();
+  return all;
+}
+
+// Every chunk's rows, a warp a sequence; those of padding have none.
+__device__ inline void list_chunks(const Params& p) {
+  for (int b = threadIdx.x / 32; b < p.B; b += kPlanThreads / 32) {
+    const Sequence s(p, b);
+    for (int c = threadIdx.x % 32; c < s.chunks; c += 32)
+      p.chunk_rows[p.first_chunk[b] + c] = {.row = s.row(c), .rows = s.slot < 0 ? 0 : s.row(c + 1) - s.row(c)};
+  }
+}
+
 // Units sorted by falling length, so that a long one does not start last.
 __global__ void __launch_bounds__(kPlanThreads) gdn_prefill_sm90_plan(const __grid_constant__ Params p) {
   __shared__ int place[kLengths];  // segments of a length; then where the next of them goes
@@ -143,23 +168,21 @@ __global__ void __launch_bounds__(kPlanThreads) gdn_prefill_sm90_plan(const __gr
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
   for (int i = threadIdx.x; i < p.B * p.HK; i += kPlanThreads) p.tickets[i] = 0;
-  int chunks = 0, all_chunks = 0, segments = 0;
-  if (p.max_cuts) {  // otherwise nothing is cut, and nothing depends on the sum
-    for (int b = threadIdx.x; b < p.B; b += kPlanThreads) chunks += Sequence(p, b).chunks;
-    sum_before(chunks, all_chunks);
-    list_cuts(p, all_chunks, cuts);
-  }
+  int segments = 0;
+  const int chunks = count_chunks(p);
+  if (p.max_cuts) list_cuts(p, chunks, cuts);
+  if (p.solved) list_chunks(p);
   __syncthreads();
-  each_segment(p, all_chunks, cuts, [&](const Unit& u) { atomicAdd(&place[length(u)], 1); });
+  each_segment(p, chunks, cuts, [&](const Unit& u) { atomicAdd(&place[length(u)], 1); });
   __syncthreads();
   const int mine = kLengths - 1 - threadIdx.x, before = sum_before(place[mine], segments);
   place[mine] = before;
   __syncthreads();
-  each_segment(p, all_chunks, cuts, [&](const Unit& u) {
+  each_segment(p, chunks, cuts, [&](const Unit& u) {
     p.units[atomicAdd(&place[length(u)], 1)] = u;
     if (u.state >= 0) p.cut_units[u.state] = u;
   });
-  if (threadIdx.x == 0) *p.counts = {.next = 0, .next_map = 0, .segments = segments, .cuts = cuts.segments};
+  if (threadIdx.x == 0) *p.counts = {.next = 0, .next_map = 0, .segments = segments, .cuts = cuts.segments, .chunks = chunks};
 }
 static_assert(kPlanThreads == kLengths);
 

@@ -9,9 +9,10 @@
 
 namespace sluice::gdn_sm90 {
 
-// This lane's place in a 16x8 fragment: rows `row` and `row` + 8, columns `column` and `column` + 1.
+// A lane's place in a 16x8 fragment: rows `row` and `row` + 8, columns `column` and `column` + 1.
 struct Place {
-  int warp = uniform(threadIdx.x / 32 % 4), lane = threadIdx.x % 32, row = lane / 4, column = lane % 4 * 2;
+  int warp = uniform(threadIdx.x / 32 % 4), lane, row = lane / 4, column = lane % 4 * 2;
+  __device__ explicit Place(int lane) : lane(lane) {}
 };
 
 // Where 16 bytes of a swizzled tile lie.
@@ -22,9 +23,16 @@ __device__ inline uint32_t multiply_fp16(uint32_t a, uint32_t b) {
   return *reinterpret_cast<const uint32_t*>(&r);
 }
 
-// K K^T, and Q K^T where outputs are wanted.
+// A Gram matrix as fp16 fragments: pairs of columns of 8x8 blocks, two a block.
+__device__ inline void pack_gram(const float (&d)[32], uint32_t (&to)[16]) {
+#pragma unroll
+  for (int e = 0; e < 16; ++e) to[e] = ptx::pack_fp16(d[2 * e], d[2 * e + 1]);
+}
+
+// K K^T, and Q K^T where outputs are wanted, as fp16 fragments.
 template <bool Outputs>
-__device__ inline void multiply_rows(float (&kk)[32], float (&qk)[32], uint64_t k) {
+__device__ inline void multiply_rows(uint32_t (&kk16)[16], uint32_t (&qk16)[16], uint64_t k) {
+  float kk[32], qk[32];
   constexpr auto kRows = ptx::Major::kSummed;
   ptx::wgmma_fence();
 #pragma unroll
@@ -36,40 +44,41 @@ __device__ inline void multiply_rows(float (&kk)[32], float (&qk)[32], uint64_t 
   ptx::wgmma_commit();
   ptx::wgmma_wait<0>();
   ptx::pin(kk), ptx::pin(qk);
+  pack_gram(kk, kk16);
+  if constexpr (Outputs) pack_gram(qk, qk16);
 }
 
 // L left of the diagonal blocks to its tile and that of the diagonal block to where its inverse will be, and P as fp16 fragments,
 // by warp W.
 template <bool Outputs, int W>
-__device__ inline void apply_decays(const Gates& gates, const Place& at, const float (&kk)[32], const float (&qk)[32], float scale,
-                                    uint8_t* lower, Inverses& inverses, uint32_t (&p)[4][4]) {
+__device__ inline void apply_decays(const Gates& gates, const Place& at, const uint32_t (&kk)[16], const uint32_t (&qk)[16],
+                                    float scale, uint8_t* lower, Inverses& inverses, uint32_t (&p)[4][4]) {
   const auto pair = [](const __half* x) { return *reinterpret_cast<const uint32_t*>(x); };
   const int i = 16 * W + at.row;
-  uint32_t row_l[2], row_p[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) row_l[half] = pair(gates.row_l[i + 8 * half]), row_p[half] = pair(gates.row_p[i + 8 * half]);
+  const uint32_t row_l[2] = {pair(gates.row_l[i]), pair(gates.row_l[i + 8])};
+  const uint32_t row_p[2] = {pair(gates.row_p[i]), pair(gates.row_p[i + 8])};
+  const uint32_t row_d[2] = {pair(gates.row_d[i]), pair(gates.row_d[i + 8])}, scales = ptx::pack_fp16(scale, scale);
 #pragma unroll
   for (int block = 0; block < 6; ++block) {
     if (block >= 2 * W) break;
     const uint32_t column = pair(&gates.column[W ? W - 1 : 0][8 * block + at.column]);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int e = 4 * block + 2 * half;
+      const int e = 2 * block + half;
       *reinterpret_cast<uint32_t*>(lower + swizzled(i + 8 * half, block) + 2 * at.column) =
-          multiply_fp16(multiply_fp16(ptx::pack_fp16(kk[e], kk[e + 1]), column), row_l[half]);
-      if constexpr (Outputs)
-        p[block / 2][block % 2 * 2 + half] = multiply_fp16(multiply_fp16(ptx::pack_fp16(qk[e], qk[e + 1]), column), row_p[half]);
+          multiply_fp16(multiply_fp16(kk[e], column), row_l[half]);
+      if constexpr (Outputs) p[block / 2][block % 2 * 2 + half] = multiply_fp16(multiply_fp16(qk[e], column), row_p[half]);
     }
   }
 #pragma unroll
   for (int n = 0; n < 2; ++n)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int e = 8 * W + 4 * n + 2 * half;
+      const int e = 4 * W + 2 * n + half;
       const uint32_t decay = pair(&gates.diagonal[W][at.row + 8 * half][8 * n + at.column]);
       *reinterpret_cast<uint32_t*>(inverses.data + Inverses::place(W, at.row + 8 * half, n) + 2 * at.column) =
-          multiply_fp16(multiply_fp16(ptx::pack_fp16(kk[e], kk[e + 1]), decay), pair(gates.row_d[i + 8 * half]));
-      if constexpr (Outputs) p[W][2 * n + half] = multiply_fp16(ptx::pack_fp16(scale * qk[e], scale * qk[e + 1]), decay);
+          multiply_fp16(multiply_fp16(kk[e], decay), row_d[half]);
+      if constexpr (Outputs) p[W][2 * n + half] = multiply_fp16(multiply_fp16(qk[e], decay), scales);
     }
 #pragma unroll
   for (int s = 0; s < 4; ++s)
@@ -118,8 +127,8 @@ __device__ inline void store_block(uint32_t tile, const Place& at, int i, int j,
 
 // The tiles of a chunk while T is made, and this lane's part of them.
 struct Substitution {
-  uint32_t t, lower, inverse;
   Place at;
+  uint32_t t, lower, inverse;
   int matrix = at.lane / 8, r = at.lane % 8;
 
   // Fragments of 16x16 matrices for mma. A^T: the left operand; B^T, the right one, of L (or T where it has taken its place).
@@ -169,8 +178,8 @@ __device__ inline void store_solved(const Substitution& x, const Gates& gates, i
 // T's diagonal block of warp W, and T_10 by warp 0, T_32 by warp 2.
 template <int w>
 __device__ inline void substitute_pairs(const Substitution& x, const Gates& gates) {
-  uint32_t t[4], b[4], y[4];
-  float d[2][4] = {}, e[2][4] = {};
+  uint32_t t[4];
+  float d[2][4];
   x.left_of_inverse(t, w);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -178,16 +187,17 @@ __device__ inline void substitute_pairs(const Substitution& x, const Gates& gate
     d[i / 2][i % 2 * 2] = -z.x, d[i / 2][i % 2 * 2 + 1] = -z.y;
   }
   store_solved<false>(x, gates, w, w, d);
-  if constexpr (w % 2 == 1) return;
+  if constexpr (w % 2 == 0) {
+    uint32_t b[4], y[4];
+    float sum[2][4] = {}, negative[2][4] = {};
+    x.right_of_lower(b, w + 1, w);
+    multiply_add(sum, t, b);
 #pragma unroll
-  for (auto& half : d) half[0] = half[1] = half[2] = half[3] = 0;
-  x.right_of_lower(b, w + 1, w);
-  multiply_add(d, t, b);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) y[i] = ptx::pack_fp16(d[i / 2][i % 2 * 2], d[i / 2][i % 2 * 2 + 1]);
-  x.right_of_inverse(b, w + 1);
-  multiply_add(e, y, b);
-  store_solved<true>(x, gates, w + 1, w, e);
+    for (int i = 0; i < 4; ++i) y[i] = ptx::pack_fp16(sum[i / 2][i % 2 * 2], sum[i / 2][i % 2 * 2 + 1]);
+    x.right_of_inverse(b, w + 1);
+    multiply_add(negative, y, b);
+    store_solved<true>(x, gates, w + 1, w, negative);
+  }
 }
 
 // Block (2 + W / 2, W % 2) of T by warp W.
@@ -255,19 +265,15 @@ __device__ inline void by_warp(int warp, F f) {
   }
 }
 
-// T, and P T where outputs are wanted, of one chunk. T's tile holds zeros above its diagonal blocks. `barrier`: one of the
-// hardware's, for this group alone.
+// T, and P T where outputs are wanted, of one chunk and head from its K K^T and Q K^T. T's tile holds zeros above its diagonal
+// blocks. `barrier`: one of the hardware's, for this group alone.
 template <bool Outputs>
-__device__ inline void solve_chunk(const KeysQueries& kq, const Gates& gates, Inverses& inverses, Solved& to, float scale,
-                                   int barrier) {
+__device__ inline void solve_head(const Place& at, const uint32_t (&kk)[16], const uint32_t (&qk)[16], const Gates& gates,
+                                  Inverses& inverses, Solved& to, float scale, int barrier) {
   const Substitution x{
-      .t = ptx::shared_address(to.t), .lower = ptx::shared_address(to.pt), .inverse = ptx::shared_address(&inverses)};
+      .at = at, .t = ptx::shared_address(to.t), .lower = ptx::shared_address(to.pt), .inverse = ptx::shared_address(&inverses)};
   uint32_t p[4][4];
-  {
-    float kk[32], qk[32];
-    multiply_rows<Outputs>(kk, qk, ptx::wgmma_operand(ptx::shared_address(&kq), 0, 1024));
-    by_warp(x.at.warp, [&]<int W>() { apply_decays<Outputs, W>(gates, x.at, kk, qk, scale, to.pt, inverses, p); });
-  }
+  by_warp(x.at.warp, [&]<int W>() { apply_decays<Outputs, W>(gates, x.at, kk, qk, scale, to.pt, inverses, p); });
   __syncwarp();
   invert_diagonal(inverses, x.at);
   ptx::named_barrier(barrier, kGroup);

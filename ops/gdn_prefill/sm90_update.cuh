@@ -7,7 +7,9 @@ namespace sluice::gdn_sm90 {
 
 inline constexpr int kUpdateThreads = 3 * kGroup;  // two state groups, and one of which two warps work
 // Registers a thread: 56 + 2 * 224 = 504 = 3 * 168, what the launch gives out.
-inline constexpr int kLoadRegisters = 56, kStateRegisters = 224;
+template <bool Map>
+inline constexpr int kLoadRegisters = Map ? 56 : 48;
+inline constexpr int kStateRegisters = 224;
 inline constexpr int kStateBarrier = 1, kSolveBarrier = 2;  // of the 16 hardware barriers; the second is one a group
 
 // This lane's place: rows `v` and `v` + 8 of S^T (columns of V); columns 8n + `column` and one more of every fragment.
@@ -262,9 +264,11 @@ __device__ inline void store_checkpoint(const Params& p, const Unit& u, const St
 template <bool Outputs>
 __device__ inline void solve(UpdateShared& sm, float scale, int group, uint32_t n) {
   const Turn<kStages> turn(n);
+  uint32_t kk[16], qk[16];
   turn.wait_full(sm.rows_full);
-  solve_chunk<Outputs>(sm.rows[turn.stage], sm.gates[turn.stage], sm.inverses[group], sm.solved[turn.stage], scale,
-                       kSolveBarrier + group);
+  multiply_rows<Outputs>(kk, qk, ptx::wgmma_operand(ptx::shared_address(&sm.rows[turn.stage]), 0, 1024));
+  solve_head<Outputs>(Place(threadIdx.x % 32), kk, qk, sm.gates[turn.stage], sm.inverses[group], sm.solved[turn.stage], scale,
+                      kSolveBarrier + group);
   warp_arrive(&sm.solved_full[turn.stage]);
 }
 
@@ -296,7 +300,7 @@ __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared&
   int row = u.row, rows = u.first;
   const int stored = u.keep ? u.chunks - 1 - (u.closed == 0) : -1;  // the last chunk that is folded into S
   for (int c = -1; c < u.chunks; ++c) {
-    if (c + 1 < u.chunks && solves_ahead(at.group, c)) solve<true>(sm, p.scale, at.group, n + c + 1);
+    if (!p.solved && c + 1 < u.chunks && solves_ahead(at.group, c)) solve<true>(sm, p.scale, at.group, n + c + 1);
     if (c < 0) continue;
     const ChunkAt chunk(sm, at, n + c);
     const Gates& gates = chunk.gates;
@@ -311,7 +315,7 @@ __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared&
     ptx::pin(d), ptx::pin(out);
     load_factors(gates.rest, at, rest);
     subtract_known(gamma, d, w);
-    chunk.turn.wait_full(sm.solved_full);
+    if (!p.solved) chunk.turn.wait_full(sm.solved_full);
     multiply_solved(d, w, chunk.solved, false);
     scale_rows(factors, out);
     multiply_solved(out, w, ptx::wgmma_advance(chunk.solved, kTile), true);
@@ -389,7 +393,7 @@ __device__ inline void run_block(const Params& p) {
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
   if (threadIdx.x >= 2 * kGroup) {
-    ptx::set_max_registers_down<kLoadRegisters>();
+    ptx::set_max_registers_down<kLoadRegisters<Units::kMap>>();
     const int warp = threadIdx.x / 32 - 2 * kGroup / 32;
     if (warp == 0) load_units<Units>(p, sm);
     else if (warp == 1) make_all_gates(p, sm);
