@@ -81,6 +81,11 @@ __device__ inline void load_pool(const Params& p, const Unit& u, const StatePlac
   ptx::named_barrier(kStateBarrier, 2 * kGroup);  // all rows are read before any is written
 }
 
+__device__ inline void load_first_state(const Params& p, const Unit& u, const StatePlace& at, float (&s)[64]) {
+  if (u.state < 0) load_pool(p, u, at, s);
+  else load_state(segment_state(p.states, p, u.state, u.head), at, s);
+}
+
 __device__ inline void store_pool(const Params& p, const Unit& u, const StatePlace& at, const float (&s)[64]) {
   const Pool pool(p, u);
   if (p.bf16_state) store_state(static_cast<__nv_bfloat16*>(p.s) + pool.s, at, s);
@@ -295,13 +300,12 @@ __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared&
   float s[64], d[32], out[32];  // d: S K^T, then U
   uint32_t s16[8][4], w[4][4], u16[4][4];
   float2 gamma[8], factors[8], rest[8];
-  if (u.state < 0) load_pool(p, u, at, s);
-  else load_state(segment_state(p.states, p, u.state, u.head), at, s);
   int row = u.row, rows = u.first;
   const int stored = u.keep ? u.chunks - 1 - (u.closed == 0) : -1;  // the last chunk that is folded into S
   for (int c = -1; c < u.chunks; ++c) {
     if (!p.solved && c + 1 < u.chunks && solves_ahead(at.group, c)) solve<true>(sm, p.scale, at.group, n + c + 1);
     if (c < 0) continue;
+    if (c == 0) load_first_state(p, u, at, s);  // while a group solves the first chunk, it comes into the second-level cache
     const ChunkAt chunk(sm, at, n + c);
     const Gates& gates = chunk.gates;
     pack_operand(s, s16);
@@ -346,6 +350,7 @@ __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared&
     warp_arrive(&sm.done[chunk.turn.stage]);
     row += rows, rows = min(kC, u.end - row);
   }
+  if (u.chunks == 0) load_first_state(p, u, at, s);
   if (u.keep) store_pool(p, u, at, s);
   if (u.chunks == 0) return;
   const int stage = Turn<kStages>(n + u.chunks - 1).stage;
