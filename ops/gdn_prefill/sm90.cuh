@@ -8,16 +8,14 @@
 // T and P T need no state. Kernels, each waiting for the one before:
 //   normalise   q and k where the call asks for it                                    sm90_plan.cuh
 //   plan    lists the units of work, longest first                                    sm90_plan.cuh
-//   solve   T and P T of all chunks, where the heads of all sequences are fewer than       sm90_solve.cuh
-//           the multiprocessors and those without one can help; otherwise update does it
+//   solve   T and P T of all chunks, where heads are few; elsewhere update makes them sm90_ahead.cuh
 //   map     where long sequences are cut into segments: N and M of S' = M S + N       sm90_map.cuh
 //   join    each segment's first state from them                                      sm90_map.cuh
 //   update  a block takes value heads of segments through their chunks                sm90_update.cuh
 //
-// A block of map and update has a load warp, a gate warp (sm90_load.cuh) and two groups with 64 rows of S^T each in registers. They
-// take two chunks at a time: first each group makes T and P T of one (sm90_solve.cuh), then both take S through the two. The
-// products of the first part are small and depend on each other, and mma.sync waits behind every wgmma that is queued: beside the
-// second part they took three times as long.
+// A block of map and update has a load warp, a gate warp (sm90_load.cuh) and two groups with 64 rows of S^T each in registers. Where
+// they solve as well (sm90_solve.cuh), each takes every other chunk, and is at work on the state while the other solves: the products
+// of a solution are small and depend on each other, and mma.sync waits behind every wgmma that is queued.
 #pragma once
 
 #include <cuda_bf16.h>
