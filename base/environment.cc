@@ -1,20 +1,51 @@
 #include "base/environment.h"
 
+#include <charconv>
 #include <cstdlib>
+#include <string_view>
+#include <vector>
 
 namespace sluice {
 
-Result<ImplChoices> parse_impl_choices(const std::string& text) {
-  ImplChoices choices;
+namespace {
+
+// What stands between commas; nothing where the text ends with one.
+std::vector<std::string> items_of(const std::string& text) {
+  std::vector<std::string> items;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());
-    const std::string item = text.substr(begin, end - begin);
+    items.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return items;
+}
+
+}  // namespace
+
+Result<ImplChoices> parse_impl_choices(const std::string& text) {
+  ImplChoices choices;
+  for (const std::string& item : items_of(text)) {
     const size_t colon = item.find(':');
     if (colon == std::string::npos || colon == 0 || colon + 1 == item.size())
       return invalid("SLUICE_IMPL: '" + item + "' is not OPERATOR:IMPLEMENTATION",
                      "write for example SLUICE_IMPL=gdn_prefill:reference; `sluice doctor --ops` lists both");
     choices[item.substr(0, colon)] = item.substr(colon + 1);
-    begin = end + 1;
+  }
+  return choices;
+}
+
+Result<TileChoices> parse_tile_choices(const std::string& text) {
+  TileChoices choices;
+  for (const std::string& item : items_of(text)) {
+    const size_t first = item.find(':'), last = item.rfind(':');
+    int size = 0;
+    const bool named = first != std::string::npos && 0 < first && first + 1 < last;
+    const char *digits = item.data() + (named ? last + 1 : 0), *end = item.data() + item.size();
+    const auto [stop, error] = std::from_chars(digits, end, size);
+    if (!named || error != std::errc() || stop != end || size <= 0)
+      return invalid("SLUICE_TILE: '" + item + "' is not OPERATOR:FORM:SIZE",
+                     "write for example SLUICE_TILE=gdn_prefill:portable:32; docs/tuning.md lists the sizes");
+    choices[item.substr(0, last)] = size;
   }
   return choices;
 }
@@ -23,6 +54,9 @@ Result<Environment> read_environment() {
   Environment env;
   if (const char* impl = std::getenv("SLUICE_IMPL")) {
     SLUICE_ASSIGN_OR_RETURN(env.impl, parse_impl_choices(impl));
+  }
+  if (const char* tile = std::getenv("SLUICE_TILE")) {
+    SLUICE_ASSIGN_OR_RETURN(env.tile, parse_tile_choices(tile));
   }
   return env;
 }

@@ -22,11 +22,16 @@ struct ImplChoice {
 // By operator. SLUICE_IMPL=gdn_prefill:reference,matmul:cpu makes strict ones, the flags of core/backend.h the others.
 using ImplChoices = std::map<std::string, ImplChoice, std::less<>>;
 
+// Sizes of tiles by "OPERATOR:FORM" (core/tile.h). SLUICE_TILE=gdn_prefill:portable:32,gdn_prefill:portable_mma:1
+using TileChoices = std::map<std::string, int, std::less<>>;
+
 struct Environment {
   ImplChoices impl;
+  TileChoices tile;
 };
 
 Result<ImplChoices> parse_impl_choices(const std::string& text);
+Result<TileChoices> parse_tile_choices(const std::string& text);
 Result<Environment> read_environment();
 
 }  // namespace sluice

@@ -17,7 +17,9 @@ namespace {
 
 struct OpBenchOptions {
   std::vector<std::string> names;
-  std::string device = "cpu", label, impl, peers, save;
+  std::vector<std::string> labels;
+  std::string device = "cpu", impl, peers, save;
+  bool tune = false;
   BackendFlags backend;
 };
 
@@ -212,7 +214,6 @@ Status bench_ops(const OpBenchOptions& o, const std::string& format, const std::
   for (const auto& [flag, value] : {std::pair<const char*, const std::string&>{"--device", o.device},
                                     {"--output", format},
                                     {"--plot", plot},
-                                    {"--case", o.label},
                                     {"--impl", o.impl},
                                     {"--peers", o.peers},
                                     {"--save", o.save},
@@ -220,6 +221,8 @@ Status bench_ops(const OpBenchOptions& o, const std::string& format, const std::
                                     {"--linear-attn-prefill-backend", o.backend.prefill},
                                     {"--linear-attn-decode-backend", o.backend.decode}})
     if (!value.empty()) words.insert(words.end(), {flag, value});
+  for (const std::string& label : o.labels) words.insert(words.end(), {"--case", label});
+  if (o.tune) words.push_back("--tune");
   std::vector<char*> args;
   for (std::string& w : words) args.push_back(w.data());
   args.push_back(nullptr);
@@ -230,11 +233,13 @@ Status bench_ops(const OpBenchOptions& o, const std::string& format, const std::
 void add_op_bench_options(CLI::App& ops, OpBenchOptions& o) {
   ops.add_option("NAME", o.names, "operators; all if left out");
   ops.add_option("--device", o.device, "cpu or cuda:N")->envname("SLUICE_DEVICE")->capture_default_str();
-  ops.add_option("--case", o.label, "on a GPU: only cases whose label contains this");
+  ops.add_option("--case", o.labels, "on a GPU: only cases whose label contains this; may be given several times")
+      ->allow_extra_args(false);
   ops.add_option("--impl", o.impl, "only this implementation");
   ops.add_option("--peers", o.peers,
                  "on a GPU: times of other kernels, from tools/bench_peers.py; by default those in docs/performance");
   ops.add_option("--save", o.save, "on a GPU: also write the table and the figures into this folder, named by device and date");
+  ops.add_flag("--tune", o.tune, "on a GPU: time the tiles of the forms that have several, and say which setting is fastest");
   add_backend_options(ops, o.backend);
 }
 

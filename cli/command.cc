@@ -7,6 +7,8 @@
 #include <filesystem>
 
 #include "base/clock.h"
+#include "core/impl.h"
+#include "core/tile.h"
 
 namespace sluice::cli {
 
@@ -67,6 +69,12 @@ Result<ImplChoices> choose_implementations(const BackendFlags& flags, const Gpu*
   for (const std::string& w : plan.warnings) warn(w);
   env.impl.insert(plan.choices.begin(), plan.choices.end());  // keeps what is there
   return env.impl;
+}
+
+Result<TileChoices> choose_tiles() {
+  SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
+  SLUICE_RETURN_IF_ERROR(check_tile_choices(env.tile, all_ops()));
+  return env.tile;
 }
 
 void warn(const std::string& message) { fmt::print(stderr, "sluice: warning: {}\n", message); }

@@ -45,6 +45,9 @@ void add_backend_options(CLI::App& app, BackendFlags& flags);
 // What the flags and SLUICE_IMPL choose on a device (null: the CPU); the latter is strict and goes first. Warnings go to stderr.
 Result<ImplChoices> choose_implementations(const BackendFlags& flags, const Gpu* gpu);
 
+// What SLUICE_TILE asks for.
+Result<TileChoices> choose_tiles();
+
 void warn(const std::string& message);
 // A line for each kind of call that a chosen form could not serve.
 void warn_about(const std::vector<Fallback>& fallbacks);

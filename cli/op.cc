@@ -45,7 +45,8 @@ Status run_op_command(const OpOptions& o) {
     choices[adapter->op] = o.impl;  // so that one it does not have, or this device does not run, is refused with the reason
   }
   std::vector<Fallback> fallbacks;
-  ctx.forced = &choices, ctx.fallbacks = &fallbacks;
+  SLUICE_ASSIGN_OR_RETURN(const TileChoices tiles, choose_tiles());
+  ctx.forced = &choices, ctx.fallbacks = &fallbacks, ctx.tiles = &tiles;
   OpCall call(ctx, file.in, params, o.dtype == "bf16" ? DType::kBF16 : DType::kF32);
   SLUICE_RETURN_IF_ERROR(run_op(*adapter, call));
   warn_about(fallbacks);

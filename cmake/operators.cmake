@@ -99,6 +99,6 @@ ${entries}  };
     file(GLOB harness CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/*.cc)
     list(FILTER harness EXCLUDE REGEX "_test\\.cc$")
     add_executable(op_bench ${benches} ${harness} ${CMAKE_SOURCE_DIR}/cli/plot.cc)
-    target_link_libraries(op_bench PRIVATE ${bench_deps} sluice_io benchmark::benchmark CLI11::CLI11 fmt::fmt)
+    target_link_libraries(op_bench PRIVATE ${bench_deps} sluice_ops sluice_io benchmark::benchmark CLI11::CLI11 fmt::fmt)
   endif()
 endfunction()

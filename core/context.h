@@ -35,6 +35,7 @@ struct Context {
   const Gpu* gpu = nullptr;             // null on the CPU
   bool dependent_launch = true;         // GPU kernels may start while the one before them ends (programmatic dependent launch)
   const ImplChoices* forced = nullptr;  // never null; empty when the user forces nothing
+  const TileChoices* tiles = nullptr;   // null: the user asks for none
   std::vector<Fallback>* fallbacks = nullptr;  // where calls are counted that a choice could not serve; null: nowhere
 };
 

@@ -76,6 +76,8 @@ inline Can machine_has(const CpuFeatures& cpu, const Gpu* gpu, Isa isa) {
 #define SLUICE_SM100_FORM(function) nullptr
 #endif
 
+class Tiles;
+
 template <class Args>
 struct Impl {
   const char* name;  // "reference", "cpu", "avx512", "portable", "sm90", ...
@@ -85,6 +87,8 @@ struct Impl {
   // Bytes of scratch for one call, in the device's memory; null means none. 256-byte aligned.
   size_t (*workspace)(const Context&, const Args&) = nullptr;
   Status (*run)(Context&, const Args&, std::byte* scratch) = nullptr;  // null: not in this build
+  // The tiles that serve these arguments (core/tile.h); null where there is but one.
+  Tiles (*tiles)(const Args&) = nullptr;
 };
 
 template <class Args>
@@ -172,6 +176,7 @@ struct ImplInfo {
   const char* name;
   Isa isa;
   bool built;
+  bool tiled;  // has tiles to choose among
 };
 struct OpInfo {
   const char* name;
@@ -181,7 +186,7 @@ struct OpInfo {
 template <class Args>
 OpInfo describe_op(const char* name, std::span<const Impl<Args>> impls) {
   OpInfo info{name, {}};
-  for (const auto& i : impls) info.impls.push_back({i.name, i.isa, i.run != nullptr});
+  for (const auto& i : impls) info.impls.push_back({i.name, i.isa, i.run != nullptr, i.tiles != nullptr});
   return info;
 }
 

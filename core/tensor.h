@@ -54,6 +54,13 @@ struct Tensor {
     return n;
   }
   size_t bytes() const { return size_t(numel()) * dtype_size(dtype); }
+  // Bytes from the first element to behind the last.
+  size_t span_bytes() const {
+    if (numel() == 0) return 0;
+    int64_t last = 0;
+    for (int i = 0; i < rank; ++i) last += (shape[i] - 1) * stride[i];
+    return size_t(last + 1) * dtype_size(dtype);
+  }
 
   template <class T>
   T* as() const {

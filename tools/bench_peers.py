@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times other projects' gated delta kernels on the cases of `sluice bench ops gdn_prefill gdn_decode --device cuda:0`.
 
-    bench_peers.py OUT.json [--peers flashinfer,flashqla,fla] [--only prefill|decode]
+    bench_peers.py OUT.json [--peers flashinfer,flashqla,fla] [--only prefill|decode] [--case TEXT]...
 
 Whichever of flashinfer-python, flash-qla and fla-core (with torch) is installed is measured; the rest is left out. The file goes beside
 docs/performance/peers-h200.json, or to `sluice bench ops --peers`. For a fair ratio run both on one machine, one after the other.
@@ -214,6 +214,7 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--peers", default=",".join(PACKAGES))
     parser.add_argument("--only", choices=["prefill", "decode"])
+    parser.add_argument("--case", action="append", default=[], help="only cells whose name contains this, or one of several")
     args = parser.parse_args()
     versions = installed(args.peers.split(","))
     if not versions:
@@ -221,6 +222,8 @@ def main():
     result = {"device": torch.cuda.get_device_name(), "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
               "versions": versions, "cells": []}  # fmt: skip
     for cell, peers, make in cases(args.only):
+        if args.case and not any(text in cell for text in args.case):
+            continue
         result["cells"].append(measure(cell, make, peers, list(versions)))
         with open(args.out, "w") as f:  # after every cell: a run may be cut short
             json.dump(result, f, indent=1)

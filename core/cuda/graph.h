@@ -36,6 +36,23 @@ class Graph {
     return g;
   }
 
+  // Microseconds of a replay.
+  Result<double> time(const Context& ctx) const {
+    cudaEvent_t begin = nullptr, end = nullptr;
+    SLUICE_RETURN_IF_ERROR(to_status(cudaEventCreate(&begin), "cudaEventCreate"));
+    SLUICE_RETURN_IF_ERROR(to_status(cudaEventCreate(&end), "cudaEventCreate"));
+    float ms = 0;
+    cudaEventRecord(begin, stream_of(ctx));
+    const Status launched = launch(ctx);
+    cudaEventRecord(end, stream_of(ctx));
+    const cudaError_t e = cudaEventSynchronize(end);
+    cudaEventElapsedTime(&ms, begin, end);
+    cudaEventDestroy(begin), cudaEventDestroy(end);
+    SLUICE_RETURN_IF_ERROR(launched);
+    SLUICE_RETURN_IF_ERROR(to_status(e, "replay of a graph"));
+    return 1e3 * double(ms);
+  }
+
   Status launch(const Context& ctx) const { return to_status(cudaGraphLaunch(exec_, stream_of(ctx)), "launch of a graph"); }
 
  private:

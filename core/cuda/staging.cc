@@ -15,14 +15,6 @@ constexpr std::byte kPoison{0xff};  // NaN in every float type, -1 in integers
 
 std::byte* bytes_of(const Tensor& t) { return static_cast<std::byte*>(t.data); }
 
-// Bytes from the first element to behind the last.
-size_t extent(const Tensor& t) {
-  if (t.numel() == 0) return 0;
-  int64_t last = 0;
-  for (int d = 0; d < t.rank; ++d) last += (t.shape[d] - 1) * t.stride[d];
-  return size_t(last + 1) * dtype_size(t.dtype);
-}
-
 // Copies every element of `from` to the same place of `to`; shapes and types are equal.
 void copy_elements(const Tensor& from, const Tensor& to) {
   if (from.rank == 1) {
@@ -53,7 +45,7 @@ void Staging::join_overlapping() {
     if (e.layout == GpuLayout::kAsIs) sorted.push_back(&e);
   std::sort(sorted.begin(), sorted.end(), [](const Entry* a, const Entry* b) { return bytes_of(a->host) < bytes_of(b->host); });
   for (Entry* e : sorted) {
-    std::byte *begin = bytes_of(e->host), *end = begin + extent(e->host);
+    std::byte *begin = bytes_of(e->host), *end = begin + e->host.span_bytes();
     if (blocks_.empty() || begin >= blocks_.back().end || begin == end) blocks_.push_back({.begin = begin, .end = end});
     else blocks_.back().end = std::max(blocks_.back().end, end);
     e->block = blocks_.size() - 1;
@@ -62,7 +54,7 @@ void Staging::join_overlapping() {
 
 void Staging::lay_out_swapped(Entry& e) {
   Block b;
-  b.image.assign(extent(e.host), kPoison);
+  b.image.assign(e.host.span_bytes(), kPoison);
   Tensor image = swapped(e.host);
   image.data = b.image.data();
   if (e.host.numel() > 0) copy_elements(e.host, image);

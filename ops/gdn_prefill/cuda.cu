@@ -79,16 +79,11 @@ Status launch_append(Context& ctx, const Call& c, unsigned B) {
                       {.grid = {unsigned(c.pool.HV * c.pool.V / VT), B}, .block = 2 * VT, .shared = shared, .dependent = true}, c);
 }
 
-// As many columns a block as divide V and fit the shared memory: the products of keys are made anew in each.
 template <class S>
-Status launch_append(Context& ctx, const Call& c, unsigned B) {
-  const auto fits = [&]<int VT>(Memory<VT> w) {
-    return c.pool.V % VT == 0 && w.lay_out(nullptr, c.pool.K, c.pool.R) <= ctx.gpu->shared_memory;
-  };
-  if (fits(Memory<64>()) && c.pool.K == 128) return launch_append<S, 64, 128>(ctx, c, B);
-  if (fits(Memory<64>())) return launch_append<S, 64>(ctx, c, B);
-  if (fits(Memory<32>())) return launch_append<S, 32>(ctx, c, B);
-  return launch_append<S, 16>(ctx, c, B);
+Status launch_append(Context& ctx, const Call& c, unsigned B, int columns) {
+  if (columns == 64 && c.pool.K == 128) return launch_append<S, 64, 128>(ctx, c, B);
+  if (columns == 64) return launch_append<S, 64>(ctx, c, B);
+  return columns == 32 ? launch_append<S, 32>(ctx, c, B) : launch_append<S, 16>(ctx, c, B);
 }
 
 }  // namespace
@@ -114,11 +109,23 @@ Status keep_rows(Context& ctx, const Call& c, unsigned B) {
 
 }  // namespace gdn::gpu::prefill
 
+// The more columns a block has, the better: the products of keys are made anew in each.
+Tiles gdn_prefill_cuda_tiles(const GdnPrefillArgs& a) {
+  Tiles tiles("columns of V");
+  const auto add = [&]<int VT>(gdn::gpu::prefill::Memory<VT> w) {
+    if (a.v.dim(2) % VT == 0) tiles.add(VT, w.lay_out(nullptr, int(a.k.dim(2)), int(a.state.g.dim(2))));
+  };
+  add(gdn::gpu::prefill::Memory<64>()), add(gdn::gpu::prefill::Memory<32>()), add(gdn::gpu::prefill::Memory<16>());
+  return tiles;
+}
+
 Status gdn_prefill_cuda(Context& ctx, const GdnPrefillArgs& a, std::byte*) {
   using namespace gdn::gpu::prefill;
+  SLUICE_ASSIGN_OR_RETURN(const int columns, choose_tile(ctx, "gdn_prefill:portable", gdn_prefill_cuda_tiles(a)));
   const Call c = make_call(a);
   const unsigned B = unsigned(a.slots.dim(0));
-  SLUICE_RETURN_IF_ERROR(a.state.s.dtype == DType::kBF16 ? launch_append<Bf16>(ctx, c, B) : launch_append<float>(ctx, c, B));
+  SLUICE_RETURN_IF_ERROR(a.state.s.dtype == DType::kBF16 ? launch_append<Bf16>(ctx, c, B, columns)
+                                                         : launch_append<float>(ctx, c, B, columns));
   return keep_rows(ctx, c, B);
 }
 

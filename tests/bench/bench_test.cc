@@ -61,6 +61,8 @@ TEST(Bench, DifferenceIsRelativeAndSeesWhatWasNotWritten) {
   EXPECT_EQ(difference(read({zero}), read({zero})), 0);
   EXPECT_EQ(difference(read({x, in.output(DType::kF32, {5, 7})}), read({x, x})), INFINITY);
   EXPECT_EQ(difference({}, {}), INFINITY);  // nothing compared is no agreement
+  EXPECT_EQ(difference(read({in.ints({7, 1 << 30})}), read({in.ints({7, 1 << 30})})), 0);
+  EXPECT_GT(difference(read({in.ints({7, (1 << 30) + 1})}), read({in.ints({7, 1 << 30})})), 0);
 }
 
 TEST(Bench, StepsGoRoundTheirCycle) {

@@ -11,9 +11,10 @@
 
 #include "base/clock.h"
 #include "core/cuda/graph.h"
-#include "core/cuda/memory.h"
 #include "core/cuda/runtime.h"
+#include "core/tile.h"
 #include "tests/bench/compare.h"
+#include "tests/bench/gpu_memory.h"
 #include "tests/bench/peers.h"
 #include "tests/bench/report.h"
 #include "tests/support/op_bench.h"
@@ -23,7 +24,6 @@ namespace {
 
 using cuda::to_status;
 
-constexpr size_t kWorkspace = size_t(4) << 30;           // bytes
 constexpr double kSmallFlops = 5e8, kSmallBytes = 64e6;  // up to here the reference answers within a second
 constexpr int64_t kCheckedSequences = 8;                 // of a large batch, on the CPU
 constexpr double kGraphSeconds = 0.02;                   // of work in a graph: launches of graphs then weigh nothing
@@ -42,33 +42,6 @@ double floor_us(const Gpu& gpu, const Work& work) {
   return 0;
 }
 
-class GpuMemory : public Memory {
- public:
-  GpuMemory(Device device, std::shared_ptr<Patterns> patterns) : Memory(std::move(patterns)), device_(device) {}
-  Device device() const override { return device_; }
-  std::byte* allocate(size_t size) override {
-    auto b = cuda::allocate(std::max<size_t>(size, 1));
-    if (!b.ok()) return status = b.status(), nullptr;
-    bytes += size;
-    return buffers_.emplace_back(std::move(b).value()).data();
-  }
-  void repeat(std::byte* at, size_t size, std::span<const std::byte> pattern) override {
-    size_t done = std::min(size, pattern.size());
-    keep(cudaMemcpy(at, pattern.data(), done, cudaMemcpyHostToDevice));
-    for (size_t n = 0; done < size; done += n) {  // doubles what is there, whole patterns
-      n = std::min(done, size - done);
-      keep(cudaMemcpy(at + done, at, n, cudaMemcpyDeviceToDevice));
-    }
-  }
-
- private:
-  void keep(cudaError_t e) {
-    if (status.ok()) status = to_status(e, "copy of inputs to the GPU");
-  }
-  Device device_;
-  std::vector<Buffer> buffers_;
-};
-
 // A call with its inputs in the GPU's memory.
 struct Set {
   std::unique_ptr<GpuMemory> memory;
@@ -85,8 +58,14 @@ struct Trial {
 
 class GpuBench {
  public:
-  GpuBench(CudaRuntime& runtime, Peers peers, ImplChoices choices)
-      : runtime_(runtime), ctx_(runtime.context()), peers_(std::move(peers)), choices_(std::move(choices)) {}
+  GpuBench(CudaRuntime& runtime, Peers peers, ImplChoices choices, TileChoices tiles)
+      : runtime_(runtime),
+        ctx_(runtime.context()),
+        peers_(std::move(peers)),
+        choices_(std::move(choices)),
+        tiles_(std::move(tiles)) {
+    ctx_.tiles = &tiles_;
+  }
 
   void measure(const Case& c);
   std::vector<Row> rows;
@@ -106,6 +85,7 @@ class GpuBench {
   Context ctx_;
   Peers peers_;
   ImplChoices choices_;
+  TileChoices tiles_;
   std::shared_ptr<Patterns> patterns_;  // of the case in hand
 };
 
@@ -203,24 +183,6 @@ Result<std::vector<Set>> GpuBench::make_sets(const Case& c) {
   return sets;
 }
 
-// Microseconds of a replay.
-Result<double> time_replay(const Context& ctx, const cuda::Graph& graph) {
-  const auto stream = static_cast<cudaStream_t>(ctx.stream.handle);
-  cudaEvent_t begin, end;
-  SLUICE_RETURN_IF_ERROR(to_status(cudaEventCreate(&begin), "cudaEventCreate"));
-  SLUICE_RETURN_IF_ERROR(to_status(cudaEventCreate(&end), "cudaEventCreate"));
-  float ms = 0;
-  cudaEventRecord(begin, stream);
-  const Status launched = graph.launch(ctx);
-  cudaEventRecord(end, stream);
-  const cudaError_t e = cudaEventSynchronize(end);
-  cudaEventElapsedTime(&ms, begin, end);
-  cudaEventDestroy(begin), cudaEventDestroy(end);
-  SLUICE_RETURN_IF_ERROR(launched);
-  SLUICE_RETURN_IF_ERROR(to_status(e, "replay of a graph"));
-  return 1e3 * double(ms);
-}
-
 Status GpuBench::time_form(size_t form, std::vector<Set>& sets, Row& row) {
   const int64_t fit = int64_t(kGraphSeconds * 1e6 / std::max(row.tenth_us, 1.0)), most = std::min<int64_t>(fit, kMostCalls);
   const int64_t rounds = std::max<int64_t>(most / int64_t(sets.size()), 1), calls = rounds * int64_t(sets.size());
@@ -231,7 +193,7 @@ Status GpuBench::time_form(size_t form, std::vector<Set>& sets, Row& row) {
                           }));
   std::vector<double> us;
   for (int i = 0; i < kWarmups + kReplays; ++i) {
-    SLUICE_ASSIGN_OR_RETURN(const double replay, time_replay(ctx_, graph));
+    SLUICE_ASSIGN_OR_RETURN(const double replay, graph.time(ctx_));
     if (i >= kWarmups) us.push_back(replay / double(calls));
   }
   std::ranges::sort(us);
@@ -311,11 +273,11 @@ Result<bool> run_on_gpu(int index, const BenchOptions& o) {
   if (!o.impl.empty())
     for (const Case& c : cases()) choices[c.name.op] = o.impl;
   SLUICE_ASSIGN_OR_RETURN(Peers peers, peers_for(runtime->gpu(), o.peers));
-  GpuBench bench(*runtime, std::move(peers), std::move(choices));
+  SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
+  SLUICE_RETURN_IF_ERROR(check_tile_choices(env.tile, all_ops()));
+  GpuBench bench(*runtime, std::move(peers), std::move(choices), env.tile);
   for (const Case& c : cases())
-    if (c.on(DeviceKind::kCuda) && (o.ops.empty() || std::ranges::find(o.ops, c.name.op) != o.ops.end()) &&
-        c.name.label.find(o.label) != std::string::npos)
-      bench.measure(c);
+    if (c.on(DeviceKind::kCuda) && o.wants(c.name.op, c.name.label)) bench.measure(c);
   int l2 = 0;
   SLUICE_RETURN_IF_ERROR(to_status(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, index), "size of the L2 cache"));
   const Run run{.gpu = runtime->gpu(), .date = today(), .l2_mb = double(l2) / 1e6, .rows = std::move(bench.rows)};

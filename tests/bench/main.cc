@@ -15,7 +15,7 @@ int fail(const sluice::Status& s) {
 }
 
 int bench_cpu(const sluice::benching::BenchOptions& o) {
-  if (!o.plot.empty() || !o.save.empty() || !o.peers.empty() || !o.label.empty())
+  if (!o.plot.empty() || !o.save.empty() || !o.peers.empty() || !o.labels.empty())
     return fail(sluice::invalid("--plot, --save, --peers and --case are for a GPU", "add --device cuda:0"));
   const auto plan = sluice::choose_backends(o.backend, nullptr);
   if (!plan.ok()) return fail(plan.status());
@@ -32,10 +32,12 @@ int main(int argc, char** argv) {
   using namespace sluice;
   benching::BenchOptions o;
   std::string device = "cpu";
+  bool tune = false;
   CLI::App app{"Measures operators; compare within one run only."};
   app.add_option("NAME", o.ops, "operators; all if left out");
   app.add_option("--device", device, "cpu or cuda:N")->capture_default_str();
-  app.add_option("--case", o.label, "on a GPU: only cases whose label contains this");
+  app.add_option("--case", o.labels, "on a GPU: only cases whose label contains this; may be given several times")
+      ->allow_extra_args(false);
   app.add_option("--impl", o.impl, "only this implementation");
   app.add_option("--linear-attn-backend", o.backend.both)->capture_default_str();
   app.add_option("--linear-attn-prefill-backend", o.backend.prefill);
@@ -45,11 +47,16 @@ int main(int argc, char** argv) {
   app.add_option("--plot", o.plot, "on a GPU: also draw the shares of the floor as an SVG file");
   app.add_option("--save", o.save, "on a GPU: also write the table and the figures into this folder, named by device and date")
       ->check(CLI::ExistingDirectory);
+  app.add_flag("--tune", tune, "on a GPU: time the tiles of the forms that have several, and say which setting is fastest");
   CLI11_PARSE(app, argc, argv);
   const auto parsed = parse_device(device);
   if (!parsed.ok()) return fail(parsed.status());
-  if (parsed->kind == DeviceKind::kCpu) return bench_cpu(o);
+  if (parsed->kind == DeviceKind::kCpu) return tune ? fail(invalid("--tune is for a GPU", "add --device cuda:0")) : bench_cpu(o);
 #if SLUICE_HAS_CUDA
+  if (tune) {
+    const Status tuned = benching::tune_on_gpu(parsed->index, o);
+    return tuned.ok() ? 0 : fail(tuned);
+  }
   const auto passed = benching::run_on_gpu(parsed->index, o);
   if (!passed.ok()) return fail(passed.status());
   return *passed ? 0 : 1;

@@ -97,6 +97,12 @@ class Run(unittest.TestCase):
             self.assertEqual(r.returncode, 1)
             self.assertIn("SLUICE_IMPL", r.stderr)
 
+    def test_a_malformed_tile_is_refused(self):
+        for choice in ("64", "gdn_prefill:portable", "gdn_prefill:portable:many"):
+            r = run("run", "-p", "x", env={"SLUICE_TILE": choice})
+            self.assertEqual(r.returncode, 1)
+            self.assertIn(f"SLUICE_TILE: '{choice}' is not OPERATOR:FORM:SIZE", r.stderr)
+
 
 class Score(unittest.TestCase):
     def test_gives_the_log_probabilities_of_run(self):

@@ -20,6 +20,9 @@
 
 #include "core/context.h"
 #include "core/impl.h"
+#if SLUICE_HAS_CUDA
+#include "core/cuda/tune.h"
+#endif
 
 namespace sluice::benching {
 
@@ -175,6 +178,10 @@ class AnyCall {
   virtual Can can(size_t form, const Context& ctx) const = 0;
   virtual size_t workspace(size_t form, const Context& ctx) const = 0;
   virtual Status run(size_t form, Context& ctx) const = 0;
+#if SLUICE_HAS_CUDA
+  // Of a form that has tiles, on copies of the call's tensors.
+  virtual Result<std::vector<cuda::TileTime>> time_tiles(size_t form, const std::string& op, const Context& ctx) const = 0;
+#endif
 
   Work work;
   std::vector<Tensor> outputs;
@@ -225,6 +232,12 @@ class TypedCall : public AnyCall {
     return impl.workspace ? impl.workspace(ctx, args_) : 0;
   }
   Status run(size_t form, Context& ctx) const override { return run_impl(forms_.impls[form], ctx, args_); }
+#if SLUICE_HAS_CUDA
+  Result<std::vector<cuda::TileTime>> time_tiles(size_t form, const std::string& op, const Context& ctx) const override {
+    if constexpr (GpuArgs<Args>) return cuda::time_tiles(ctx, op, forms_.impls[form], args_);
+    else return Status(Code::kUnsupported, op + " has no GPU form");
+  }
+#endif
 
  private:
   Args args_;
