@@ -198,8 +198,8 @@ __device__ inline uint64_t give_up_first() {
 // The same of 4-D tensors; a load with one of the policies above.
 __device__ inline void tma_load_4d(void* to, const CUtensorMap* map, int x, int y, int z, int w, uint64_t* bar, uint64_t policy) {
   asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3, %4, %5}], [%6], "
-      "%7;" ::"r"(shared_address(to)),
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4, %5}], [%6], %7;" ::"r"(shared_address(to)),
       "l"(map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(shared_address(bar)), "l"(policy)
       : "memory");
 }

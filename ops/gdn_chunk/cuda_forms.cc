@@ -15,4 +15,15 @@ Can cuda_form(const GdnState& s) {
   return aligned(s.s) && aligned(s.k) && aligned(s.u) ? Can{} : Can::no("the state's slots must be 16-byte aligned");
 }
 
+Can sm90_form(const GdnState& s, std::initializer_list<const Tensor*> rows, int64_t B) {
+  constexpr int64_t kMostLayers = 65535;  // of a grid
+  if (s.s.dim(2) != 128 || s.s.dim(3) != 128) return Can::no("K and V must be 128");
+  if (B > kMostLayers) return Can::no("a call may have at most 65535 sequences");
+  for (const Tensor* t : rows) {
+    if (t->dtype != (*rows.begin())->dtype) return Can::no("the rows it reads must have one type");
+    if (t->stride[0] > INT32_MAX || (t->rank == 3 && t->stride[1] > INT32_MAX)) return Can::no("a row's stride must fit 32 bits");
+  }
+  return cuda_form(s);
+}
+
 }  // namespace sluice::gdn

@@ -1,4 +1,4 @@
-// The implementation that is compiled where there is CUDA; the CPU's are those of ops/gdn_chunk.
+// The implementations that are compiled where there is CUDA; the CPU's are those of ops/gdn_chunk.
 #pragma once
 
 #include "ops/gdn_decode/gdn_decode.h"
@@ -6,5 +6,6 @@
 namespace sluice {
 
 Status gdn_decode_cuda(Context&, const GdnDecodeArgs&, std::byte*);
+Status gdn_decode_sm90(Context&, const GdnDecodeArgs&, std::byte*);
 
 }  // namespace sluice

@@ -104,14 +104,14 @@ TEST(GdnDecodeClassic, SameBitsAloneAndInABatch) {
 TEST(GdnDecodeClassic, SlotsBehindThePoolArePaddingOnAGpu) {
   if (!gpu_context()) GTEST_SKIP() << "no GPU here";
   Random random(5);
-  const GdnInputs in(2, {1, 2, 64, 64}, Temper::kMild, DType::kF32, random);
-  const Storage before = random.normal(DType::kF32, {3, 2, 64, 64}), slots = ints({3, 1 << 30}), o(DType::kF32, {2, 2, 64});
-  Storage state(DType::kF32, {3, 2, 64, 64});
+  const GdnInputs in(2, {1, 2, 128, 128}, Temper::kMild, DType::kF32, random);
+  const Storage before = random.normal(DType::kF32, {3, 2, 128, 128}), slots = ints({3, 1 << 30}), o(DType::kF32, {2, 2, 128});
+  Storage state(DType::kF32, {3, 2, 128, 128});
   copy_into(before, state);
   for (const auto& impl : gdn_decode_classic_impls()) {
     if (!is_gpu(impl.isa)) continue;
     run_ok(impl, classic_args(in, 0, 2, slots, state, o));
-    EXPECT_EQ(o.values(), std::vector<double>(2 * 2 * 64, 0.0)) << impl.name;
+    EXPECT_EQ(o.values(), std::vector<double>(2 * 2 * 128, 0.0)) << impl.name;
     expect_same_bits(state, before, impl.name);
   }
 }

@@ -1,4 +1,4 @@
-// The implementation that is compiled where there is CUDA; the CPU's are those of ops/gdn_chunk.
+// The implementations that are compiled where there is CUDA; the CPU's are those of ops/gdn_chunk.
 #pragma once
 
 #include "ops/gdn_verify/gdn_verify.h"
@@ -6,5 +6,6 @@
 namespace sluice {
 
 Status gdn_verify_cuda(Context&, const GdnVerifyArgs&, std::byte*);
+Status gdn_verify_sm90(Context&, const GdnVerifyArgs&, std::byte*);
 
 }  // namespace sluice

@@ -45,11 +45,13 @@ std::vector<const char*> cpu_forms() {
   return {"cpu"};
 }
 
-// Those that serve chunks of R rows and keep the bits of gdn_decode.
-std::vector<const char*> vector_forms(int64_t R = 64) {
+// Those that serve chunks of R rows of such heads and keep the bits of gdn_decode.
+std::vector<const char*> vector_forms(const GdnShape& d, int64_t R = 64) {
   std::vector<const char*> forms;
   if (R == 64) forms = cpu_forms();
-  if (gpu_context()) forms.push_back("portable");
+  if (!gpu_context()) return forms;
+  forms.push_back("portable");
+  if (gpu_has(*gpu_context()->gpu, Isa::kSm90a).yes() && d.K == 128 && d.V == 128) forms.push_back("sm90");
   return forms;
 }
 
@@ -69,7 +71,7 @@ void match_reference(const GdnVerifyCase& c, int64_t R, DType state, Temper temp
   copy_into(filled.k, before.k), copy_into(filled.u, before.u), copy_into(filled.g, before.g);
   GdnPool want(filled);
   verify("reference", in, c.open, c.rows, c.open, want, want_o);
-  for (const char* form : vector_forms(R)) {
+  for (const char* form : vector_forms(d, R)) {
     if (state != DType::kF32 && !is_gpu(impl_named(gdn_verify_impls(), form).isa)) continue;
     GdnPool got(before);
     Storage o(DType::kF32, {c.open + c.rows, c.HV, c.V});
@@ -100,16 +102,15 @@ TEST(GdnVerify, MatchesReferenceAtEveryCapacityAndInBothTypes) {
 }
 
 // Several sequences, some new in slots of NaN, one without rows, one of padding: each as it is alone.
-TEST(GdnVerify, SequencesOfABatchAreIndependent) {
+void expect_independent_sequences(const GdnShape& d) {
   Random random(6);
-  const GdnShape d{2, 4, 64, 48};
   const std::vector<int64_t> cu{0, 3, 3, 4, 6, 12, 12}, starts{5, 0, 77, 9, 0, 70}, slots{4, 1, 0, -1, 3, 5};
   const GdnInputs in(12, d, Temper::kMild, DType::kBF16, random);
   GdnPool before(6, d, random);
   for (const int64_t slot : {1, 3}) std::memset(before.s.tensor()[slot].data, 0xff, before.s.tensor()[slot].bytes());
   for (Storage* rows : {&before.k, &before.u}) rows->fill([&] { return random.normal(0, 0.1); });
   before.g.fill([] { return -0.5; });
-  for (const char* form : vector_forms()) {
+  for (const char* form : vector_forms(d)) {
     const auto run = [&](size_t first, size_t last, GdnPool& pool, const Tensor& o) {
       std::vector<int64_t> ends;
       for (size_t b = first; b <= last; ++b) ends.push_back(cu[b] - cu[first]);
@@ -133,13 +134,16 @@ TEST(GdnVerify, SequencesOfABatchAreIndependent) {
   }
 }
 
-void expect_same_bits_as_decode(int64_t R, DType state) {
+TEST(GdnVerify, SequencesOfABatchAreIndependent) {
+  for (const GdnShape d : {GdnShape{2, 4, 64, 48}, GdnShape{1, 2, 128, 128}}) expect_independent_sequences(d);
+}
+
+void expect_same_bits_as_decode(const GdnShape& d, int64_t R, DType state) {
   constexpr int64_t kTokens = 80;
   Random random(7);
-  const GdnShape d{1, 2, 128, 64};
   const GdnInputs in(kTokens, d, Temper::kStrong, DType::kF32, random);
   const GdnPool before(GdnPool(1, d, random, R), state);
-  for (const char* form : vector_forms(R)) {
+  for (const char* form : vector_forms(d, R)) {
     if (state != DType::kF32 && !is_gpu(impl_named(gdn_verify_impls(), form).isa)) continue;
     GdnPool want(before), pool(before);
     const Storage want_o(DType::kF32, {kTokens, d.HV, d.V}), o(DType::kF32, {kTokens, d.HV, d.V});
@@ -154,12 +158,17 @@ void expect_same_bits_as_decode(int64_t R, DType state) {
   }
 }
 
-TEST(GdnVerify, SameBitsAsDecode) { expect_same_bits_as_decode(64, DType::kF32); }
+constexpr GdnShape kBitShapes[] = {{1, 2, 128, 64}, {1, 2, 128, 128}};
+
+TEST(GdnVerify, SameBitsAsDecode) {
+  for (const GdnShape& d : kBitShapes) expect_same_bits_as_decode(d, 64, DType::kF32);
+}
 
 TEST(GdnVerify, SameBitsAsDecodeAtEveryCapacityAndInBothTypes) {
   if (!gpu_context()) GTEST_SKIP() << "no GPU here: CPU forms have chunks of 64 rows and an fp32 pool";
   for (const int64_t R : {16, 32})
-    for (const DType state : {DType::kF32, DType::kBF16}) expect_same_bits_as_decode(R, state);
+    for (const DType state : {DType::kF32, DType::kBF16})
+      for (const GdnShape& d : kBitShapes) expect_same_bits_as_decode(d, R, state);
 }
 
 TEST(GdnVerify, SameBitsAsPrefill) {
@@ -182,13 +191,12 @@ TEST(GdnVerify, SameBitsAsPrefill) {
 }
 
 // Drafts of four whose last rows are rejected. Rejected rows are NaN here: nothing of them may come through.
-TEST(GdnVerify, RejectedRowsLeaveNoTrace) {
+void expect_no_trace_of_rejected_rows(const GdnShape& d) {
   constexpr int64_t kTokens = 150;
   Random random(3);
-  const GdnShape d{2, 2, 64, 48};
   const GdnInputs in(kTokens, d, Temper::kMild, DType::kF32, random);
   const GdnPool before(1, d, random);
-  for (const char* form : vector_forms()) {
+  for (const char* form : vector_forms(d)) {
     GdnPool want(before), pool(before);
     const Storage want_o(DType::kF32, {kTokens, d.HV, d.V}), o(DType::kF32, {kTokens, d.HV, d.V});
     for (int64_t t = 0; t < kTokens; ++t) decode(form, in, t, want, want_o);
@@ -212,6 +220,10 @@ TEST(GdnVerify, RejectedRowsLeaveNoTrace) {
     expect_same_bits(o, want_o, form);
     expect_same_open_chunk(pool, want, 0, kTokens % 64, form);
   }
+}
+
+TEST(GdnVerify, RejectedRowsLeaveNoTrace) {
+  for (const GdnShape d : {GdnShape{2, 2, 64, 48}, GdnShape{1, 2, 128, 128}}) expect_no_trace_of_rejected_rows(d);
 }
 
 TEST(GdnVerify, RefusesADraftAcrossTheChunk) {

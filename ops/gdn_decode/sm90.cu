@@ -1,0 +1,10 @@
+#include "ops/gdn_chunk/cuda_forms.h"
+#include "ops/gdn_decode/forms.h"
+
+namespace sluice {
+
+Status gdn_decode_sm90(Context& ctx, const GdnDecodeArgs& a, std::byte*) {
+  return gdn::append_sm90(ctx, a, gdn::Closing::kWhenFull);
+}
+
+}  // namespace sluice
