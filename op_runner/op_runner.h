@@ -46,8 +46,8 @@ class OpCall {
   // Input "name"; absent (rank 0) when the case has none. need() records an error instead.
   Tensor find(std::string_view name) const;
   Tensor need(std::string_view name);
-  // An operand as the form wants it: on a GPU in the call's type, on the CPU in the file's.
-  Tensor operand(const Tensor& t) { return ctx_.gpu && t.dtype != dtype_ ? copy(t, dtype_) : t; }
+  // An operand as the form wants it: on a GPU in the call's type and as aligned as an engine's tensors, on the CPU as in the file.
+  Tensor operand(const Tensor& t) { return ctx_.gpu ? copy(t, dtype_) : t; }
   double number(std::string_view name, double fallback) const;
   bool flag(std::string_view name, bool fallback) const;
   std::string text(std::string_view name, std::string fallback) const;

@@ -110,6 +110,14 @@ __device__ inline Run<X> load_run(const X* from, int n, bool wide, int64_t strid
 }
 
 template <class Y>
+__device__ inline void store_wide(Y* to, const Run<Y>& run) {
+#pragma unroll
+  for (int i = 0; i < Run<Y>::kWords; i += 4)
+    ptx::store_global(reinterpret_cast<uint4*>(to) + i / 4,
+                      make_uint4(run.word[i], run.word[i + 1], run.word[i + 2], run.word[i + 3]));
+}
+
+template <class Y>
 __device__ inline void store_wide(Y* to, const float (&x)[kRun]) {
   Run<Y> run;
 #pragma unroll
@@ -117,10 +125,7 @@ __device__ inline void store_wide(Y* to, const float (&x)[kRun]) {
     if constexpr (sizeof(Y) == 4) run.word[i] = __float_as_uint(x[i]);
     else run.word[i] = ptx::pack_bf16(x[2 * i], x[2 * i + 1]);
   }
-#pragma unroll
-  for (int i = 0; i < Run<Y>::kWords; i += 4)
-    *reinterpret_cast<uint4*>(reinterpret_cast<uint32_t*>(to) + i) =
-        make_uint4(run.word[i], run.word[i + 1], run.word[i + 2], run.word[i + 3]);
+  store_wide(to, run);
 }
 
 // Writes the first `n` elements of a run; as load_run.

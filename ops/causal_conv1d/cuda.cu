@@ -15,7 +15,7 @@ constexpr int kThreads = 128, kLanes = 16, kGroups = kThreads / kLanes;  // a bl
 // Blocks of a multiprocessor at once, for the registers that they leave a thread: 5 leave 96, 4 leave 128, 3 leave 168. More rows
 // keep more inputs in registers, and fp32 ones are twice as large.
 template <class X, int Rows>
-constexpr int kBlocks = Rows == 1 ? 5 : (Rows == 4 ? 5 : 4) - int(sizeof(X) == 4);
+constexpr int kBlocks = (Rows == 1 || Rows == 4 ? 5 : 4) - int(Rows > 1 && sizeof(X) == 4);
 
 // conv_state or step_states.
 struct StateView {
@@ -93,15 +93,31 @@ class ConvRun {
     }
   }
   __device__ int width() const { return Wide ? kMaxWidth : v_.width; }
-  __device__ bool has_plain() const { return Wide && !v_.steps.data; }
+  __device__ bool is_plain() const { return Wide && !v_.steps.data && v_.state.bf16 == (sizeof(X) == 2); }
 
   struct Rows {
     Run<X> row[kRows + kMaxWidth - 1];
   };
   __device__ void load(Rows& in, int64_t begin) const {
-    const X* from = x(begin - (kMaxWidth - 1));
+    // A thread without channels reads its strip's first ones.
+    load_window(in.row, x(begin) - (n_ > 0 ? 0 : threadIdx.x % kLanes * kRun), v_.x_stride, begin);
+  }
+  __device__ void open(Rows& in, const Sequence& s) const { load_kept(in.row, s, n_); }
+  __device__ void singles(const Sequence (&s)[kRows], int64_t begin) const {
+    Run<X> in[kRows][kMaxWidth];
 #pragma unroll
-    for (int i = 0; i < kRows + kMaxWidth - 1; ++i, from += v_.x_stride) in.row[i] = load_run(from, n_, true);
+    for (int i = 0; i < kRows; ++i) {
+      const int n = s[i].slot < 0 ? 0 : n_;
+      load_kept(in[i], s[i], n);
+      in[i][kMaxWidth - 1] = load_run(x(begin + i), n, true);
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      finish(begin + i, in[i], s[i].slot >= 0);
+      if (!v_.update_state || s[i].slot < 0 || n_ == 0) continue;
+#pragma unroll
+      for (int w = 1; w < kMaxWidth; ++w) store_wide(v_.state.at<X>(s[i].slot, c_, w - 1), in[i][w]);
+    }
   }
   __device__ void plain(const Rows& in, int64_t begin) const {
 #pragma unroll
@@ -133,6 +149,12 @@ class ConvRun {
   }
 
  private:
+  // The rows before sequence s, oldest first; zeros before a new one.
+  __device__ void load_kept(Run<X>* in, const Sequence& s, int n) const {
+    const bool continues = !v_.sequences.numbers || s.number != 0;  // has_state
+#pragma unroll
+    for (int w = 0; w < kMaxWidth - 1; ++w) in[w] = load_run(continues ? v_.state.at<X>(s.slot, c_, w) : nullptr, n, true);
+  }
   __device__ const X* x(int64_t t) const { return static_cast<const X*>(v_.x) + t * v_.x_stride + c_; }
 
   // The inputs up to row `row` of sequence s; a row behind its last one is left out.
@@ -178,11 +200,12 @@ __global__ void __launch_bounds__(kThreads, kBlocks<X, Rows>)
     causal_conv1d_kernel(const __grid_constant__ ConvView v, unsigned strips) {
   const int64_t c = (int64_t(blockIdx.x % strips) * kLanes + threadIdx.x % kLanes) * kRun;
   ConvRun<X, Y, Rows, Wide> run(v, c, int(min(max(v.channels - c, int64_t(0)), int64_t(kRun))));
-  if (Rows == 1) run.load_taps();
+  if (Rows < kManyRows) run.load_taps();
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
   const int64_t group = int64_t(blockIdx.x / strips) * kGroups + threadIdx.x / kLanes;
-  walk_rows<kLanes, Rows>(v.sequences, group * Rows, v.rows, run);
+  if (Rows != kSingles || !walk_singles<Rows>(v.sequences, group * Rows, v.rows, run))
+    walk_rows<kLanes, Rows>(v.sequences, group * Rows, v.rows, run);
   run.open_empty(group, int64_t(gridDim.x / strips) * kGroups);
 }
 
@@ -202,6 +225,7 @@ Status launch_types(Context& ctx, const CausalConv1dArgs& a) {
   const int64_t T = v.rows, B = v.sequences.count;
   if (T >= 2048 && T >= 8 * B) return launch_rows<X, Y, 8, true>(ctx, v);
   if (T >= 64 && T >= 4 * B) return launch_rows<X, Y, 4, true>(ctx, v);
+  if (T >= 16) return launch_rows<X, Y, kSingles, true>(ctx, v);
   return launch_rows<X, Y, 1, true>(ctx, v);
 }
 

@@ -177,12 +177,13 @@ TEST(CausalConv1d, SameBitsInABatch) {
 
 // Without the states after each token, which leave the shortest way through the rows; padding and new sequences anywhere.
 TEST(CausalConv1d, RaggedBatches) {
-  for (const uint64_t seed : {1, 2, 3, 4, 5}) {
+  for (const uint64_t seed : {1, 2, 3, 4, 5, 6, 7}) {
     Random shapes(seed);
     CausalConv1dCase c{{}, seed % 2 ? 128 : 70, seed > 2 ? 4 : shapes.integer(2, 4), seed > 2, true, 0, seed != 3};
     std::vector<int64_t> slots, fresh;
     for (int64_t b = 0; b < 24; ++b) {
-      c.lengths.push_back(std::max<int64_t>(0, shapes.integer(-10, b % 6 ? 20 : seed == 5 ? 1500 : 200)));
+      const int64_t rows = shapes.integer(-10, b % 6 ? 20 : seed == 5 ? 1500 : 200);
+      c.lengths.push_back(seed == 7 ? 1 : std::max<int64_t>(0, rows));
       slots.push_back(shapes.integer(0, 4) ? 24 - b : -1), fresh.push_back(shapes.integer(0, 1));
     }
     const auto make = [&](bool bf16) {

@@ -70,6 +70,17 @@ __device__ inline void silu(float (&x)[kRun]) {
   for (int i = 0; i < kRun; ++i) x[i] *= ptx::rcp_approx(1 + ptx::exp2_approx(-kLog2e * x[i]));
 }
 
+// Rows [t - (kMaxWidth - 1), t + N - (kMaxWidth - 1)), of which `at` is row t; any rows for those before row 0.
+template <class X, int N>
+__device__ inline void load_window(Run<X> (&row)[N], const X* at, int64_t stride, int64_t t) {
+  constexpr int kHistory = kMaxWidth - 1;
+  const X* before = t >= kHistory ? at - kHistory * stride : at;
+#pragma unroll
+  for (int i = 0; i < kHistory; ++i, before += stride) row[i] = load_wide(before);
+#pragma unroll
+  for (int i = kHistory; i < N; ++i, at += stride) row[i] = load_wide(at);
+}
+
 struct Sequence {
   int index = 0, slot = -1;    // slot below 0: padding
   int number = 0;              // the call's own
@@ -105,28 +116,60 @@ struct SequencesView {
   }
 };
 
+// From this many rows a thread on, they are asked for first of all, taps after them. With fewer, taps come first, ahead of all that
+// depends on other kernels.
+inline constexpr int kManyRows = kMaxWidth;
+inline constexpr int kSingles = 2;  // rows a thread in batches of sequences of a row each
+
+// Rows [begin, begin + Rows) of `total`, where each is a sequence of its own, as in decoding; false where one is not. Every thread
+// of the warp takes part, or none.
+//
+//   op.singles(s, begin)  computes the rows and writes what their sequences keep
+//   op.is_plain()         all that is read is of the input's type and in 16-byte pieces, and there are no other outputs
+template <int Rows, class Op>
+__device__ inline bool walk_singles(const SequencesView& sequences, int64_t begin, int64_t total, Op& op) {
+  if (!op.is_plain()) return false;
+  Sequence s[Rows];
+  bool single = begin + Rows <= total;
+#pragma unroll
+  for (int i = 0; i < Rows; ++i) {
+    s[i] = sequences.guess(begin + i);
+    single = single && s[i].first == begin + i && s[i].end == begin + i + 1;
+  }
+  if (!__all_sync(0xffffffffu, single)) return false;
+  op.singles(s, begin);
+  return true;
+}
+
 // Rows [begin, begin + Rows) of `total`, for groups of `Lanes` threads, each with its own `begin`; every thread of the warp takes
 // part, or none.
 //
 //   op.load_taps()
-//   op.load(in, begin)   rows [begin - (kMaxWidth - 1), begin + Rows), asked for before it is known what they are
-//   op.plain(in, begin)  computes all rows: rows of one sequence that follow at least kMaxWidth - 1 others of it
+//   op.load(in, begin)   rows [begin - (kMaxWidth - 1), begin + Rows), asked for before it is known what they are; any rows for
+//                        those before row 0
+//   op.open(in, s)       puts what sequence s keeps in the places of the rows before its first one, which is `begin`
+//   op.plain(in, begin)  computes all rows, which are of one sequence
 //   op.row(t, s, mine)   computes row t of sequence s; every thread of the warp calls it, and those without a row pass mine = false
 //   op.close(s)          writes what sequence s keeps, for this thread's channels
-//   op.width(), op.has_plain()
+//   op.width(), op.is_plain()
 template <int Lanes, int Rows, class Op>
 __device__ inline void walk_rows(const SequencesView& sequences, int64_t begin, int64_t total, Op& op) {
   const Sequence guess = sequences.guess(begin);
   Sequence s;
-  if (Rows > 1 && op.has_plain() && __all_sync(0xffffffffu, begin >= kMaxWidth - 1 && begin + Rows <= total)) {
+  if (Rows >= kManyRows && op.is_plain() && __all_sync(0xffffffffu, begin + Rows <= total)) {
     typename Op::Rows in;
     op.load(in, begin);
     op.load_taps();
     s = sequences.confirm<Lanes>(guess, begin);
-    const bool plain = s.slot >= 0 && begin - s.first >= kMaxWidth - 1 && begin + Rows <= s.end;
-    if (__all_sync(0xffffffffu, plain)) return op.plain(in, begin);
+    const bool opens = begin == s.first, whole = s.slot >= 0 && begin + Rows <= s.end;
+    if (__all_sync(0xffffffffu, whole && (opens || begin - s.first >= kMaxWidth - 1))) {
+      if (opens) op.open(in, s);
+      op.plain(in, begin);
+      if (opens) op.close(s);
+      return;
+    }
   } else {
-    if (Rows > 1) op.load_taps();  // else they have been asked for already, ahead of all that depends on other kernels
+    if (Rows >= kManyRows) op.load_taps();
     s = sequences.confirm<Lanes>(guess, begin);
   }
   const int history = op.width() - 1;

@@ -13,9 +13,9 @@
 //   join    each segment's first state from them                                      sm90_map.cuh
 //   update  a block takes value heads of segments through their chunks                sm90_update.cuh
 //
-// A block of map and update has a load warp, a gate warp (sm90_load.cuh) and two groups with 64 rows of S^T each in registers. Where
-// they solve as well (sm90_solve.cuh), each takes every other chunk, and is at work on the state while the other solves: the products
-// of a solution are small and depend on each other, and mma.sync waits behind every wgmma that is queued.
+// A block of map and update has a load warp, a gate warp (sm90_load.cuh) and two groups with 64 rows of S^T each in registers.
+// Where they solve as well (sm90_solve.cuh), each takes every other chunk, and is at work on the state while the other solves: the
+// products of a solution are small and depend on each other, and mma.sync waits behind every wgmma that is queued.
 #pragma once
 
 #include <cuda_bf16.h>

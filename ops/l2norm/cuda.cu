@@ -9,10 +9,10 @@ namespace {
 
 using namespace cuda;
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 256, kBlocks = 5;  // of a multiprocessor at once: what it takes to have enough reads in flight
 
 template <class X, class Y, int Lanes>
-__global__ void __launch_bounds__(kThreads) l2norm_kernel(RowsView x, RowsView y, float eps, bool wide) {
+__global__ void __launch_bounds__(kThreads, kBlocks) l2norm_kernel(RowsView x, RowsView y, float eps, bool wide) {
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
   const int64_t r = int64_t(blockIdx.x) * (kThreads / Lanes) + threadIdx.x / Lanes;

@@ -10,7 +10,19 @@ constexpr int64_t kDim = 128, kWidth = 4, kRing = 16;
 struct Shape {
   int64_t HK, HV, sequences, tokens;
   DType in, out;
+  bool strided = false;  // qkv, b and a are parts of one projection's rows: q, k, v, z, b, a
 };
+
+struct Projection {
+  Tensor qkv, b, a;
+};
+
+Projection project(Inputs& in, const Shape& s, int64_t T, int64_t C) {
+  if (!s.strided) return {in.normal(s.in, {T, C}), in.normal(s.in, {T, s.HV}), in.normal(s.in, {T, s.HV})};
+  const int64_t b = C + s.HV * kDim, a = b + s.HV, end = a + s.HV;
+  const Tensor row = in.normal(s.in, {T, end});
+  return {row.slice(1, 0, C), row.slice(1, b, a), row.slice(1, a, end)};
+}
 
 void add(Where where, const std::string& label, const Shape& s) {
   bench<QkvConvSplitArgs>({"qkv_conv_split", label, where}, {qkv_conv_split_impls(), check_qkv_conv_split}, [s](Inputs& in) {
@@ -18,9 +30,10 @@ void add(Where where, const std::string& label, const Shape& s) {
     const DType f = DType::kF32, ring = s.out;  // a GPU's ring holds bf16 rows as they came
     std::vector<int32_t> cu;
     for (int64_t b = 0; b <= B; ++b) cu.push_back(int32_t(b * s.tokens));
-    const QkvConvSplitArgs args{.qkv = in.normal(s.in, {T, C}),
-                                .b = in.normal(s.in, {T, s.HV}),
-                                .a = in.normal(s.in, {T, s.HV}),
+    const Projection x = project(in, s, T, C);
+    const QkvConvSplitArgs args{.qkv = x.qkv,
+                                .b = x.b,
+                                .a = x.a,
                                 .weight = in.normal(s.in, {C, kWidth}),
                                 .A_log = in.normal(s.in, {s.HV}),
                                 .dt_bias = in.normal(s.in, {s.HV}),
@@ -52,8 +65,11 @@ const bool registered = [] {
   const DType bf16 = DType::kBF16;
   for (const int64_t HV : {16, 32, 48, 64})
     for (const auto& [sequences, tokens] : {std::pair<int64_t, int64_t>{1, 8192}, {8, 1024}, {64, 256}, {64, 1}, {256, 1}})
-      add(Where::kGpu, "16," + std::to_string(HV) + "/" + std::to_string(sequences) + "x" + std::to_string(tokens),
-          {16, HV, sequences, tokens, bf16, bf16});
+      for (const bool strided : {false, true})
+        add(Where::kGpu,
+            "16," + std::to_string(HV) + "/" + std::to_string(sequences) + "x" + std::to_string(tokens) +
+                (strided ? "/strided" : ""),
+            {16, HV, sequences, tokens, bf16, bf16, strided});
   return true;
 }();
 

@@ -92,7 +92,7 @@ bool all_wide(const QkvConvSplitArgs& s) {
 // Blocks of a multiprocessor at once, for the registers that they leave a thread: 5 leave 96, 4 leave 128, 3 leave 168. More rows
 // keep more inputs in registers, and fp32 ones are twice as large.
 template <class X, int Rows>
-constexpr int kBlocks = Rows == 1 ? 5 : (Rows == 4 ? 5 : 4) - int(sizeof(X) == 4);
+constexpr int kBlocks = (Rows == 1 || Rows == 4 ? 5 : 4) - int(Rows > 1 && sizeof(X) == 4);
 
 // What the blocks of a tile of rows do, by their index.
 template <int Lanes>
@@ -140,16 +140,34 @@ class SplitRun {
     else taps_.template load<Wide>(static_cast<const float*>(v_.weight), c_.in_qkv, c_.n, v_.width);
   }
   __device__ int width() const { return Wide ? kMaxWidth : v_.width; }
-  __device__ bool has_plain() const { return Wide; }
+  __device__ bool is_plain() const { return Wide && v_.ring.bf16 == (sizeof(X) == 2); }
 
   struct Rows {
     Run<X> row[kRows + kMaxWidth - 1];
   };
   __device__ void load(Rows& in, int64_t begin) const {
     // A thread without channels reads its block's first ones: its taps are zeros.
-    const X* from = x(begin - (kMaxWidth - 1)) - (c_.n > 0 ? 0 : threadIdx.x % Lanes * kRun);
+    load_window(in.row, x(begin) - (c_.n > 0 ? 0 : threadIdx.x % Lanes * kRun), v_.qkv_stride, begin);
+  }
+  __device__ void open(Rows& in, const Sequence& s) const { load_kept(in.row, s, c_.n); }
+  __device__ void singles(const Sequence (&s)[kRows], int64_t begin) const {
+    Run<X> in[kRows][kMaxWidth];
 #pragma unroll
-    for (int i = 0; i < kRows + kMaxWidth - 1; ++i, from += v_.qkv_stride) in.row[i] = load_wide(from);
+    for (int i = 0; i < kRows; ++i) {
+      const int n = s[i].slot < 0 ? 0 : c_.n;
+      load_kept(in[i], s[i], n);
+      in[i][kMaxWidth - 1] = load_run(x(begin + i), n, true);
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      float y[kRun] = {};
+      convolve(y, taps_, in[i]);
+      silu(y);
+      if (c_.normalised) normalise(y);
+      if (c_.n == 0) continue;
+      store_wide(c_.out->template at<Y>(begin + i, c_.in_out), y);
+      if (s[i].slot >= 0) store_wide(v_.ring.at<X>(s[i].slot, s[i].number, c_.in_qkv), in[i][kMaxWidth - 1]);
+    }
   }
   __device__ void plain(const Rows& in, int64_t begin) const {
     if (c_.normalised) plain_rows<true>(in, begin);
@@ -170,6 +188,14 @@ class SplitRun {
   }
 
  private:
+  // The rows before sequence s, oldest first; zeros before the first of all.
+  __device__ void load_kept(Run<X>* in, const Sequence& s, int n) const {
+#pragma unroll
+    for (int w = 0; w < kMaxWidth - 1; ++w) {
+      const int position = s.number - (kMaxWidth - 1 - w);
+      in[w] = load_run(position < 0 ? nullptr : v_.ring.at<X>(s.slot, position, c_.in_qkv), n, true);
+    }
+  }
   __device__ const X* x(int64_t t) const { return static_cast<const X*>(v_.qkv) + t * v_.qkv_stride + c_.in_qkv; }
 
   __device__ void inputs(float (&in)[kMaxWidth][kRun], const Sequence& s, int64_t row) const {
@@ -284,10 +310,11 @@ __global__ void __launch_bounds__(kThreads, kBlocks<X, Rows>) qkv_conv_split_ker
   if (part < parts.gates) return gate_rows<Lanes, Rows>(v, begin, part * Lanes + int(threadIdx.x) % Lanes);
   const Channels channels(v, parts, part - parts.gates);
   SplitRun<X, Y, Lanes, Rows, Wide> run(v, channels);
-  if (Rows == 1) run.load_taps();
+  if (Rows < kManyRows) run.load_taps();
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
-  walk_rows<Lanes, Rows>(v.sequences, begin, v.rows, run);
+  if (Rows != kSingles || !walk_singles<Rows>(v.sequences, begin, v.rows, run))
+    walk_rows<Lanes, Rows>(v.sequences, begin, v.rows, run);
 }
 
 template <class X, class Y, int Lanes, int Rows, bool Wide>
@@ -306,6 +333,7 @@ Status launch_lanes(Context& ctx, const QkvConvSplitArgs& s) {
   const int64_t T = s.qkv.shape[0], B = s.slots.shape[0];
   if (T >= 2048 && T >= 8 * B) return launch_rows<X, Y, Lanes, 8, true>(ctx, s);
   if (T >= 64 && T >= 4 * B) return launch_rows<X, Y, Lanes, 4, true>(ctx, s);
+  if (T >= 16) return launch_rows<X, Y, Lanes, kSingles, true>(ctx, s);
   return launch_rows<X, Y, Lanes, 1, true>(ctx, s);
 }
 

@@ -116,15 +116,16 @@ TEST(QkvConvSplit, MatchesReference) {
     }
 }
 
-// Padding, sequences without rows and starts of all kinds, anywhere in the batch.
+// Padding, sequences without rows and starts of all kinds, anywhere in the batch; last, sequences of one row each.
 TEST(QkvConvSplit, RaggedBatches) {
-  for (const uint64_t seed : {1, 2, 3, 4, 5, 6}) {
+  for (const uint64_t seed : {1, 2, 3, 4, 5, 6, 7}) {
     Random shapes(seed);
     QkvConvSplitCase c{{}, 1, 2, 128, seed % 2 ? 128 : 96, seed == 6 ? 2 : 4, int64_t(4) << shapes.integer(0, 3)};
     std::vector<int64_t> slots;
     for (int64_t b = 0; b < 24; ++b) {
       const int64_t rows = shapes.integer(-10, b % 6 ? (seed > 3 ? 3 : 20) : seed == 1 ? 1500 : 150);
-      c.sequences.push_back({std::max<int64_t>(0, rows), shapes.integer(0, 1) ? shapes.integer(0, 5) : shapes.integer(0, 100000)});
+      c.sequences.push_back(
+          {seed == 7 ? 1 : std::max<int64_t>(0, rows), shapes.integer(0, 1) ? shapes.integer(0, 5) : shapes.integer(0, 100000)});
       slots.push_back(shapes.integer(0, 4) ? 24 - b : -1);
     }
     for (const Types& types : {Types{kF, kF, kF}, Types{kB, kB, kF, kB, kB}}) {
