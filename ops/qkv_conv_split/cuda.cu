@@ -241,13 +241,13 @@ class SplitRun {
   }
 
   __device__ void store(int64_t t, const float (&y)[kRun]) const {
-    if (Wide) {
+    if constexpr (Wide) {
       if (c_.n > 0) store_wide(c_.out->template at<Y>(t, c_.in_out), y);
-      return;
-    }
+    } else {
 #pragma unroll
-    for (int i = 0; i < kRun; ++i)
-      if (i < c_.n) *c_.out->template at<Y>(t, c_.in_out + i) = from_float<Y>(y[i]);
+      for (int i = 0; i < kRun; ++i)
+        if (i < c_.n) *c_.out->template at<Y>(t, c_.in_out + i) = from_float<Y>(y[i]);
+    }
   }
 
   template <class R>
