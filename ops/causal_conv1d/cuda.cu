@@ -12,11 +12,6 @@ using namespace cuda;
 
 constexpr int kThreads = 128, kLanes = 16, kGroups = kThreads / kLanes;  // a block's rows are kGroups ranges of 128 channels
 
-// Blocks of a multiprocessor at once, for the registers that they leave a thread: 5 leave 96, 4 leave 128, 3 leave 168. More rows
-// keep more inputs in registers, and fp32 ones are twice as large.
-template <class X, int Rows>
-constexpr int kBlocks = (Rows == 1 || Rows == 4 ? 5 : 4) - int(Rows > 1 && sizeof(X) == 4);
-
 // conv_state or step_states.
 struct StateView {
   void* data = nullptr;
@@ -196,7 +191,7 @@ class ConvRun {
 };
 
 template <class X, class Y, int Rows, bool Wide>
-__global__ void __launch_bounds__(kThreads, kBlocks<X, Rows>)
+__global__ void __launch_bounds__(kThreads, kConvBlocks<X, Rows>)
     causal_conv1d_kernel(const __grid_constant__ ConvView v, unsigned strips) {
   const int64_t c = (int64_t(blockIdx.x % strips) * kLanes + threadIdx.x % kLanes) * kRun;
   ConvRun<X, Y, Rows, Wide> run(v, c, int(min(max(v.channels - c, int64_t(0)), int64_t(kRun))));
@@ -221,12 +216,7 @@ template <class X, class Y>
 Status launch_types(Context& ctx, const CausalConv1dArgs& a) {
   const ConvView v(a);
   if (!v.all_wide(a)) return launch_rows<X, Y, 1, false>(ctx, v);
-  // As many rows a thread as leave the GPU full, if sequences are so long.
-  const int64_t T = v.rows, B = v.sequences.count;
-  if (T >= 2048 && T >= 8 * B) return launch_rows<X, Y, 8, true>(ctx, v);
-  if (T >= 64 && T >= 4 * B) return launch_rows<X, Y, 4, true>(ctx, v);
-  if (T >= 16) return launch_rows<X, Y, kSingles, true>(ctx, v);
-  return launch_rows<X, Y, 1, true>(ctx, v);
+  return with_rows_a_thread(v.rows, v.sequences.count, [&]<int Rows>() { return launch_rows<X, Y, Rows, true>(ctx, v); });
 }
 
 }  // namespace

@@ -121,6 +121,20 @@ struct SequencesView {
 inline constexpr int kManyRows = kMaxWidth;
 inline constexpr int kSingles = 2;  // rows a thread in batches of sequences of a row each
 
+// Blocks of 128 threads of a multiprocessor at once, for the registers that they leave a thread: 5 leave 96, 4 leave 128, 3 leave
+// 168. More rows keep more inputs in registers, and fp32 ones are twice as large.
+template <class X, int Rows>
+inline constexpr int kConvBlocks = (Rows == 1 || Rows == 4 ? 5 : 4) - int(Rows > 1 && sizeof(X) == 4);
+
+// f<rows>() of as many rows a thread as leave the GPU full, if sequences are so long: T rows in all, B sequences.
+template <class F>
+auto with_rows_a_thread(int64_t T, int64_t B, F f) {
+  if (T >= 2048 && T >= 8 * B) return f.template operator()<8>();
+  if (T >= 64 && T >= 4 * B) return f.template operator()<4>();
+  if (T >= 16) return f.template operator()<kSingles>();
+  return f.template operator()<1>();
+}
+
 // Rows [begin, begin + Rows) of `total`, where each is a sequence of its own, as in decoding; false where one is not. Every thread
 // of the warp takes part, or none.
 //

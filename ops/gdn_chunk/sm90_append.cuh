@@ -314,6 +314,20 @@ __device__ void approach(const Op& op, Piece p, PoolRows rows, const Input& in) 
 // A block for each value head of each sequence, in order.
 inline dim3 launch_grid(const Pool& pool, int64_t B) { return dim3(pool.HV / pool.HK, pool.HK, unsigned(B)); }
 
+// Lays out a block's memory and makes its barriers; returns the state in it, of which nothing has been asked yet.
+template <class S, int T>
+__device__ StateRow<S> begin_block(Shared& w, char* memory, int R, const CUtensorMap& map) {
+  w.lay_out(memory, StateRow<S>::kBytes, R, T);
+  const StateRow<S> state(w.state, w.rows, &map);
+  if (threadIdx.x == 0) {
+    ptx::mbarrier_init(w.open_keys, 1);
+    ptx::fence_barrier_init();
+    ptx::prefetch_tensor_map(&map);
+  }
+  __syncthreads();
+  return state;
+}
+
 // A block has one value head of one sequence; its rows are taken T at a time.
 template <class S, int T, class Op>
 __global__ void __launch_bounds__(kThreads, sizeof(S) == 4 || T > 1 ? 3 : 5)
@@ -321,14 +335,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(S) == 4 || T > 1 ? 3 : 5)
   extern __shared__ __align__(1024) char memory[];
   const Pool& pool = op.pool;
   Shared w;
-  w.lay_out(memory, StateRow<S>::kBytes, pool.R, T);
-  StateRow<S> state(w.state, w.rows, &map);
-  if (threadIdx.x == 0) {
-    ptx::mbarrier_init(w.open_keys, 1);
-    ptx::fence_barrier_init();
-    ptx::prefetch_tensor_map(&map);
-  }
-  __syncthreads();
+  StateRow<S> state = begin_block<S, T>(w, memory, pool.R, map);
   Piece p = find_head(pool);
   PoolRows rows(pool, p);
   typename Op::template Input<T> in;

@@ -13,14 +13,7 @@ __global__ void __launch_bounds__(kThreads, 3)
                  const int32_t* rows) {
   extern __shared__ __align__(1024) char memory[];
   Shared w;
-  w.lay_out(memory, StateRow<S>::kBytes, pool.R, 1);
-  StateRow<S> state(w.state, w.rows, &map);
-  if (threadIdx.x == 0) {
-    ptx::mbarrier_init(w.open_keys, 1);
-    ptx::fence_barrier_init();
-    ptx::prefetch_tensor_map(&map);
-  }
-  __syncthreads();
+  StateRow<S> state = begin_block<S, 1>(w, memory, pool.R, map);
   Piece p = find_head(pool);
   PoolRows from(pool, p);
   cuda::wait_for_previous_kernel();

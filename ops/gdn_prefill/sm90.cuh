@@ -61,7 +61,7 @@ struct Inverses {
   }
 };
 
-// K and Q of 64 features alternate, so that one product of 128 columns takes both.
+// K and Q of 64 features alternate, so that Q lies kTile behind K in either half.
 struct KeysQueries {
   uint8_t k0[kTile], q0[kTile], k1[kTile], q1[kTile];
 };

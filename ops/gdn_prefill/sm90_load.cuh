@@ -202,7 +202,7 @@ __device__ inline void make_gates(const GateInputs& in, float scale, int closed,
   if (lane == 0) to.whole = ptx::exp2_approx(whole);
 }
 
-// Calls f(unit, n) for every unit with chunks; n counts the chunks of the block before it. By one warp.
+// Calls f(unit, n) for every unit; n counts the chunks of the block before it. By one warp.
 template <class F>
 __device__ inline void each_unit(UpdateShared& sm, F f) {
   for (uint32_t i = 0, n = 0;; ++i) {

@@ -152,13 +152,13 @@ __device__ inline void multiply_add(float (&d)[2][4], const uint32_t (&a)[4], co
   ptx::mma_m16n8k16_fp16(d[1], a, b[2], b[3]);
 }
 
-// A result as a left operand, negated.
-__device__ inline void negate(const float (&d)[2][4], uint32_t (&a)[4]) {
+// A result, times `sign`, as a left operand.
+__device__ inline void pack_left(const float (&d)[2][4], float sign, uint32_t (&a)[4]) {
 #pragma unroll
-  for (int e = 0; e < 4; ++e) a[e] = ptx::pack_fp16(-d[e / 2][e % 2 * 2], -d[e / 2][e % 2 * 2 + 1]);
+  for (int e = 0; e < 4; ++e) a[e] = ptx::pack_fp16(sign * d[e / 2][e % 2 * 2], sign * d[e / 2][e % 2 * 2 + 1]);
 }
 
-// Block (i, j) of T from the transpose of its negative, times beta of its columns; where `to_lower`, T itself takes the place of L.
+// Block (i, j) of T from the transpose of its negative, times beta of its columns; where ToLower, T itself takes the place of L.
 template <bool ToLower>
 __device__ inline void store_solved(const Substitution& x, const Gates& gates, int i, int j, const float (&negative)[2][4]) {
   const float beta[2] = {gates.beta[16 * j + x.at.row], gates.beta[16 * j + x.at.row + 8]};
@@ -171,7 +171,7 @@ __device__ inline void store_solved(const Substitution& x, const Gates& gates, i
   store_block(x.t, x.at, i, j, scaled);
   if constexpr (!ToLower) return;
   uint32_t plain[4];
-  negate(negative, plain);
+  pack_left(negative, -1, plain);
   store_block(x.lower, x.at, i, j, plain);
 }
 
@@ -192,8 +192,7 @@ __device__ inline void substitute_pairs(const Substitution& x, const Gates& gate
     float sum[2][4] = {}, negative[2][4] = {};
     x.right_of_lower(b, w + 1, w);
     multiply_add(sum, t, b);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) y[i] = ptx::pack_fp16(sum[i / 2][i % 2 * 2], sum[i / 2][i % 2 * 2 + 1]);
+    pack_left(sum, 1, y);
     x.right_of_inverse(b, w + 1);
     multiply_add(negative, y, b);
     store_solved<true>(x, gates, w + 1, w, negative);
@@ -221,8 +220,7 @@ __device__ inline void substitute_corner(const Substitution& x, const Gates& gat
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     if (2 + i > row) break;
-#pragma unroll
-    for (int e = 0; e < 4; ++e) y[e] = ptx::pack_fp16(sums[i][e / 2][e % 2 * 2], sums[i][e / 2][e % 2 * 2 + 1]);
+    pack_left(sums[i], 1, y);
     if (2 + i == row) x.right_of_inverse(b, row);
     else x.right_of_lower(b, 3, 2);
     multiply_add(d, y, b);

@@ -364,7 +364,7 @@ struct UpdateUnits {
   __device__ static int32_t* next(const Params& p) { return &p.counts->next; }
   // Called by a whole warp.
   __device__ static Unit make(const Params& p, int index) {
-    if (index >= p.max_segments * p.HV || index >= p.counts->segments * p.HV) return {.head = -1};
+    if (index >= p.counts->segments * p.HV) return {.head = -1};
     return fetch_unit(&p.units[index / p.HV], index % p.HV);
   }
   __device__ static void run(const Params& p, const Unit& u, UpdateShared& sm, const StatePlace& at, uint32_t n) {

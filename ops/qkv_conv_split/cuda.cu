@@ -89,11 +89,6 @@ bool all_wide(const QkvConvSplitArgs& s) {
          wide_runs(s.v);
 }
 
-// Blocks of a multiprocessor at once, for the registers that they leave a thread: 5 leave 96, 4 leave 128, 3 leave 168. More rows
-// keep more inputs in registers, and fp32 ones are twice as large.
-template <class X, int Rows>
-constexpr int kBlocks = (Rows == 1 || Rows == 4 ? 5 : 4) - int(Rows > 1 && sizeof(X) == 4);
-
 // What the blocks of a tile of rows do, by their index.
 template <int Lanes>
 struct Parts {
@@ -303,7 +298,7 @@ __device__ inline void gate_rows(const SplitView& v, int64_t begin, int h) {
 }
 
 template <class X, class Y, int Lanes, int Rows, bool Wide>
-__global__ void __launch_bounds__(kThreads, kBlocks<X, Rows>) qkv_conv_split_kernel(const __grid_constant__ SplitView v) {
+__global__ void __launch_bounds__(kThreads, kConvBlocks<X, Rows>) qkv_conv_split_kernel(const __grid_constant__ SplitView v) {
   const Parts<Lanes> parts(v.key_heads, v.value_heads, v.v.dim);
   const int part = int(blockIdx.x % parts.count());
   const int64_t begin = (int64_t(blockIdx.x / parts.count()) * (kThreads / Lanes) + threadIdx.x / Lanes) * Rows;
@@ -329,12 +324,8 @@ Status launch_rows(Context& ctx, const QkvConvSplitArgs& s) {
 template <class X, class Y, int Lanes>
 Status launch_lanes(Context& ctx, const QkvConvSplitArgs& s) {
   if (!all_wide(s)) return launch_rows<X, Y, Lanes, 1, false>(ctx, s);
-  // As many rows a thread as leave the GPU full, if sequences are so long.
-  const int64_t T = s.qkv.shape[0], B = s.slots.shape[0];
-  if (T >= 2048 && T >= 8 * B) return launch_rows<X, Y, Lanes, 8, true>(ctx, s);
-  if (T >= 64 && T >= 4 * B) return launch_rows<X, Y, Lanes, 4, true>(ctx, s);
-  if (T >= 16) return launch_rows<X, Y, Lanes, kSingles, true>(ctx, s);
-  return launch_rows<X, Y, Lanes, 1, true>(ctx, s);
+  return with_rows_a_thread(s.qkv.shape[0], s.slots.shape[0],
+                            [&]<int Rows>() { return launch_rows<X, Y, Lanes, Rows, true>(ctx, s); });
 }
 
 template <class X, class Y>
