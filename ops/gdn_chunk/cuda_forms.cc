@@ -15,7 +15,7 @@ Can cuda_form(const GdnState& s) {
   return aligned(s.s) && aligned(s.k) && aligned(s.u) ? Can{} : Can::no("the state's slots must be 16-byte aligned");
 }
 
-Can sm90_form(const GdnState& s, std::initializer_list<const Tensor*> rows, int64_t B) {
+Can tma_form(const GdnState& s, std::initializer_list<const Tensor*> rows, int64_t B) {
   constexpr int64_t kMostLayers = 65535;  // of a grid
   if (s.s.dim(2) != 128 || s.s.dim(3) != 128) return Can::no("K and V must be 128");
   if (B > kMostLayers) return Can::no("a call may have at most 65535 sequences");

@@ -10,10 +10,10 @@ namespace sluice::gdn {
 // Whether the GPU's decode forms serve this state: sizes, and 16-byte alignment of every slot. `k` and `u` may be absent.
 Can cuda_form(const GdnState& s);
 
-// Whether those for compute capability 9.0 do: heads of 128 by 128, rows of one type, B sequences.
-Can sm90_form(const GdnState& s, std::initializer_list<const Tensor*> rows, int64_t B);
+// Whether those with the copy engine, sm90 and sm100, do: heads of 128 by 128, rows of one type, B sequences.
+Can tma_form(const GdnState& s, std::initializer_list<const Tensor*> rows, int64_t B);
 
 Status append_cuda(Context& ctx, const GdnArgs& a, Closing closing);
-Status append_sm90(Context& ctx, const GdnArgs& a, Closing closing);
+Status append_tma(Context& ctx, const GdnArgs& a, Closing closing);
 
 }  // namespace sluice::gdn

@@ -9,6 +9,6 @@ Status gdn_close_reference(Context&, const GdnCloseArgs&, std::byte*);
 Status gdn_close_cpu(Context&, const GdnCloseArgs&, std::byte*);
 Status gdn_close_avx512(Context&, const GdnCloseArgs&, std::byte*);
 Status gdn_close_cuda(Context&, const GdnCloseArgs&, std::byte*);
-Status gdn_close_sm90(Context&, const GdnCloseArgs&, std::byte*);
+Status gdn_close_tma(Context&, const GdnCloseArgs&, std::byte*);
 
 }  // namespace sluice

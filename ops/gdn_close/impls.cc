@@ -27,14 +27,15 @@ namespace {
 
 Can vector_form(const GdnCloseArgs& a) { return gdn::vector_form(a.state); }
 Can cuda_form(const GdnCloseArgs& a) { return gdn::cuda_form(a.state); }
-Can sm90_form(const GdnCloseArgs& a) { return gdn::sm90_form(a.state, {}, a.slots.dim(0)); }
+Can tma_form(const GdnCloseArgs& a) { return gdn::tma_form(a.state, {}, a.slots.dim(0)); }
 
 size_t workspace(const Context& ctx, const GdnCloseArgs& a) {
   return gdn::scratch_bytes(ctx.team->size(), a.state.s.dim(2), a.state.s.dim(3));
 }
 
 constexpr Impl<GdnCloseArgs> kImpls[] = {
-    {.name = "sm90", .isa = Isa::kSm90a, .can = sm90_form, .run = SLUICE_SM90_FORM(gdn_close_sm90)},
+    {.name = "sm100", .isa = Isa::kSm100a, .can = tma_form, .run = SLUICE_SM100_FORM(gdn_close_tma)},
+    {.name = "sm90", .isa = Isa::kSm90a, .can = tma_form, .run = SLUICE_SM90_FORM(gdn_close_tma)},
     {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_close_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = gdn_close_avx512},
     {.name = "cpu", .can = vector_form, .workspace = workspace, .run = gdn_close_cpu},

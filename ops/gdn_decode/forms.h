@@ -6,6 +6,6 @@
 namespace sluice {
 
 Status gdn_decode_cuda(Context&, const GdnDecodeArgs&, std::byte*);
-Status gdn_decode_sm90(Context&, const GdnDecodeArgs&, std::byte*);
+Status gdn_decode_tma(Context&, const GdnDecodeArgs&, std::byte*);
 
 }  // namespace sluice

@@ -9,6 +9,6 @@ Status gdn_decode_classic_reference(Context&, const GdnDecodeClassicArgs&, std::
 Status gdn_decode_classic_cpu(Context&, const GdnDecodeClassicArgs&, std::byte*);
 Status gdn_decode_classic_avx512(Context&, const GdnDecodeClassicArgs&, std::byte*);
 Status gdn_decode_classic_cuda(Context&, const GdnDecodeClassicArgs&, std::byte*);
-Status gdn_decode_classic_sm90(Context&, const GdnDecodeClassicArgs&, std::byte*);
+Status gdn_decode_classic_tma(Context&, const GdnDecodeClassicArgs&, std::byte*);
 
 }  // namespace sluice

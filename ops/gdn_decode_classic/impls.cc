@@ -49,14 +49,15 @@ Can whole_vectors(const GdnDecodeClassicArgs& a) {
 }
 
 Can cuda_form(const GdnDecodeClassicArgs& a) { return gdn::cuda_form({.s = a.state}); }
-Can sm90_form(const GdnDecodeClassicArgs& a) { return gdn::sm90_form({.s = a.state}, {&a.q, &a.k, &a.v}, a.slots.dim(0)); }
+Can tma_form(const GdnDecodeClassicArgs& a) { return gdn::tma_form({.s = a.state}, {&a.q, &a.k, &a.v}, a.slots.dim(0)); }
 
 size_t workspace(const Context& ctx, const GdnDecodeClassicArgs& a) {
   return size_t(ctx.team->size() * classic_scratch_row(a.k.dim(2), a.v.dim(2))) * sizeof(float);
 }
 
 constexpr Impl<GdnDecodeClassicArgs> kImpls[] = {
-    {.name = "sm90", .isa = Isa::kSm90a, .can = sm90_form, .run = SLUICE_SM90_FORM(gdn_decode_classic_sm90)},
+    {.name = "sm100", .isa = Isa::kSm100a, .can = tma_form, .run = SLUICE_SM100_FORM(gdn_decode_classic_tma)},
+    {.name = "sm90", .isa = Isa::kSm90a, .can = tma_form, .run = SLUICE_SM90_FORM(gdn_decode_classic_tma)},
     {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_decode_classic_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = whole_vectors, .workspace = workspace, .run = gdn_decode_classic_avx512},
     {.name = "cpu", .can = whole_vectors, .workspace = workspace, .run = gdn_decode_classic_cpu},

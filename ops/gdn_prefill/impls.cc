@@ -2,6 +2,7 @@
 #include "ops/gdn_chunk/cuda_forms.h"
 #include "ops/gdn_chunk/scratch.h"
 #include "ops/gdn_prefill/forms.h"
+#include "ops/gdn_prefill/sm100.h"
 #include "ops/gdn_prefill/sm90.h"
 
 namespace sluice {
@@ -73,6 +74,11 @@ Status run_reference(Context&, const GdnPrefillArgs& a, std::byte*) {
 }
 
 constexpr Impl<GdnPrefillArgs> kImpls[] = {
+    {.name = "sm100",
+     .isa = Isa::kSm100a,
+     .can = gdn_prefill_sm100_can,
+     .workspace = SLUICE_SM100_FORM(gdn_prefill_sm100_workspace),
+     .run = SLUICE_SM100_FORM(gdn_prefill_sm100)},
     {.name = "sm90",
      .isa = Isa::kSm90a,
      .can = gdn_prefill_sm90_can,

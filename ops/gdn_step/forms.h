@@ -10,7 +10,7 @@ Status gdn_step_reference(Context&, const GdnStepArgs&, std::byte*);
 Status gdn_step_cpu(Context&, const GdnStepArgs&, std::byte*);
 Status gdn_step_avx512(Context&, const GdnStepArgs&, std::byte*);
 Status gdn_step_cuda(Context&, const GdnStepArgs&, std::byte*);
-Status gdn_step_sm90(Context&, const GdnStepArgs&, std::byte*);
+Status gdn_step_tma(Context&, const GdnStepArgs&, std::byte*);
 
 // Whether there is one plain state, without open rows.
 bool is_classic(const GdnStepArgs& a);

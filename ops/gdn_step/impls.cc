@@ -95,7 +95,7 @@ Can vector_form(const GdnStepArgs& a) {
 }
 Can cuda_form(const GdnStepArgs& a) { return gdn::cuda_form(a.state); }
 
-Can sm90_form(const GdnStepArgs& a) {
+Can tma_form(const GdnStepArgs& a) {
   const auto aligned = [](const Tensor& t, size_t bytes) { return reinterpret_cast<uintptr_t>(t.data) % bytes == 0; };
   const size_t taps = 4 * dtype_size(a.conv_weight.dtype);
   if (a.conv_weight.dim(1) != 4 || !aligned(a.conv_weight, taps))
@@ -103,7 +103,7 @@ Can sm90_form(const GdnStepArgs& a) {
   if (!aligned(a.conv_ring, 4) || a.conv_ring.stride[0] % 2 != 0 || a.conv_ring.stride[1] % 2 != 0)
     return Can::no("the ring's rows must begin at multiples of 4 bytes");
   if (a.conv_ring.stride[1] * a.conv_ring.dim(1) > INT32_MAX / 4) return Can::no("a slot's ring must be below 2 GiB");
-  return gdn::sm90_form(a.state, {&a.qkv, &a.z, &a.b, &a.a, &a.conv_weight, &a.norm_weight}, a.slots.dim(0));
+  return gdn::tma_form(a.state, {&a.qkv, &a.z, &a.b, &a.a, &a.conv_weight, &a.norm_weight}, a.slots.dim(0));
 }
 
 size_t workspace(const Context& ctx, const GdnStepArgs& a) {
@@ -111,7 +111,8 @@ size_t workspace(const Context& ctx, const GdnStepArgs& a) {
 }
 
 constexpr Impl<GdnStepArgs> kImpls[] = {
-    {.name = "sm90", .isa = Isa::kSm90a, .can = sm90_form, .run = SLUICE_SM90_FORM(gdn_step_sm90)},
+    {.name = "sm100", .isa = Isa::kSm100a, .can = tma_form, .run = SLUICE_SM100_FORM(gdn_step_tma)},
+    {.name = "sm90", .isa = Isa::kSm90a, .can = tma_form, .run = SLUICE_SM90_FORM(gdn_step_tma)},
     {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_step_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = gdn_step_avx512},
     {.name = "cpu", .can = vector_form, .workspace = workspace, .run = gdn_step_cpu},

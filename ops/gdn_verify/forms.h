@@ -6,6 +6,6 @@
 namespace sluice {
 
 Status gdn_verify_cuda(Context&, const GdnVerifyArgs&, std::byte*);
-Status gdn_verify_sm90(Context&, const GdnVerifyArgs&, std::byte*);
+Status gdn_verify_tma(Context&, const GdnVerifyArgs&, std::byte*);
 
 }  // namespace sluice

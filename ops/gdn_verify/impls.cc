@@ -14,7 +14,7 @@ namespace {
 
 Can vector_form(const GdnVerifyArgs& a) { return gdn::vector_form(a.state); }
 Can cuda_form(const GdnVerifyArgs& a) { return gdn::cuda_form(a.state); }
-Can sm90_form(const GdnVerifyArgs& a) { return gdn::sm90_form(a.state, {&a.q, &a.k, &a.v}, a.slots.dim(0)); }
+Can tma_form(const GdnVerifyArgs& a) { return gdn::tma_form(a.state, {&a.q, &a.k, &a.v}, a.slots.dim(0)); }
 size_t workspace(const Context& ctx, const GdnVerifyArgs& a) {
   return gdn::scratch_bytes(ctx.team->size(), a.k.dim(2), a.v.dim(2));
 }
@@ -27,7 +27,8 @@ Status run_cpu(Context& ctx, const GdnVerifyArgs& a, std::byte* scratch) {
 Status run_reference(Context&, const GdnVerifyArgs& a, std::byte*) { return gdn::append_reference(a, Closing::kNever); }
 
 constexpr Impl<GdnVerifyArgs> kImpls[] = {
-    {.name = "sm90", .isa = Isa::kSm90a, .can = sm90_form, .run = SLUICE_SM90_FORM(gdn_verify_sm90)},
+    {.name = "sm100", .isa = Isa::kSm100a, .can = tma_form, .run = SLUICE_SM100_FORM(gdn_verify_tma)},
+    {.name = "sm90", .isa = Isa::kSm90a, .can = tma_form, .run = SLUICE_SM90_FORM(gdn_verify_tma)},
     {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_verify_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = run_avx512},
     {.name = "cpu", .can = vector_form, .workspace = workspace, .run = run_cpu},

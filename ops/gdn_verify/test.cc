@@ -51,7 +51,9 @@ std::vector<const char*> vector_forms(const GdnShape& d, int64_t R = 64) {
   if (R == 64) forms = cpu_forms();
   if (!gpu_context()) return forms;
   forms.push_back("portable");
-  if (gpu_has(*gpu_context()->gpu, Isa::kSm90a).yes() && d.K == 128 && d.V == 128) forms.push_back("sm90");
+  if (d.K != 128 || d.V != 128) return forms;
+  if (gpu_has(*gpu_context()->gpu, Isa::kSm90a).yes()) forms.push_back("sm90");
+  if (gpu_has(*gpu_context()->gpu, Isa::kSm100a).yes()) forms.push_back("sm100");
   return forms;
 }
 

@@ -1,4 +1,4 @@
-// Rows appended to the open chunk of one value head by one block on compute capability 9.0, K = V = 128: for gdn_decode,
+// Rows appended to the open chunk of one value head by one block on compute capability 9.0 and up, K = V = 128: for gdn_decode,
 // gdn_verify, gdn_decode_classic and gdn_step.
 //
 // S and the open keys are asked of the copy engine as soon as the slot is known. Meanwhile thread e makes element e of k, q and v,
@@ -10,9 +10,9 @@
 #pragma once
 
 #include "core/cuda/launch.h"
-#include "ops/gdn_chunk/sm90_state.cuh"
+#include "ops/gdn_chunk/tma_state.cuh"
 
-namespace sluice::gdn::sm90 {
+namespace sluice::gdn::tma {
 
 using gpu::Pool;
 using gpu::Sequences;
@@ -328,9 +328,16 @@ __device__ StateRow<S> begin_block(Shared& w, char* memory, int R, const CUtenso
   return state;
 }
 
+// Blocks of a multiprocessor at once. Where memory would allow five, the compiler needs more registers on 10.x than they leave.
+#if __CUDA_ARCH__ >= 1000
+inline constexpr int kMostBlocks = 4;
+#else
+inline constexpr int kMostBlocks = 5;
+#endif
+
 // A block has one value head of one sequence; its rows are taken T at a time.
 template <class S, int T, class Op>
-__global__ void __launch_bounds__(kThreads, sizeof(S) == 4 || T > 1 ? 3 : 5)
+__global__ void __launch_bounds__(kThreads, sizeof(S) == 4 || T > 1 ? 3 : kMostBlocks)
     append_kernel(const __grid_constant__ Op op, const __grid_constant__ CUtensorMap map, int early) {
   extern __shared__ __align__(1024) char memory[];
   const Pool& pool = op.pool;
@@ -395,4 +402,4 @@ Status launch_append(const Context& ctx, const Op& op, DType state, int64_t B) {
   return state == DType::kBF16 ? launch_append<Bf16, T>(ctx, op, state, B) : launch_append<float, T>(ctx, op, state, B);
 }
 
-}  // namespace sluice::gdn::sm90
+}  // namespace sluice::gdn::tma

@@ -1,17 +1,17 @@
-// A decode step in one launch on compute capability 9.0: a block takes one value head of one sequence from the projection's output
-// to the gated norm, see ops/gdn_chunk/sm90_append.cuh. Thread e has channel e of q, k and v.
+// A decode step in one launch on compute capability 9.0 and up: a block takes one value head of one sequence from the projection's
+// output to the gated norm, see ops/gdn_chunk/tma_append.cuh. Thread e has channel e of q, k and v.
 //
 // The blocks of one key head each make its q and k: the convolution of 256 channels costs less than handing them over. The first of
 // them alone writes their input into the ring, into a place that none of them reads.
 #include "ops/gating/gates.cuh"
-#include "ops/gdn_chunk/sm90_append.cuh"
+#include "ops/gdn_chunk/tma_append.cuh"
 #include "ops/gdn_step/forms.h"
 
 namespace sluice {
 namespace {
 
-using namespace gdn::sm90;
-namespace sm90 = gdn::sm90;
+using namespace gdn::tma;
+namespace tma = gdn::tma;
 using gdn::RowView;
 
 constexpr int kTaps = 4;
@@ -102,10 +102,10 @@ struct StepOp {
 
     __device__ void ask(const StepOp& op, const Piece& p) {
 #pragma unroll
-      for (int part = 0; part < 3; ++part) newest[part] = sm90::ask(input[part]), taps[part] = ask_taps(taps_at[part]);
-      gate = sm90::ask(gate_at), norm_weight = sm90::ask(norm_weight_at);
+      for (int part = 0; part < 3; ++part) newest[part] = tma::ask(input[part]), taps[part] = ask_taps(taps_at[part]);
+      gate = tma::ask(gate_at), norm_weight = tma::ask(norm_weight_at);
       if (threadIdx.x != 0) return;
-      a = sm90::ask(a_at), b = sm90::ask(b_at);
+      a = tma::ask(a_at), b = tma::ask(b_at);
       rate = gdn::gpu::raw1(op.A_log.data, op.A_log.bf16, p.head), bias = gdn::gpu::raw1(op.dt_bias.data, op.dt_bias.bf16, p.head);
     }
 
@@ -125,13 +125,13 @@ struct StepOp {
       gdn::gpu::widen(taps[part], sizeof(X) == 2, weight);
 #pragma unroll
       for (int tap = 0; tap < kTaps - 1; ++tap) sum = fmaf(weight[tap], op.ring.take(past[part][tap]), sum);
-      const float x = sm90::take<X>(newest[part]);
+      const float x = tma::take<X>(newest[part]);
       if (part == 2 || blockIdx.x == 0) op.ring.put(ring[part] + op.ring.offset(p.slot, p.start), x);
       return silu(fmaf(weight[kTaps - 1], x, sum));
     }
 
     __device__ void take(const StepOp& op, const Piece& p, NewRows<T>& rows) {
-      out_scale = silu(sm90::take<X>(gate)) * sm90::take<X>(norm_weight);
+      out_scale = silu(tma::take<X>(gate)) * tma::take<X>(norm_weight);
       rows.q[0] = convolve(op, p, 0), rows.k[0] = convolve(op, p, 1), rows.v[0] = convolve(op, p, 2);
     }
 
@@ -140,7 +140,7 @@ struct StepOp {
       if (threadIdx.x != 0) return;
       const auto widen = [](const RowView& x, uint32_t raw) { return gdn::gpu::widen(raw, x.bf16); };
       const cuda::Gates g =
-          cuda::gates_of(sm90::take<X>(a), sm90::take<X>(b), -expf(widen(op.A_log, rate)), widen(op.dt_bias, bias), op.top_beta);
+          cuda::gates_of(tma::take<X>(a), tma::take<X>(b), -expf(widen(op.A_log, rate)), widen(op.dt_bias, bias), op.top_beta);
       log_g = g.log_g, beta = g.beta;
     }
 
@@ -171,7 +171,7 @@ Status step(Context& ctx, const GdnStepArgs& a) {
 
 }  // namespace
 
-Status gdn_step_sm90(Context& ctx, const GdnStepArgs& a, std::byte*) {
+Status gdn_step_tma(Context& ctx, const GdnStepArgs& a, std::byte*) {
   return a.qkv.dtype == DType::kBF16 ? step<Bf16>(ctx, a) : step<float>(ctx, a);
 }
 

@@ -1,9 +1,9 @@
 // Rows that the caller has: q, k, v and gates in, o out. For gdn_decode, gdn_verify and gdn_decode_classic.
 #pragma once
 
-#include "ops/gdn_chunk/sm90_append.cuh"
+#include "ops/gdn_chunk/tma_append.cuh"
 
-namespace sluice::gdn::sm90 {
+namespace sluice::gdn::tma {
 
 // X: the type of q, k and v.
 template <class X>
@@ -36,15 +36,15 @@ struct RowsOp {
       for (int t = 0; t < T; ++t) {
         k_raw[t] = q_raw[t] = v_raw[t] = 0;
         if (t >= p.count) continue;
-        k_raw[t] = sm90::ask(op.k.at(p.t + t, p.key_head)), q_raw[t] = sm90::ask(op.q.at(p.t + t, p.key_head));
-        v_raw[t] = sm90::ask(op.v.at(p.t + t, p.head));
+        k_raw[t] = tma::ask(op.k.at(p.t + t, p.key_head)), q_raw[t] = tma::ask(op.q.at(p.t + t, p.key_head));
+        v_raw[t] = tma::ask(op.v.at(p.t + t, p.head));
       }
     }
     __device__ void ask_slot(const RowsOp&, const Piece&) {}
     __device__ void take(const RowsOp&, const Piece&, NewRows<T>& rows) const {
 #pragma unroll
       for (int t = 0; t < T; ++t)
-        rows.k[t] = sm90::take<X>(k_raw[t]), rows.q[t] = sm90::take<X>(q_raw[t]), rows.v[t] = sm90::take<X>(v_raw[t]);
+        rows.k[t] = tma::take<X>(k_raw[t]), rows.q[t] = tma::take<X>(q_raw[t]), rows.v[t] = tma::take<X>(v_raw[t]);
     }
     __device__ void gates(const RowsOp&, float& log_g_t, float& beta_t) const { log_g_t = log_g, beta_t = beta; }
     __device__ void finish(const RowsOp& op, const Piece& p, float*, const float (&o)[T]) const {
@@ -67,4 +67,4 @@ RowsOp<X> make_rows_op(const Args& a, const GdnState& state) {
   return op;
 }
 
-}  // namespace sluice::gdn::sm90
+}  // namespace sluice::gdn::tma

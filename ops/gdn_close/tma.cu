@@ -1,11 +1,11 @@
 // A block a value head, by the closing that gdn_decode does, so the bits agree.
-#include "ops/gdn_chunk/sm90_append.cuh"
+#include "ops/gdn_chunk/tma_append.cuh"
 #include "ops/gdn_close/forms.h"
 
 namespace sluice {
 namespace {
 
-using namespace gdn::sm90;
+using namespace gdn::tma;
 
 template <class S>
 __global__ void __launch_bounds__(kThreads, 3)
@@ -49,7 +49,7 @@ Status launch_close(const Context& ctx, const GdnCloseArgs& a) {
 
 }  // namespace
 
-Status gdn_close_sm90(Context& ctx, const GdnCloseArgs& a, std::byte*) {
+Status gdn_close_tma(Context& ctx, const GdnCloseArgs& a, std::byte*) {
   return a.state.s.dtype == DType::kBF16 ? launch_close<Bf16>(ctx, a) : launch_close<float>(ctx, a);
 }
 

@@ -1,5 +1,5 @@
-// A head's state S [V][K] in shared memory, K = V = 128, for the sm90 forms: a thread a row of S, a warp 32 of them. So no sum
-// crosses threads, and a warp waits for nobody else's rows.
+// A head's state S [V][K] in shared memory, K = V = 128, for the sm90 and sm100 forms: a thread a row of S, a warp 32 of them. So
+// no sum crosses threads, and a warp waits for nobody else's rows.
 //
 // The copy engine brings a warp's rows as boxes of 32 rows by 128 bytes, one behind the other and swizzled: the 16-byte chunk c of
 // row r lies at c ^ (r % 8), so that 8 threads reading chunk c of their rows meet all banks once. k and q are read at one address
@@ -10,7 +10,7 @@
 #include "core/cuda/tma.h"
 #include "ops/gdn_chunk/pool.cuh"
 
-namespace sluice::gdn::sm90 {
+namespace sluice::gdn::tma {
 
 namespace ptx = cuda::ptx;
 using cuda::kWarp;
@@ -207,4 +207,4 @@ inline Status encode_state(CUtensorMap* map, const gpu::Pool& pool, DType type) 
                                   .band = kWarp});
 }
 
-}  // namespace sluice::gdn::sm90
+}  // namespace sluice::gdn::tma
