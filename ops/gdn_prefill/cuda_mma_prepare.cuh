@@ -151,13 +151,12 @@ __device__ void merge_blocks(PrepareMemory<K>& w) {
                      kPitch);
 }
 
-// The warp's rows of P T', into the workspace.
+// The warp's rows of P T', into the workspace, with the zeros right of the diagonal blocks.
 template <int K>
 __device__ void store_attend(const PrepareMemory<K>& w, const uint32_t (&attend)[kRows / 16][4], Factors& f) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int n = 0; n < kRows / 16; ++n) {
-    if (n > warp) continue;
     float d[2][4] = {};
 #pragma unroll
     for (int step = n; step < kRows / 16; ++step) {

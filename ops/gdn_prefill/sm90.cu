@@ -14,9 +14,9 @@ namespace gdn_sm90 {
 
 static_assert(sizeof(UpdateShared) <= 227 << 10 && sizeof(KeysQueries) % 1024 == 0 && sizeof(Solved) % 1024 == 0);
 
-// Value heads of all sequences below which chunks are solved ahead of the update, by all multiprocessors; where there are more, the
-// memory's rate decides, and T and P T had better not cross it.
-constexpr int kFewUnits = 100;
+// Chunks of all value heads for each multiprocessor up to which they are solved ahead of the update: there a launch's latencies
+// decide. Where there are more, the memory's rate does, and T and P T had better not cross it.
+constexpr int kFewChunks = 9;
 
 // Fills in the bounds and the workspace; returns its size.
 size_t place_workspace(Params& p, std::byte* scratch, int sms) {
@@ -25,12 +25,13 @@ size_t place_workspace(Params& p, std::byte* scratch, int sms) {
     to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(scratch + at);
     at += (sizeof(*to) * count + 1023) / 1024 * 1024;
   };
-  // A segment of a cut sequence is no shorter than a multiprocessor's share of all chunks of all heads. Where there are more heads
-  // than two a multiprocessor, a long sequence that starts first ends among the others.
-  const int64_t heads = int64_t(p.B) * p.HV;
-  const bool cut = sms / p.HV >= 2 && heads <= 2 * sms && p.T >= 2 * kMinSegment * kC, ahead = heads < kFewUnits;
-  p.sms = sms, p.max_cuts = cut ? std::min(sms / p.HV, kMaxCuts) : 0, p.max_segments = p.B + p.max_cuts;
-  p.max_chunks = int32_t(p.T / kC + 2 * int64_t(p.B));  // a sequence's first and last chunk may be short
+  p.sms = sms, p.max_chunks = int32_t(p.T / kC + 2 * int64_t(p.B));  // a sequence's first and last chunk may be short
+  // A sequence is cut where it is longer than a multiprocessor's share of all chunks of all heads, into segments of such a share;
+  // that makes at most as many as shares, and as many again as sequences are cut. Where there are more heads than two a
+  // multiprocessor, a long sequence that starts first ends among the others.
+  const bool cut = p.HV <= sms && int64_t(p.B) * p.HV <= 2 * sms && p.T >= 2 * kMinSegment * kC;
+  const bool ahead = int64_t(p.max_chunks) * p.HV <= int64_t(kFewChunks) * sms;
+  p.max_cuts = cut ? std::min(2 * sms / p.HV, kMaxCuts) : 0, p.max_segments = p.B + p.max_cuts;
   take(p.counts, 1), take(p.units, p.max_segments), take(p.cut_units, p.max_cuts), take(p.first_chunk, p.B);
   take(p.tickets, int64_t(p.B) * p.HK);
   if (ahead) take(p.chunk_rows, p.max_chunks), take(p.solved, int64_t(p.max_chunks) * p.HV);
@@ -68,13 +69,13 @@ Status launch(const Context& ctx, const Params& p) {
   }
   if (p.max_cuts) {
     SLUICE_RETURN_IF_ERROR(cuda::launch(
-        ctx, gdn_prefill_sm90_map,
+        ctx, p.solved ? gdn_prefill_sm90_map<true> : gdn_prefill_sm90_map<false>,
         {.grid = blocks(2 * p.max_cuts * p.HV), .block = kUpdateThreads, .shared = sizeof(UpdateShared), .dependent = true}, p));
     // Every block reads all of M: with many heads fewer blocks are enough.
     SLUICE_RETURN_IF_ERROR(p.HV > 8 ? launch_join<16>(ctx, p) : launch_join<8>(ctx, p));
   }
   return cuda::launch(
-      ctx, gdn_prefill_sm90_update,
+      ctx, p.solved ? gdn_prefill_sm90_update<true> : gdn_prefill_sm90_update<false>,
       {.grid = blocks(int64_t(p.max_segments) * p.HV), .block = kUpdateThreads, .shared = sizeof(UpdateShared), .dependent = true},
       p);
 }

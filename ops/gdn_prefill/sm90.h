@@ -1,6 +1,7 @@
 // gdn_prefill on compute capability 9.0.
 #pragma once
 
+#include "ops/gdn_chunk/cuda_forms.h"
 #include "ops/gdn_prefill/forms.h"
 
 namespace sluice {
@@ -14,9 +15,7 @@ inline Can gdn_prefill_sm90_can(const GdnPrefillArgs& a) {
   if (!aligned_bf16(a.q) || !aligned_bf16(a.k) || !aligned_bf16(a.v) || !aligned_bf16(a.o))
     return Can::no("q, k, v and o must be bf16 rows at multiples of 16 bytes");
   if (a.k.dim(2) != 128 || a.v.dim(2) != 128) return Can::no("K and V must be 128");
-  if (a.state.s.stride[0] * int64_t(dtype_size(a.state.s.dtype)) % 16 || a.state.k.stride[0] % 4 || a.state.u.stride[0] % 4)
-    return Can::no("slots must lie at multiples of 16 bytes");
-  return {};
+  return gdn::cuda_form(a.state);
 }
 
 }  // namespace sluice

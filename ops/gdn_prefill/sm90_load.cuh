@@ -20,6 +20,7 @@ struct UpdateShared {
   // `rows_full`: K and Q by the copy engine, and the gates. `done`: the chunk is in the state of both groups.
   uint64_t rows_full[kStages], values_full[kStages], solved_full[kStages], done[kStages], unit_full[kUnitStages],
       unit_empty[kUnitStages], tail;
+  uint32_t chunks;  // of all units of this block, once the last unit is known
 };
 
 __device__ inline void init_barriers(UpdateShared& sm) {
@@ -111,17 +112,34 @@ __device__ inline void load_chunk(const Params& p, UpdateShared& sm, const Unit&
   warp_arrive(&sm.values_full[turn.stage]);
 }
 
-// The load warp: hands out the units and loads their rows.
+// After n chunks there are no more: whoever looks for the next one is told so. By the load warp, for the gate warp too.
+__device__ inline void end_chunks(UpdateShared& sm, uint32_t n) {
+  const Turn<kStages> turn(n);
+  if (threadIdx.x % 32 == 0) sm.chunks = n;
+  turn.wait_empty(sm.done);
+  warp_arrive(&sm.rows_full[turn.stage]), warp_arrive(&sm.rows_full[turn.stage]);
+}
+
+// The load warp: hands out the units and loads their rows. Units without rows come last, so that nobody who looks ahead for a chunk
+// waits for one of them to be taken.
 template <class Units>
 __device__ inline void load_units(const Params& p, UpdateShared& sm) {
   const int lane = threadIdx.x % 32;
   int index = blockIdx.x;
-  for (uint32_t i = 0, n = 0, tails = 0;; ++i) {
+  bool ended = false;
+  const auto hand_out = [&](uint32_t i, const Unit& u) {
     const Turn<kUnitStages> turn(i);
-    const Unit u = Units::make(p, index);
     turn.wait_empty(sm.unit_empty);
     if (lane == 0) sm.units[turn.stage] = u;
     warp_arrive(&sm.unit_full[turn.stage]);
+  };
+  for (uint32_t i = 0, n = 0, tails = 0;;) {
+    const Unit u = Units::make(p, index);
+    if (u.chunks == 0 && !ended) {
+      ended = Units::kSorted || u.head < 0;
+      if (ended) end_chunks(sm, n);
+    }
+    if (u.chunks || Units::kSorted || u.head < 0) hand_out(i++, u);
     if (u.head < 0) return;
     if (lane == 0 && u.slot >= 0 && !u.fresh && u.state < 0) {
       const int bytes = p.bf16_state ? 2 : 4;
@@ -134,14 +152,15 @@ __device__ inline void load_units(const Params& p, UpdateShared& sm) {
   }
 }
 
-// log_g log2(e) and beta of rows 2l and 2l + 1 of a chunk, lane l; past its end 0.
+// log_g and beta of rows 2l and 2l + 1 of a chunk, lane l; past its end 0. Nothing is computed from them here, so that the loads
+// are waited for where their values are used.
 struct GateInputs {
-  float g[2], beta[2];
+  float log_g[2], beta[2];
   __device__ GateInputs(const Params& p, int head, int row, int rows) {
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const int i = threadIdx.x % 32 * 2 + e;
-      g[e] = i < rows ? kLog2E * p.log_g[(row + i) * p.log_g_stride + head] : 0.0f;
+      log_g[e] = i < rows ? p.log_g[(row + i) * p.log_g_stride + head] : 0.0f;
       beta[e] = i < rows ? p.beta[(row + i) * p.beta_stride + head] : 0.0f;
     }
   }
@@ -183,14 +202,15 @@ __device__ inline void make_decays(const GateInputs& in, float scale, Gates& to)
 // `closed` of the chunk's rows are folded into the state.
 __device__ inline void make_gates(const GateInputs& in, float scale, int closed, Gates& to) {
   const int lane = threadIdx.x % 32, i = 2 * lane;
-  float sum = in.g[0] + in.g[1];
+  const float g[2] = {kLog2E * in.log_g[0], kLog2E * in.log_g[1]};
+  float sum = g[0] + g[1];
 #pragma unroll
   for (int d = 1; d < 32; d *= 2) {
     const float below = __shfl_up_sync(0xffffffffu, sum, d);
     if (lane >= d) sum += below;
   }
   const float before = __shfl_up_sync(0xffffffffu, sum, 1);
-  const float first = (lane ? before : 0.0f) + in.g[0];
+  const float first = (lane ? before : 0.0f) + g[0];
   const int last = max(closed - 1, 0);
   const float odd = __shfl_sync(0xffffffffu, sum, last / 2), even = __shfl_sync(0xffffffffu, first, last / 2);
   const float whole = closed == 0 ? 0.0f : last % 2 ? odd : even;
@@ -217,6 +237,7 @@ __device__ inline void each_unit(UpdateShared& sm, F f) {
 }
 
 // The gate warp: every chunk's factors, its inputs asked for one chunk ahead.
+template <bool Ahead>
 __device__ inline void make_all_gates(const Params& p, UpdateShared& sm) {
   each_unit(sm, [&](const Unit& u, uint32_t n) {
     GateInputs in(p, u.head, u.row, u.first);
@@ -228,7 +249,7 @@ __device__ inline void make_all_gates(const Params& p, UpdateShared& sm) {
       turn.wait_empty(sm.done);
       Gates& gates = sm.gates[turn.stage];
       make_gates(in, p.scale, closed, gates);
-      if (!p.solved) make_decays(in, p.scale, gates);
+      if constexpr (!Ahead) make_decays(in, p.scale, gates);
       warp_arrive(&sm.rows_full[turn.stage]);
       in = next;
     }

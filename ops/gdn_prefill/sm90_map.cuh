@@ -45,6 +45,7 @@ __device__ inline int forgotten_chunks(const Params& p, const Unit& u) {
 }
 
 // S' of a unit without outputs.
+template <bool Ahead>
 __device__ inline void map_unit(const Params& p, const Unit& u, UpdateShared& sm, const StatePlace& at, uint32_t n) {
   float s[64], d[32];
   uint32_t s16[8][4], w[4][4], u16[4][4];
@@ -56,9 +57,8 @@ __device__ inline void map_unit(const Params& p, const Unit& u, UpdateShared& sm
   if (!u.begins || u.forgotten)
 #pragma unroll
     for (int i = 0; i < 64; ++i) s[i] = u.identity && at.v + i / 2 % 2 * 8 == i / 4 * 8 + at.column + i % 2 ? 1.0f : 0.0f;
-  for (int c = -1; c < u.chunks; ++c) {
-    if (!p.solved && c + 1 < u.chunks && solves_ahead(at.group, c)) solve<false>(sm, p.scale, at.group, n + c + 1);
-    if (c < 0) continue;
+  for (int c = 0; c < u.chunks; ++c) {
+    if constexpr (!Ahead) solve_before<false>(sm, p.scale, at.group, n + c);
     const ChunkAt chunk(sm, at, n + c);
     pack_operand(s, s16);
     chunk.turn.wait_full(sm.rows_full);
@@ -73,7 +73,7 @@ __device__ inline void map_unit(const Params& p, const Unit& u, UpdateShared& sm
     ptx::wgmma_wait<0>();
     ptx::pin(d);
     subtract_known(gamma, d, w);
-    if (!p.solved) chunk.turn.wait_full(sm.solved_full);
+    if constexpr (!Ahead) chunk.turn.wait_full(sm.solved_full);
     multiply_solved(d, w, chunk.solved, false);
     const float whole = chunk.gates.whole;
 #pragma unroll
@@ -90,8 +90,9 @@ __device__ inline void map_unit(const Params& p, const Unit& u, UpdateShared& sm
   store_state(u.identity ? segment_state(p.maps, p, u.state, u.head) : segment_state(p.states, p, u.state + 1, u.head), at, s);
 }
 
+template <bool Ahead>
 struct MapUnits {
-  static constexpr bool kMap = true;
+  static constexpr bool kMap = true, kSorted = false;
   __device__ static int32_t* next(const Params& p) { return &p.counts->next_map; }
   // Twice a head of a segment: all N, then all M. Called by a whole warp.
   __device__ static Unit make(const Params& p, int index) {
@@ -108,12 +109,13 @@ struct MapUnits {
     return u;
   }
   __device__ static void run(const Params& p, const Unit& u, UpdateShared& sm, const StatePlace& at, uint32_t n) {
-    if (u.slot >= 0) map_unit(p, u, sm, at, n);
+    if (u.slot >= 0) map_unit<Ahead>(p, u, sm, at, n);
   }
 };
 
+template <bool Ahead>
 __global__ void __launch_bounds__(kUpdateThreads, 1) gdn_prefill_sm90_map(const __grid_constant__ Params p) {
-  run_block<MapUnits>(p);
+  run_block<Ahead, MapUnits<Ahead>>(p);
 }
 
 // Memory of a block of `join`: M and N's rows of two segments, so that one arrives while the other is used.

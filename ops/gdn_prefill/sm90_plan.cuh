@@ -7,8 +7,8 @@ namespace sluice::gdn_sm90 {
 
 inline constexpr int kNormaliseThreads = 256;
 inline constexpr int kPlanThreads = 1024;
-inline constexpr int kMinSegment = 6, kMinSolvedSegment = 4;  // chunks
-inline constexpr int kMaxCuts = 512;                          // segments of cut sequences: at most one a multiprocessor
+inline constexpr int kMinSegment = 4;  // chunks
+inline constexpr int kMaxCuts = 512;   // segments of cut sequences: at most two a multiprocessor
 inline constexpr int kLengths = 1024;  // segments are sorted by length in chunks; those of more than 1023 count as one length
 
 // Rows of one head of q or k.
@@ -49,13 +49,42 @@ struct Sequence {
   __device__ int row(int chunk) const { return chunk == 0 ? begin : min(begin + first + (chunk - 1) * kC, end); }
 };
 
-// Into how many segments a sequence is cut, so that no unit is much longer than a multiprocessor's share of all. A chunk takes the
-// update 1.8 us and the map 1.1, 3.2 and 1.6 where they solve it too; the two kernels more cost 22 us.
-__device__ inline int segments_of(const Params& p, const Sequence& s, int64_t all_chunks) {
-  const int blocks = p.solved ? p.sms : p.sms * 9 / 10;  // maps of M take blocks too
-  const int share = max(p.solved ? kMinSegment : kMinSolvedSegment, int((all_chunks * p.HV + blocks - 1) / blocks));
-  const bool pays = 1.9f * s.chunks > (1.9f + 1.2f) * share + 15.0f;
-  return s.slot >= 0 && p.max_cuts > 0 && pays ? max(s.chunks / share, 1) : 1;
+// Chunks that a unit should have, so that all multiprocessors have work and none much more than its share. Times in chunks' time:
+// what a unit costs beside its chunks, and the two kernels more that cutting takes; a chunk of a map is half a chunk of the update.
+inline constexpr float kUnitCost = 2.5f, kCutCost = 6, kMapCost = 0.5f;
+
+// One sequence's heads come in equal pieces, so that the last round of them had better fill the multiprocessors. By one warp: a
+// lane tries every 32nd number of pieces.
+__device__ inline int best_share(const Params& p, int chunks) {
+  constexpr uint32_t kNone = 0xffffffffu;
+  uint32_t best = kNone;  // time in quarters of a chunk's, and the number of pieces in the lower ten bits
+  for (int n = 1 + threadIdx.x % 32; n <= p.max_cuts; n += 32) {
+    const int share = (chunks + n - 1) / n, rounds = (n * p.HV + p.sms - 1) / p.sms;
+    const uint32_t time = min(uint32_t(4 * rounds * (share + kUnitCost)), 0x3fffffu);
+    if (share >= kMinSegment) best = min(best, time << 10 | n);
+  }
+#pragma unroll
+  for (int d = 16; d > 0; d /= 2) best = min(best, __shfl_xor_sync(0xffffffffu, best, d));
+  const int pieces = best == kNone ? 1 : best & 1023;
+  return (chunks + pieces - 1) / pieces;
+}
+
+// Called by all threads.
+__device__ inline int share_of(const Params& p, int64_t all_chunks) {
+  if (p.B > 1) return max(int((all_chunks * p.HV + p.sms - 1) / p.sms), kMinSegment);
+  __shared__ int share;
+  if (threadIdx.x < 32) {
+    const int best = best_share(p, int(all_chunks));
+    if (threadIdx.x == 0) share = best;
+  }
+  __syncthreads();
+  return max(share, kMinSegment);
+}
+
+// Into how many segments a sequence is cut.
+__device__ inline int segments_of(const Params& p, const Sequence& s, int share) {
+  const bool pays = s.chunks > (1 + kMapCost) * share + kCutCost;
+  return s.slot >= 0 && p.max_cuts > 0 && pays ? (s.chunks + share - 1) / share : 1;
 }
 
 // Chunks [chunk, chunk + chunks) of sequence b, as every value head takes them.
@@ -80,7 +109,7 @@ __device__ inline Unit make_unit(const Params& p, const Sequence& s, int b, int 
 __device__ inline int sum_before(int x, int& all) {
   __shared__ int warps[kPlanThreads / 32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int sum = x, total = 0;
+  int sum = x;
 #pragma unroll
   for (int d = 1; d < 32; d *= 2) {
     const int below = __shfl_up_sync(0xffffffffu, sum, d);
@@ -89,24 +118,27 @@ __device__ inline int sum_before(int x, int& all) {
   __syncthreads();
   if (lane == 31) warps[warp] = sum;
   __syncthreads();
-  int before = sum - x;
-  for (int w = 0; w < kPlanThreads / 32; ++w) {
-    if (w == warp) before += total;
-    total += warps[w];
+  int upto = warps[lane];  // of warps up to `lane`
+#pragma unroll
+  for (int d = 1; d < 32; d *= 2) {
+    const int below = __shfl_up_sync(0xffffffffu, upto, d);
+    if (lane >= d) upto += below;
   }
-  all = total;
-  return before;
+  all = __shfl_sync(0xffffffffu, upto, 31);
+  const int before = __shfl_sync(0xffffffffu, upto, max(warp - 1, 0));
+  return sum - x + (warp ? before : 0);
 }
+static_assert(kPlanThreads == 32 * 32);
 
 // The sequences that are cut, and the first of each one's segments, as counted in `cut_units`.
 struct Cuts {
   int sequence[kMaxCuts / 2], first[kMaxCuts / 2], sequences, segments;
 };
 
-__device__ inline void list_cuts(const Params& p, int64_t all_chunks, Cuts& cuts) {
+__device__ inline void list_cuts(const Params& p, int share, Cuts& cuts) {
   int segments = 0, sequences = 0;
   for (int base = 0; base < p.B; base += kPlanThreads) {
-    const int b = base + threadIdx.x, pieces = b < p.B ? segments_of(p, Sequence(p, b), all_chunks) : 1;
+    const int b = base + threadIdx.x, pieces = b < p.B ? segments_of(p, Sequence(p, b), share) : 1;
     int new_segments, new_sequences;
     const int segment = segments + sum_before(pieces > 1 ? pieces : 0, new_segments);
     const int i = sequences + sum_before(pieces > 1, new_sequences);
@@ -119,10 +151,10 @@ __device__ inline void list_cuts(const Params& p, int64_t all_chunks, Cuts& cuts
 
 // Calls f(unit) for every segment.
 template <class F>
-__device__ inline void each_segment(const Params& p, int64_t all_chunks, const Cuts& cuts, F f) {
+__device__ inline void each_segment(const Params& p, int share, const Cuts& cuts, F f) {
   for (int b = threadIdx.x; b < p.B; b += kPlanThreads) {
     const Sequence s(p, b);
-    if (segments_of(p, s, all_chunks) == 1) f(make_unit(p, s, b, 0, s.chunks, -1));
+    if (segments_of(p, s, share) == 1) f(make_unit(p, s, b, 0, s.chunks, -1));
   }
   for (int state = threadIdx.x; state < cuts.segments; state += kPlanThreads) {
     int i = 0;
@@ -170,15 +202,16 @@ __global__ void __launch_bounds__(kPlanThreads) gdn_prefill_sm90_plan(const __gr
   for (int i = threadIdx.x; i < p.B * p.HK; i += kPlanThreads) p.tickets[i] = 0;
   int segments = 0;
   const int chunks = count_chunks(p);
-  if (p.max_cuts) list_cuts(p, chunks, cuts);
+  const int share = p.max_cuts ? share_of(p, chunks) : 0;
+  if (p.max_cuts) list_cuts(p, share, cuts);
   if (p.solved) list_chunks(p);
   __syncthreads();
-  each_segment(p, chunks, cuts, [&](const Unit& u) { atomicAdd(&place[length(u)], 1); });
+  each_segment(p, share, cuts, [&](const Unit& u) { atomicAdd(&place[length(u)], 1); });
   __syncthreads();
   const int mine = kLengths - 1 - threadIdx.x, before = sum_before(place[mine], segments);
   place[mine] = before;
   __syncthreads();
-  each_segment(p, chunks, cuts, [&](const Unit& u) {
+  each_segment(p, share, cuts, [&](const Unit& u) {
     p.units[atomicAdd(&place[length(u)], 1)] = u;
     if (u.state >= 0) p.cut_units[u.state] = u;
   });

@@ -7,9 +7,7 @@ namespace sluice::gdn_sm90 {
 
 inline constexpr int kUpdateThreads = 3 * kGroup;  // two state groups, and one of which two warps work
 // Registers a thread: 56 + 2 * 224 = 504 = 3 * 168, what the launch gives out.
-template <bool Map>
-inline constexpr int kLoadRegisters = Map ? 56 : 48;
-inline constexpr int kStateRegisters = 224;
+inline constexpr int kLoadRegisters = 56, kStateRegisters = 224;
 inline constexpr int kStateBarrier = 1, kSolveBarrier = 2;  // of the 16 hardware barriers; the second is one a group
 
 // This lane's place: rows `v` and `v` + 8 of S^T (columns of V); columns 8n + `column` and one more of every fragment.
@@ -201,10 +199,13 @@ __device__ inline void store_open_k(const Params& p, const Unit& u, const Pool& 
   if (at.lane == 0) ticket = atomicAdd(&p.tickets[u.seq * p.HK + key_head], 1);
   if (__shfl_sync(0xffffffffu, ticket, 0) != group - 1) return;
   __threadfence();
+#pragma unroll 8
   for (int i = u.closed; i < rows; ++i) {
-    const __nv_bfloat16* from = p.k_rows + (u.end - rows + i) * p.k_row_stride + key_head * p.k_head_stride;
-    float* to = pool.k + (u.open_at + i - u.closed) * kDim;
-    for (int d = at.lane; d < kDim; d += 32) to[d] = __bfloat162float(from[d]);
+    const uint2 x =
+        *reinterpret_cast<const uint2*>(p.k_rows + (u.end - rows + i) * p.k_row_stride + key_head * p.k_head_stride + 4 * at.lane);
+    *reinterpret_cast<float4*>(pool.k + (u.open_at + i - u.closed) * kDim + 4 * at.lane) = {
+        __uint_as_float(x.x << 16), __uint_as_float(x.x & 0xffff0000u), __uint_as_float(x.y << 16),
+        __uint_as_float(x.y & 0xffff0000u)};
   }
 }
 
@@ -271,15 +272,21 @@ __device__ inline void solve(UpdateShared& sm, float scale, int group, uint32_t 
   const Turn<kStages> turn(n);
   uint32_t kk[16], qk[16];
   turn.wait_full(sm.rows_full);
+  if (n >= sm.chunks) return;
   multiply_rows<Outputs>(kk, qk, ptx::wgmma_operand(ptx::shared_address(&sm.rows[turn.stage]), 0, 1024));
   solve_head<Outputs>(Place(threadIdx.x % 32), kk, qk, sm.gates[turn.stage], sm.inverses[group], sm.solved[turn.stage], scale,
                       kSolveBarrier + group);
   warp_arrive(&sm.solved_full[turn.stage]);
 }
 
-// Whether `group` solves chunk c + 1 before it updates chunk c: each takes every other one, and is at work on the state while the
-// other solves.
-__device__ inline bool solves_ahead(int group, int c) { return (c + group) % 2 != 0; }
+// The chunks of all units of a block are one run. Before a group updates the n-th, it solves the next one if that has its parity:
+// each takes every other chunk, also across the border of two units, and is at work on the state while the other solves. The first
+// group starts with the very first chunk.
+template <bool Outputs>
+__device__ inline void solve_before(UpdateShared& sm, float scale, int group, uint32_t n) {
+  const bool next = (n + 1) % 2 == group;
+  if (next || n == 0) solve<Outputs>(sm, scale, group, next ? n + 1 : n);
+}
 
 // What a chunk's update reads.
 struct ChunkAt {
@@ -296,16 +303,16 @@ struct ChunkAt {
 };
 
 // Chunks of one unit, the n-th of this block on. The chain is S K^T, U, S; all else fills its gaps.
+template <bool Ahead>
 __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared& sm, const StatePlace& at, uint32_t n) {
   float s[64], d[32], out[32];  // d: S K^T, then U
   uint32_t s16[8][4], w[4][4], u16[4][4];
   float2 gamma[8], factors[8], rest[8];
   int row = u.row, rows = u.first;
   const int stored = u.keep ? u.chunks - 1 - (u.closed == 0) : -1;  // the last chunk that is folded into S
-  for (int c = -1; c < u.chunks; ++c) {
-    if (!p.solved && c + 1 < u.chunks && solves_ahead(at.group, c)) solve<true>(sm, p.scale, at.group, n + c + 1);
-    if (c < 0) continue;
-    if (c == 0) load_first_state(p, u, at, s);  // while a group solves the first chunk, it comes into the second-level cache
+  load_first_state(p, u, at, s);
+  for (int c = 0;; ++c) {
+    if constexpr (!Ahead) solve_before<true>(sm, p.scale, at.group, n + c);
     const ChunkAt chunk(sm, at, n + c);
     const Gates& gates = chunk.gates;
     pack_operand(s, s16);
@@ -314,12 +321,12 @@ __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared&
     chunk.turn.wait_full(sm.values_full);
     load_value_operand(at, chunk.v, w);
     load_factors(gates.decay, at, gamma);
-    load_factors(gates.out, at, factors);
     ptx::wgmma_wait<0>();
     ptx::pin(d), ptx::pin(out);
-    load_factors(gates.rest, at, rest);
     subtract_known(gamma, d, w);
-    if (!p.solved) chunk.turn.wait_full(sm.solved_full);
+    load_factors(gates.out, at, factors);
+    load_factors(gates.rest, at, rest);
+    if constexpr (!Ahead) chunk.turn.wait_full(sm.solved_full);
     multiply_solved(d, w, chunk.solved, false);
     scale_rows(factors, out);
     multiply_solved(out, w, ptx::wgmma_advance(chunk.solved, kTile), true);
@@ -350,26 +357,33 @@ __device__ inline void update_unit(const Params& p, const Unit& u, UpdateShared&
     warp_arrive(&sm.done[chunk.turn.stage]);
     row += rows, rows = min(kC, u.end - row);
   }
-  if (u.chunks == 0) load_first_state(p, u, at, s);
-  if (u.keep) store_pool(p, u, at, s);
-  if (u.chunks == 0) return;
   const int stage = Turn<kStages>(n + u.chunks - 1).stage;
-  if (u.closed < rows) store_open_g(u, Pool(p, u), sm.gates[stage], at, rows);
-  if (u.ends) store_open_k(p, u, Pool(p, u), at, rows);
+  if (u.keep) store_pool(p, u, at, s);
+  if (u.closed < rows) store_open_g(u, Pool(p, u), sm.gates[stage], at, rows), store_open_k(p, u, Pool(p, u), at, rows);
   warp_arrive(&sm.done[stage]);
 }
 
+// A sequence without rows that is new has a state of zeros.
+__device__ inline void renew_pool(const Params& p, const Unit& u, const StatePlace& at) {
+  float s[64];
+  load_pool(p, u, at, s);
+  store_pool(p, u, at, s);
+}
+
+template <bool Ahead>
 struct UpdateUnits {
-  static constexpr bool kMap = false;
+  static constexpr bool kMap = false, kSorted = true;
   __device__ static int32_t* next(const Params& p) { return &p.counts->next; }
   // Called by a whole warp.
   __device__ static Unit make(const Params& p, int index) {
-    if (index >= p.counts->segments * p.HV) return {.head = -1};
-    return fetch_unit(&p.units[index / p.HV], index % p.HV);
+    const int units = p.counts->segments * p.HV;
+    const Unit u = fetch_unit(&p.units[min(index / p.HV, p.max_segments - 1)], index % p.HV);  // both accesses at once
+    return index < units ? u : Unit{.head = -1};
   }
   __device__ static void run(const Params& p, const Unit& u, UpdateShared& sm, const StatePlace& at, uint32_t n) {
     if (u.slot < 0) clear_output(p, u);
-    else update_unit(p, u, sm, at, n);
+    else if (u.chunks) update_unit<Ahead>(p, u, sm, at, n);
+    else if (u.keep) renew_pool(p, u, at);
   }
 };
 
@@ -388,28 +402,32 @@ __device__ inline void clear_triangles(UpdateShared& sm) {
 }
 
 // A block: the load warp, the gate warp and the two state groups, over units until there are none.
-template <class Units>
+template <bool Ahead, class Units>
 __device__ inline void run_block(const Params& p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   UpdateShared& sm = *reinterpret_cast<UpdateShared*>(memory);
-  if (threadIdx.x == 0) init_barriers(sm);
+  if (threadIdx.x == 0) init_barriers(sm), sm.chunks = UINT32_MAX;
+  if (threadIdx.x == 2 * kGroup)
+    for (const CUtensorMap* map : {&p.q, &p.k, &p.v, &p.o_map}) ptx::prefetch_tensor_map(map);
   clear_triangles(sm);
   __syncthreads();
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
   if (threadIdx.x >= 2 * kGroup) {
-    ptx::set_max_registers_down<kLoadRegisters<Units::kMap>>();
+    ptx::set_max_registers_down<kLoadRegisters>();
     const int warp = threadIdx.x / 32 - 2 * kGroup / 32;
     if (warp == 0) load_units<Units>(p, sm);
-    else if (warp == 1) make_all_gates(p, sm);
+    else if (warp == 1) make_all_gates<Ahead>(p, sm);
   } else {
     ptx::set_max_registers_up<kStateRegisters>();
     take_units<Units>(p, sm);
   }
 }
 
+// Ahead: `solve` ran before.
+template <bool Ahead>
 __global__ void __launch_bounds__(kUpdateThreads, 1) gdn_prefill_sm90_update(const __grid_constant__ Params p) {
-  run_block<UpdateUnits>(p);
+  run_block<Ahead, UpdateUnits<Ahead>>(p);
 }
 
 }  // namespace sluice::gdn_sm90
