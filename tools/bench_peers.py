@@ -4,7 +4,8 @@
     bench_peers.py OUT.json [--peers flashinfer,flashqla,fla] [--only prefill|decode] [--case TEXT]...
 
 Whichever of flashinfer-python, flash-qla and fla-core (with torch) is installed is measured; the rest is left out. The file goes beside
-docs/performance/peers-h200.json, or to `sluice bench ops --peers`. For a fair ratio run both on one machine, one after the other.
+docs/performance/peers-nvidia-h200.json, named by its device, or to `sluice bench ops --peers`. For a fair ratio run both on one machine,
+one after the other.
 
 Inputs as in ops/gdn_chunk/bench_testing.h: K = V = 128, q, k (of length 1), v in bf16, gates and beta in fp32, an fp32 (or bf16) state that
 is read and written. Each figure is the median of CUDA-graph replays over as many sets of inputs as exceed the L2 cache twice. A peer that

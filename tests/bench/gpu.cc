@@ -34,7 +34,7 @@ struct Ceiling {
   const char* device;
   double bytes_per_s, flops_per_s;
 };
-constexpr Ceiling kCeilings[] = {{"NVIDIA H200", 4.3e12, 775e12}};
+constexpr Ceiling kCeilings[] = {{"NVIDIA H200", 4.3e12, 775e12}, {"NVIDIA H100 80GB HBM3", 3.0e12, 798e12}};
 
 double floor_us(const Gpu& gpu, const Work& work) {
   for (const Ceiling& c : kCeilings)
@@ -255,7 +255,7 @@ std::string today() {
 
 // Peers' times that hold for this GPU; none where there is no file, or it is another GPU's.
 Result<Peers> peers_for(const Gpu& gpu, const std::string& given) {
-  const std::string path = given.empty() ? default_peers_path() : given;
+  const std::string path = given.empty() ? default_peers_path(gpu.name) : given;
   if (path.empty()) return Peers{};
   SLUICE_ASSIGN_OR_RETURN(Peers peers, read_peers(path));
   if (peers.device == gpu.name) return peers;

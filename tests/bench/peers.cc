@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "io/json.h"
+#include "tests/bench/report.h"
 
 namespace sluice::benching {
 
@@ -24,12 +25,12 @@ Result<Peers> read_peers(const std::string& path) {
   }
 }
 
-std::string default_peers_path() {
+std::string default_peers_path(const std::string& device) {
   namespace fs = std::filesystem;
   std::error_code ec;
   const fs::path program = fs::read_symlink("/proc/self/exe", ec);
   for (fs::path up = program.parent_path(); !ec && !up.empty(); up = up.parent_path()) {
-    const fs::path file = up / "docs/performance/peers-h200.json";
+    const fs::path file = up / "docs/performance" / ("peers-" + device_file_name(device) + ".json");
     if (fs::exists(file, ec)) return file.string();
     if (up == up.root_path()) break;
   }

@@ -19,7 +19,7 @@ struct Peers {
 
 Result<Peers> read_peers(const std::string& path);
 
-// docs/performance/peers-h200.json in a folder above the program; empty where there is none.
-std::string default_peers_path();
+// docs/performance/peers-DEVICE.json in a folder above the program; empty where there is none.
+std::string default_peers_path(const std::string& device);
 
 }  // namespace sluice::benching

@@ -75,15 +75,19 @@ void print_json(const Run& run, std::FILE* out) {
 }
 
 std::string file_name(const Run& run, const std::vector<std::string>& ops) {
-  std::string name;
-  for (const char c : run.gpu.name)
-    name += std::isalnum(static_cast<unsigned char>(c)) ? char(std::tolower(static_cast<unsigned char>(c))) : '-';
-  name += "-" + run.date;
+  std::string name = device_file_name(run.gpu.name) + "-" + run.date;
   for (const std::string& op : ops) name += "-" + op;
   return name;
 }
 
 }  // namespace
+
+std::string device_file_name(const std::string& device) {
+  std::string name;
+  for (const char c : device)
+    name += std::isalnum(static_cast<unsigned char>(c)) ? char(std::tolower(static_cast<unsigned char>(c))) : '-';
+  return name;
+}
 
 void print(const Run& run, const std::string& format, std::FILE* out) {
   if (format == "json") print_json(run, out);

@@ -31,6 +31,9 @@ struct Run {
   std::vector<Row> rows;
 };
 
+// A device's name as files in docs/performance carry it: "NVIDIA H200" is nvidia-h200.
+std::string device_file_name(const std::string& device);
+
 // `format`: md, json or csv.
 void print(const Run& run, const std::string& format, std::FILE* out);
 // The table and the figures as FOLDER/DEVICE-DATE[-OPERATORS].md and .json; returns the path without its ending.
