@@ -86,6 +86,49 @@ struct Bf16 {
 };
 static_assert(sizeof(Bf16) == 2);
 
+// IEEE half precision. Conversion rounds to nearest even, to infinity from 65520 on; NaN stays NaN.
+struct F16 {
+  uint16_t bits = 0;
+  F16() = default;
+  constexpr explicit F16(float f) {
+    constexpr uint32_t kInfinity = 0x7f800000u, kOverflow = 0x477ff000u, kSmallestNormal = 0x38800000u;  // fp32: 65520, 2^-14
+    const uint32_t u = std::bit_cast<uint32_t>(f), sign = u >> 16 & 0x8000u, x = u & 0x7fffffffu;
+    if (x > kInfinity) bits = uint16_t(sign | 0x7e00u | (x >> 13 & 0x3ffu));
+    else if (x >= kOverflow) bits = uint16_t(sign | 0x7c00u);
+    else if (x < kSmallestNormal)  // beside 0.5 an fp32's last place is 2^-24, as that of a half's denormals
+      bits = uint16_t(sign | (std::bit_cast<uint32_t>(std::bit_cast<float>(x) + 0.5f) - std::bit_cast<uint32_t>(0.5f)));
+    else bits = uint16_t(sign | ((x + 0xfffu + (x >> 13 & 1) - (112u << 23)) >> 13));
+  }
+  constexpr operator float() const {  // NOLINT: widening is exact
+    const uint32_t sign = uint32_t(bits & 0x8000u) << 16, x = uint32_t(bits & 0x7fffu) << 13;
+    if (x >= 31u << 23) return std::bit_cast<float>(sign | 0x7f800000u | x);
+    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(x) * 0x1p112f));  // denormals become normal
+  }
+};
+static_assert(sizeof(F16) == 2);
+
+// Four bits of exponent, three of mantissa, no infinities (e4m3fn). Conversion rounds to nearest even and stops at 448; NaN stays
+// NaN.
+struct F8E4M3 {
+  uint8_t bits = 0;
+  F8E4M3() = default;
+  constexpr explicit F8E4M3(float f) {
+    constexpr uint32_t kInfinity = 0x7f800000u, kMost = 0x43e00000u, kSmallestNormal = 0x3c800000u;  // fp32: 448, 2^-6
+    const uint32_t u = std::bit_cast<uint32_t>(f), sign = u >> 24 & 0x80u, x = u & 0x7fffffffu;
+    if (x > kInfinity) bits = uint8_t(sign | 0x7fu);
+    else if (x >= kMost) bits = uint8_t(sign | 0x7eu);
+    else if (x < kSmallestNormal)  // beside 2^14 an fp32's last place is 2^-9, as that of e4m3's denormals
+      bits = uint8_t(sign | (std::bit_cast<uint32_t>(std::bit_cast<float>(x) + 0x1p14f) - std::bit_cast<uint32_t>(0x1p14f)));
+    else bits = uint8_t(sign | ((x + 0x7ffffu + (x >> 20 & 1) - (120u << 23)) >> 20));
+  }
+  constexpr operator float() const {  // NOLINT: widening is exact
+    const uint32_t sign = uint32_t(bits & 0x80u) << 24, x = uint32_t(bits & 0x7fu) << 20;
+    if (x == 0x7fu << 20) return std::bit_cast<float>(sign | 0x7fc00000u);
+    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(x) * 0x1p120f));  // denormals become normal
+  }
+};
+static_assert(sizeof(F8E4M3) == 1);
+
 template <class T>
 struct DTypeOf;
 template <>
@@ -99,6 +142,14 @@ struct DTypeOf<double> {
 template <>
 struct DTypeOf<Bf16> {
   static constexpr DType value = DType::kBF16;
+};
+template <>
+struct DTypeOf<F16> {
+  static constexpr DType value = DType::kF16;
+};
+template <>
+struct DTypeOf<F8E4M3> {
+  static constexpr DType value = DType::kF8E4M3;
 };
 template <>
 struct DTypeOf<int32_t> {

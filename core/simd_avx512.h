@@ -39,6 +39,22 @@ struct Avx512 {
   static SLUICE_INLINE void store(Bf16* p, F a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(a)); }
   static SLUICE_INLINE void store_n(Bf16* p, F a, int n) { _mm256_mask_storeu_epi16(p, first(n), narrow(a)); }
 
+  static SLUICE_INLINE F load(const F16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static SLUICE_INLINE F load_n(const F16* p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p)); }
+  static SLUICE_INLINE __m256i halves(F a) { return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static SLUICE_INLINE void store(F16* p, F a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), halves(a)); }
+  static SLUICE_INLINE void store_n(F16* p, F a, int n) { _mm256_mask_storeu_epi16(p, first(n), halves(a)); }
+
+  // By way of halves: the same bits, moved up, are a half 2^8 times smaller, denormals included. What would be 480 is NaN.
+  static SLUICE_INLINE F widen_e4m3(__m128i b) {
+    const __m256i half = _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(b), 7), _mm256_set1_epi16(int16_t(0xbf80)));
+    const F x = _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256.0f));
+    return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(abs(x), _mm512_set1_ps(480.0f), _CMP_EQ_OQ),
+                              _mm512_set1_ps(__builtin_nanf("")));
+  }
+  static SLUICE_INLINE F load(const F8E4M3* p) { return widen_e4m3(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static SLUICE_INLINE F load_n(const F8E4M3* p, int n) { return widen_e4m3(_mm_maskz_loadu_epi8(first(n), p)); }
+
   // The block is loaded whole, then a column is one two-table permutation of it (fp32: two, for tables of 32 elements each).
   template <int W>
   static SLUICE_INLINE void load_columns(const float* p, int n, F (&column)[W]) {

@@ -68,6 +68,20 @@ struct Plain {
     for (int i = 0; i < kLanes; ++i) p[i] = Bf16(lanes[i]);
   }
 
+  template <class X>
+  static SLUICE_INLINE F load_each(const X* p) {
+    float lanes[kLanes];
+    for (int i = 0; i < kLanes; ++i) lanes[i] = float(p[i]);
+    return load(lanes);
+  }
+  static SLUICE_INLINE F load(const F16* p) { return load_each(p); }
+  static SLUICE_INLINE F load(const F8E4M3* p) { return load_each(p); }
+  static SLUICE_INLINE void store(F16* p, F a) {  // rounds to nearest even
+    float lanes[kLanes];
+    store(lanes, a);
+    for (int i = 0; i < kLanes; ++i) p[i] = F16(lanes[i]);
+  }
+
   // Columns of a row-major [n, W] block, W <= 4: lane i of column[w] is p[i * W + w]; lanes from n on are zero.
   template <int W, class X>
   static SLUICE_INLINE void load_columns(const X* p, int n, F (&column)[W]) {

@@ -1,4 +1,4 @@
-// Full attention over a paged cache.
+// Full attention over a paged cache, and merging what attention over parts of the keys gives.
 #include <cmath>
 #include <cstring>
 
@@ -6,6 +6,7 @@
 #include "ops/gqa_decode/gqa_decode.h"
 #include "ops/gqa_prefill/gqa_prefill.h"
 #include "ops/kv_append/kv_append.h"
+#include "ops/merge_state/merge_state.h"
 
 namespace sluice {
 namespace {
@@ -83,12 +84,24 @@ Status run_decode(OpCall& call) {
                                 .scale = scale_of(call, D)}});
 }
 
+Status run_merge(OpCall& call) {
+  SLUICE_NEED(v_a, "v_a");
+  SLUICE_NEED(lse_a, "lse_a");
+  SLUICE_NEED(v_b, "v_b");
+  SLUICE_NEED(lse_b, "lse_b");
+  const LseBase base = call.text("base", "e") == "2" ? LseBase::kTwo : LseBase::kE;
+  const int64_t T = v_a.dim(0), H = v_a.dim(1), D = v_a.dim(2);
+  const Tensor v = call.output("v", call.dtype(), {T, H, D}), lse = call.output("lse", DType::kF32, {T, H});
+  return call.run(merge_state, {.a = {v_a, lse_a, base}, .b = {v_b, lse_b, base}, .out = {v, lse, base}});
+}
+
 }  // namespace
 
 std::vector<OpAdapter> attention_adapters() {
   return {
       {"gqa_prefill", "gqa_prefill", run_prefill, {"kv_append"}},
       {"gqa_decode", "gqa_decode", run_decode, {}},
+      {"merge_state", "merge_state", run_merge, {}},
   };
 }
 
