@@ -21,12 +21,13 @@
 
 #include "core/cuda/launch.h"
 #include "core/cuda/tcgen05.h"
+#include "ops/gdn_prefill/pool_slice.cuh"
 
 namespace sluice::gdn_sm100 {
 
 namespace ptx = cuda::ptx;
+using gdn_tuned::at_checkpoint, gdn_tuned::kDim, gdn_tuned::Pool;
 
-inline constexpr int kDim = 128;       // K = V
 inline constexpr int kC = 64;          // rows of a chunk
 inline constexpr int kGroup = 128;     // threads of a warpgroup
 inline constexpr int kRowBytes = 128;  // a shared-memory row: 64 elements of 16 bits, swizzled over 8 rows
@@ -98,22 +99,6 @@ __device__ inline Unit make_unit(const Params& p, int seq, int head) {
   u.closed = max(u.last - stop % p.capacity, 0);  // up to the last multiple of `capacity`
   u.position = start / kC, u.whole = u.chunks - (stop % kC != 0);
   return u;
-}
-
-// This unit's slice of the pool.
-struct Pool {
-  int64_t s;
-  float *k, *u, *g;
-  __device__ Pool(const Params& p, const Unit& u)
-      : s(u.slot * p.s_pitch + int64_t(u.head) * kDim * kDim),
-        k(p.open_k + u.slot * p.k_pitch + int64_t(u.head / (p.HV / p.HK)) * p.capacity * kDim),
-        u(p.open_u + u.slot * p.u_pitch + int64_t(u.head) * p.capacity * kDim),
-        g(p.open_g + u.slot * p.g_pitch + int64_t(u.head) * p.capacity) {}
-};
-
-// Whether the unit's chunk c ends at a checkpoint.
-__device__ inline bool at_checkpoint(const Params& p, const Unit& u, int c) {
-  return p.checkpoint_chunks && c < u.whole && (u.position + c + 1) % p.checkpoint_chunks == 0;
 }
 
 // Whether S is stored as it is after chunk c. Where keys are alike, rows of U cancel in S, and only later chunks make the rounding

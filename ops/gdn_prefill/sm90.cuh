@@ -23,12 +23,13 @@
 
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
+#include "ops/gdn_prefill/pool_slice.cuh"
 
 namespace sluice::gdn_sm90 {
 
 namespace ptx = cuda::ptx;
+using gdn_tuned::at_checkpoint, gdn_tuned::kDim, gdn_tuned::Pool;
 
-inline constexpr int kDim = 128;       // K = V
 inline constexpr int kC = 64;          // rows of a chunk
 inline constexpr int kGroup = 128;     // threads of a warpgroup
 inline constexpr int kRowBytes = 128;  // a shared-memory row: 64 elements of 16 bits, swizzled over 8 rows

@@ -51,17 +51,6 @@ __device__ inline Unit fetch_unit(const Unit* from, int head) {
   return u;
 }
 
-// This unit's slice of the pool.
-struct Pool {
-  int64_t s;
-  float *k, *u, *g;
-  __device__ Pool(const Params& p, const Unit& u)
-      : s(u.slot * p.s_pitch + int64_t(u.head) * kDim * kDim),
-        k(p.open_k + u.slot * p.k_pitch + int64_t(u.head / (p.HV / p.HK)) * p.capacity * kDim),
-        u(p.open_u + u.slot * p.u_pitch + int64_t(u.head) * p.capacity * kDim),
-        g(p.open_g + u.slot * p.g_pitch + int64_t(u.head) * p.capacity) {}
-};
-
 // What follows a chunk's last row belongs to another sequence, or to nobody, and might not be finite.
 __device__ inline void clear_tail(uint8_t* tile, int rows) {
   for (int i = rows * kRowBytes / 16 + threadIdx.x % 32; i < kTile / 16; i += 32) reinterpret_cast<uint4*>(tile)[i] = uint4{};

@@ -255,11 +255,6 @@ __device__ inline void pack_rest(const float (&d)[32], uint32_t (&a)[4][4]) {
     }
 }
 
-// Whether the unit's chunk c ends at a checkpoint.
-__device__ inline bool at_checkpoint(const Params& p, const Unit& u, int c) {
-  return p.checkpoint_chunks && c < u.whole && (u.position + c + 1) % p.checkpoint_chunks == 0;
-}
-
 __device__ inline void store_checkpoint(const Params& p, const Unit& u, const StatePlace& at, int c, const float (&s)[64]) {
   const int every = p.checkpoint_chunks;
   const int64_t row = p.checkpoint_cu[u.seq] + (u.position + c + 1) / every - 1 - p.start[u.seq] / kC / every;
