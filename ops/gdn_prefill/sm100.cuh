@@ -1,12 +1,7 @@
 // gdn_prefill on compute capability 10.0 and 10.3: work, parameters and memory of the kernels in sm100.cu. Compiled, never run.
 //
-// A chunk is 64 rows. With S the state at its start, G_i the sum of log_g over its rows 0..i, D_ij = e^{G_i-G_j}, gamma_i =
-// e^{G_i}, L = strictLower(diag(beta) K K^T o D), T = (I + L)^-1 diag(beta) and P = scale lower(Q K^T o D):
-//
-//   W = V - diag(gamma) K S;  [U | O] = [T; P T] W + [0 | scale diag(gamma) Q S];  S <- e^{G_last} S + K^T diag(e^{G_last-G_i}) U
-//
-// A block takes one value head of one sequence after the other through their chunks. S^T and all products are in tensor memory,
-// a lane a column of V. Warps by role, each going through the same chunks:
+// The algebra of a chunk is in tuned.cuh. A block takes one value head of one sequence after the other through their chunks. S^T
+// and all products are in tensor memory, a lane a column of V. Warps by role, each going through the same chunks:
 //
 //   0-3   a thread a lane: W, U, O and S between the products                        sm100_state.cuh
 //   4-7   T and P T, which need no state, ahead of the others                        sm100_solve.cuh
@@ -21,19 +16,14 @@
 
 #include "core/cuda/launch.h"
 #include "core/cuda/tcgen05.h"
-#include "ops/gdn_prefill/pool_slice.cuh"
+#include "ops/gdn_prefill/tuned.cuh"
 
 namespace sluice::gdn_sm100 {
 
 namespace ptx = cuda::ptx;
-using gdn_tuned::at_checkpoint, gdn_tuned::kDim, gdn_tuned::Pool;
+using namespace gdn_tuned;
 
-inline constexpr int kC = 64;          // rows of a chunk
-inline constexpr int kGroup = 128;     // threads of a warpgroup
-inline constexpr int kRowBytes = 128;  // a shared-memory row: 64 elements of 16 bits, swizzled over 8 rows
-inline constexpr int kTile = kC * kRowBytes;
 inline constexpr int kStages = 3;  // one chunk is loaded and one solved while S goes through a third
-inline constexpr float kLog2E = 1.4426950408889634f;
 
 // Columns of tensor memory. 16-bit operands take half as many as they have elements.
 inline constexpr uint32_t kState = 0;           // S^T
@@ -46,26 +36,8 @@ inline constexpr uint32_t kUOperand = 416;      // U^T as bf16
 inline constexpr uint32_t kGram = 448;          // lanes 0 to 63: K K^T; 64 to 127: Q K^T
 inline constexpr int kColumns = 512;
 
-struct Params {
+struct Params : Call {
   CUtensorMap q, k, v;
-  const float *log_g, *beta;
-  int64_t log_g_stride, beta_stride;
-  const __nv_bfloat16* k_rows;
-  int64_t k_row_stride, k_head_stride;
-  __nv_bfloat16* o;
-  int64_t o_row_stride, o_head_stride;
-  void* s;  // fp32, or bf16 if `bf16_state`
-  float *open_k, *open_u, *open_g;
-  int64_t s_pitch, k_pitch, u_pitch, g_pitch;  // elements from slot to slot
-  float* checkpoints;
-  int64_t checkpoint_pitch;
-  const int32_t* checkpoint_cu;
-  int32_t checkpoint_chunks;  // from one to the next; 0: none
-  const int32_t *cu_seqlens, *start, *slots, *has_state;
-  int32_t B, HK, HV, slot_count;
-  int32_t capacity;  // rows of the open chunk, R
-  int32_t bf16_state;
-  float scale;
 };
 
 // One value head of one sequence.
@@ -126,11 +98,6 @@ __device__ inline void each_chunk(const Params& p, F f) {
   });
 }
 
-// K and Q of 64 features alternate: Q's rows follow K's in either half, so that both are one operand of 128 rows.
-struct KeysQueries {
-  uint8_t k0[kTile], q0[kTile], k1[kTile], q1[kTile];
-};
-
 // What a chunk's products read.
 struct Stage {
   KeysQueries rows;
@@ -138,13 +105,7 @@ struct Stage {
   uint8_t solved[2][kTile];  // T, and behind it P T, as fp16; swizzled like the others
 };
 
-// Factors of a chunk's rows, G being the sum of log_g so far; rows past its end have g = 0 and beta = 0.
-struct Gates {
-  float sum[kC];    // G_i log2(e)
-  float decay[kC];  // e^{G_i}
-  float out[kC];    // scale e^{G_i}
-  float rest[kC];   // e^{G_last-G_i}, zero for rows that stay open
-  float beta[kC];
+struct Gates : RowFactors {
   float whole;  // e^{G_last}
   float pad[3];
 };
@@ -195,13 +156,7 @@ __device__ inline void wait_products(uint64_t& bar, uint32_t n) {
   ptx::tcgen05_fence_after();
 }
 
-// One arrival of a warp, after all of its lanes.
-__device__ inline void warp_arrive(uint64_t* bar) {
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(bar);
-}
-
-// The same, once the warp's accesses to tensor memory are over: products may follow.
+// An arrival of a warp, once its accesses to tensor memory are over: products may follow.
 __device__ inline void warp_arrive_for_products(uint64_t* bar) {
   ptx::tmem_wait_store();
   ptx::tcgen05_fence_before();

@@ -83,20 +83,8 @@ Status launch(const Context& ctx, const Params& p) {
 // What does not depend on the workspace.
 Params make_params(const GdnPrefillArgs& a) {
   Params p{};
-  p.T = a.q.dim(0), p.B = int32_t(a.slots.dim(0)), p.HK = int32_t(a.k.dim(1)), p.HV = int32_t(a.v.dim(1));
-  p.capacity = int32_t(a.state.k.dim(3)), p.scale = a.scale;
-  p.log_g = a.log_g.as<float>(), p.log_g_stride = a.log_g.stride[0], p.beta = a.beta.as<float>(), p.beta_stride = a.beta.stride[0];
-  p.k_rows = static_cast<const __nv_bfloat16*>(a.k.data), p.k_row_stride = a.k.stride[0], p.k_head_stride = a.k.stride[1];
-  p.o = static_cast<__nv_bfloat16*>(a.o.data), p.o_row_stride = a.o.stride[0], p.o_head_stride = a.o.stride[1];
-  p.s = a.state.s.data, p.bf16_state = a.state.s.dtype == DType::kBF16, p.s_pitch = a.state.s.stride[0];
-  p.slot_count = int32_t(a.state.s.dim(0)), p.open_k = a.state.k.as<float>(), p.k_pitch = a.state.k.stride[0];
-  p.open_u = a.state.u.as<float>(), p.u_pitch = a.state.u.stride[0], p.open_g = a.state.g.as<float>(),
-  p.g_pitch = a.state.g.stride[0];
-  p.cu_seqlens = a.cu_seqlens.as<int32_t>(), p.start = a.start.as<int32_t>(), p.slots = a.slots.as<int32_t>();
-  if (a.has_state.present()) p.has_state = a.has_state.as<int32_t>();
-  if (a.checkpoint_every == 0) return p;
-  p.checkpoints = a.checkpoints.as<float>(), p.checkpoint_pitch = a.checkpoints.stride[0];
-  p.checkpoint_cu = a.checkpoint_cu.as<int32_t>(), p.checkpoint_chunks = int32_t(a.checkpoint_every / kC);
+  set_call(p, a, a.k);
+  p.T = a.q.dim(0);
   return p;
 }
 

@@ -1,14 +1,9 @@
 // gdn_prefill on compute capability 9.0: sizes, work units and parameters of the kernels in sm90.cu.
 //
-// A chunk is 64 rows. With S the state at its start, G_i the sum of log_g over its rows 0..i, D_ij = e^{G_i-G_j}, gamma_i =
-// e^{G_i}, L = strictLower(diag(beta) K K^T o D), T = (I + L)^-1 diag(beta) and P = scale lower(Q K^T o D):
-//
-//   W = V - diag(gamma) K S;  [U | O] = [T; P T] W + [0 | scale diag(gamma) Q S];  S <- e^{G_last} S + K^T diag(e^{G_last-G_i}) U
-//
-// T and P T need no state. Kernels, each waiting for the one before:
+// The algebra of a chunk is in tuned.cuh. T and P T need no state. Kernels, each waiting for the one before:
 //   normalise   q and k where the call asks for it                                    sm90_plan.cuh
 //   plan    lists the units of work, longest first                                    sm90_plan.cuh
-//   solve   T and P T of all chunks, where heads are few; elsewhere update makes them sm90_ahead.cuh
+//   solve   T and P T, where chunks are few; elsewhere map and update make them       sm90_ahead.cuh
 //   map     where long sequences are cut into segments: N and M of S' = M S + N       sm90_map.cuh
 //   join    each segment's first state from them                                      sm90_map.cuh
 //   update  a block takes value heads of segments through their chunks                sm90_update.cuh
@@ -23,28 +18,16 @@
 
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
-#include "ops/gdn_prefill/pool_slice.cuh"
+#include "ops/gdn_prefill/tuned.cuh"
 
 namespace sluice::gdn_sm90 {
 
 namespace ptx = cuda::ptx;
-using gdn_tuned::at_checkpoint, gdn_tuned::kDim, gdn_tuned::Pool;
+using namespace gdn_tuned;
 
-inline constexpr int kC = 64;          // rows of a chunk
-inline constexpr int kGroup = 128;     // threads of a warpgroup
-inline constexpr int kRowBytes = 128;  // a shared-memory row: 64 elements of 16 bits, swizzled over 8 rows
-inline constexpr int kTile = kC * kRowBytes;
-inline constexpr float kLog2E = 1.4426950408889634f;
-
-// Factors of a chunk's rows, G being the sum of log_g so far; rows past its end have g = 0 and beta = 0. D_ij = e^{G_i-G_j} is
-// taken apart left of the diagonal blocks of 16 rows, G_r standing ahead of the block row: e^{G_i-G_r} e^{G_r-G_j}, both exponents
-// negative.
-struct Gates {
-  float sum[kC];    // G_i log2(e)
-  float decay[kC];  // e^{G_i}
-  float out[kC];    // scale e^{G_i}
-  float rest[kC];   // e^{G_last-G_i}, zero for rows that stay open
-  float beta[kC];
+// D_ij = e^{G_i-G_j} is taken apart left of the diagonal blocks of 16 rows, G_r standing ahead of the block row: e^{G_i-G_r}
+// e^{G_r-G_j}, both exponents negative.
+struct Gates : RowFactors {
   __half row_l[kC][2], row_p[kC][2];  // e^{G_i-G_r} times beta and times scale, twice
   __half row_d[kC][2];                // beta, twice
   __half column[3][kC];               // e^{G_r-G_j} of block rows 1 to 3
@@ -60,11 +43,6 @@ struct Inverses {
   __host__ __device__ static constexpr uint32_t place(int block, int row, int half) {
     return block * 512 + row * 32 + ((half ^ (row / 4)) & 1) * 16;
   }
-};
-
-// K and Q of 64 features alternate, so that Q lies kTile behind K in either half.
-struct KeysQueries {
-  uint8_t k0[kTile], q0[kTile], k1[kTile], q1[kTile];
 };
 
 // T and P T of a chunk, fp16, swizzled. Until P T is there its tile holds L.
@@ -101,29 +79,11 @@ struct ChunkRows {
   int32_t row, rows;
 };
 
-struct Params {
+struct Params : Call {
   CUtensorMap q, k, v, o_map;
-  const float *log_g, *beta;
-  int64_t log_g_stride, beta_stride;
-  const __nv_bfloat16* k_rows;
-  int64_t k_row_stride, k_head_stride;
-  __nv_bfloat16* o;
-  int64_t o_row_stride, o_head_stride;
-  void* s;  // fp32, or bf16 if `bf16_state`
-  float *open_k, *open_u, *open_g;
-  int64_t s_pitch, k_pitch, u_pitch, g_pitch;  // elements from slot to slot
-  float* checkpoints;
-  int64_t checkpoint_pitch;
-  const int32_t* checkpoint_cu;
-  int32_t checkpoint_chunks;  // from one to the next; 0: none
-  const int32_t *cu_seqlens, *start, *slots, *has_state;
   int64_t T;
-  int32_t B, HK, HV, slot_count;
-  int32_t capacity;                            // rows of the open chunk, R
   int32_t max_chunks, max_segments, max_cuts;  // bounds known to the host
   int32_t sms;
-  int32_t bf16_state;
-  float scale;
   // Workspace.
   Counts* counts;
   Unit* units;            // [max_segments] longest first; `head` is the taker's
@@ -150,12 +110,6 @@ struct Turn {
   __device__ void wait_full(uint64_t (&full)[N]) const { ptx::mbarrier_wait(&full[stage], phase); }
   __device__ void wait_empty(uint64_t (&empty)[N]) const { ptx::mbarrier_wait(&empty[stage], phase ^ 1); }
 };
-
-// One arrival of a warp, after all of its lanes.
-__device__ inline void warp_arrive(uint64_t* bar) {
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(bar);
-}
 
 __device__ inline float* segment_state(float* states, const Params& p, int state, int head) {
   return states + (int64_t(state) * p.HV + head) * kDim * kDim;

@@ -1,5 +1,4 @@
-// gdn_prefill on compute capability 9.0: T and P T of all chunks ahead of the update, by multiprocessors that would have no head to
-// update.
+// gdn_prefill on compute capability 9.0: T and P T of all chunks ahead of the update, where there are few for each multiprocessor.
 #pragma once
 
 #include "ops/gdn_prefill/sm90_load.cuh"

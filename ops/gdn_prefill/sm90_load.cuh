@@ -51,11 +51,6 @@ __device__ inline Unit fetch_unit(const Unit* from, int head) {
   return u;
 }
 
-// What follows a chunk's last row belongs to another sequence, or to nobody, and might not be finite.
-__device__ inline void clear_tail(uint8_t* tile, int rows) {
-  for (int i = rows * kRowBytes / 16 + threadIdx.x % 32; i < kTile / 16; i += 32) reinterpret_cast<uint4*>(tile)[i] = uint4{};
-}
-
 // K and, for outputs, Q of a chunk's rows.
 template <bool Map>
 __device__ inline void load_rows(const Params& p, KeysQueries& to, int key_head, int row, uint64_t* bar) {
@@ -141,20 +136,6 @@ __device__ inline void load_units(const Params& p, UpdateShared& sm) {
   }
 }
 
-// log_g and beta of rows 2l and 2l + 1 of a chunk, lane l; past its end 0. Nothing is computed from them here, so that the loads
-// are waited for where their values are used.
-struct GateInputs {
-  float log_g[2], beta[2];
-  __device__ GateInputs(const Params& p, int head, int row, int rows) {
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int i = threadIdx.x % 32 * 2 + e;
-      log_g[e] = i < rows ? p.log_g[(row + i) * p.log_g_stride + head] : 0.0f;
-      beta[e] = i < rows ? p.beta[(row + i) * p.beta_stride + head] : 0.0f;
-    }
-  }
-};
-
 __device__ inline uint32_t twice_fp16(float x) { return ptx::pack_fp16(x, x); }
 
 // What e^{G_i-G_j} is made of, from G in shared memory; this lane's rows are 2l and 2l + 1.
@@ -186,29 +167,6 @@ __device__ inline void make_decays(const GateInputs& in, float scale, Gates& to)
     }
     *reinterpret_cast<uint4*>(&to.diagonal[b][row][column]) = {d[0], d[1], d[2], d[3]};
   }
-}
-
-// `closed` of the chunk's rows are folded into the state.
-__device__ inline void make_gates(const GateInputs& in, float scale, int closed, Gates& to) {
-  const int lane = threadIdx.x % 32, i = 2 * lane;
-  const float g[2] = {kLog2E * in.log_g[0], kLog2E * in.log_g[1]};
-  float sum = g[0] + g[1];
-#pragma unroll
-  for (int d = 1; d < 32; d *= 2) {
-    const float below = __shfl_up_sync(0xffffffffu, sum, d);
-    if (lane >= d) sum += below;
-  }
-  const float before = __shfl_up_sync(0xffffffffu, sum, 1);
-  const float first = (lane ? before : 0.0f) + g[0];
-  const int last = max(closed - 1, 0);
-  const float odd = __shfl_sync(0xffffffffu, sum, last / 2), even = __shfl_sync(0xffffffffu, first, last / 2);
-  const float whole = closed == 0 ? 0.0f : last % 2 ? odd : even;
-  const float2 decay = {ptx::exp2_approx(first), ptx::exp2_approx(sum)};
-  const auto store = [&](float* x, float2 y) { *reinterpret_cast<float2*>(x + i) = y; };
-  store(to.sum, {first, sum}), store(to.beta, {in.beta[0], in.beta[1]});
-  store(to.decay, decay), store(to.out, {scale * decay.x, scale * decay.y});
-  store(to.rest, {i < closed ? ptx::exp2_approx(whole - first) : 0.0f, i + 1 < closed ? ptx::exp2_approx(whole - sum) : 0.0f});
-  if (lane == 0) to.whole = ptx::exp2_approx(whole);
 }
 
 // Calls f(unit, n) for every unit; n counts the chunks of the block before it. By one warp.
