@@ -287,6 +287,9 @@ __device__ inline void pin(uint32_t (&r)[N][M]) {
     for (int j = 0; j < M; ++j) asm volatile("" : "+r"(r[i][j])::"memory");
 }
 
+// Has what is computed from a number afterwards computed no earlier than here.
+__device__ inline void pin(int& n) { asm volatile("" : "+r"(n)); }
+
 // Has an address of memory (not of shared memory) computed here and no later.
 template <class T>
 __device__ inline void pin(T*& p) {

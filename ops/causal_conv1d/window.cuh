@@ -121,10 +121,10 @@ struct SequencesView {
 inline constexpr int kManyRows = kMaxWidth;
 inline constexpr int kSingles = 2;  // rows a thread in batches of sequences of a row each
 
-// Blocks of 128 threads of a multiprocessor at once, for the registers that they leave a thread: 5 leave 96, 4 leave 128, 3 leave
-// 168. More rows keep more inputs in registers, and fp32 ones are twice as large.
+// Blocks of 128 threads of a multiprocessor at once, for the registers that they leave a thread: 4 leave 128, 3 leave 168. The
+// inputs of eight rows, or of two sequences of a row each, take more than that in fp32.
 template <class X, int Rows>
-inline constexpr int kConvBlocks = (Rows == 1 || Rows == 4 ? 5 : 4) - int(Rows > 1 && sizeof(X) == 4);
+inline constexpr int kConvBlocks = sizeof(X) == 4 && (Rows == kSingles || Rows > kManyRows) ? 3 : 4;
 
 // f<rows>() of as many rows a thread as leave the GPU full, if sequences are so long: T rows in all, B sequences.
 template <class F>

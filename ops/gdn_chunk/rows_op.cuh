@@ -6,6 +6,7 @@
 namespace sluice::gdn::gpu {
 
 struct RowsOp {
+  static constexpr bool kMakesRows = false;
   Pool pool;
   Sequences sequences;
   CallRows q, k, v, o;

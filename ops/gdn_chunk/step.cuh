@@ -24,7 +24,7 @@ struct Pool {
 
 // Which rows of the call belong to which sequence, and where it stands.
 struct Sequences {
-  const int32_t* cu_seqlens = nullptr;  // null: sequence b is row b alone
+  const int32_t* cu_seqlens = nullptr;  // null: sequence b is row b alone, as where a kernel was compiled for one row
   const int32_t* start = nullptr;       // null: the classic form without positions
   const int32_t* slots = nullptr;
   const int32_t* has_state = nullptr;  // null: a sequence is new where start is 0
@@ -85,8 +85,7 @@ struct Shape {
 
 // The piece of work of a block: rows [t, t + count) of the call, which become rows n, n + 1, ... of the open chunk.
 struct Piece {
-  int64_t b, slot, t, start;
-  int head, key_head, n, count;
+  int slot, t, start, head, key_head, n, count;
   bool fresh;      // S is zero, whatever the slot holds
   bool close;      // the chunk is full after it
   bool keeps_key;  // of the value heads that share a key, the one that writes it, unless all need it
@@ -343,7 +342,8 @@ __device__ void write_state(const Op& op, const Piece& p, const Scratch& w, Stre
     if (p.fresh) x.clear();
     else stream.read(i, x);
     if (p.close) {
-      close_tile(x, w.decay[count<F>(p) - 1], w.closing, p.n, keys, K, u + row, V);
+      close_tile<1>(x, w.decay[count<F>(p) - 1], w.closing, p.n, keys, K, u + row, V);
+#pragma unroll 1
       for (int t = 0; t < count<F>(p); ++t)
         x.add_product(w.closing[p.n + t], w.value + t * V + row, w.rows + 2 * t * kColumns, kColumns);
     }
@@ -356,56 +356,81 @@ __device__ typename F::S* state_of(const Pool& pool, const Piece& p) {
   return static_cast<typename F::S*>(pool.s) + p.slot * pool.s_pitch + int64_t(p.head) * fixed<F::D>(pool.K) * fixed<F::D>(pool.V);
 }
 
+// The open rows' keys and u; null in the classic form.
+template <class F>
+__device__ float* keys_of(const Pool& pool, const Piece& p) {
+  return pool.k ? pool.k + p.slot * pool.k_pitch + int64_t(p.key_head) * pool.R * fixed<F::D>(pool.K) : nullptr;
+}
+template <class F>
+__device__ float* u_of(const Pool& pool, const Piece& p) {
+  return pool.u ? pool.u + p.slot * pool.u_pitch + int64_t(p.head) * pool.R * fixed<F::D>(pool.V) : nullptr;
+}
+
 template <class F, class Op>
-__device__ void append_piece(const Op& op, const Piece& p, const Scratch& w, Stream<F>& stream) {
+__device__ void append_piece(const Op& op, Piece p, const Scratch& w, Stream<F>& stream) {
   const Pool& pool = op.pool;
   const int K = fixed<F::D>(pool.K), V = fixed<F::D>(pool.V), e = threadIdx.x;
-  float* u = pool.u ? pool.u + p.slot * pool.u_pitch + int64_t(p.head) * pool.R * V : nullptr;
-  float* keys = pool.k ? pool.k + p.slot * pool.k_pitch + int64_t(p.key_head) * pool.R * K : nullptr;
+  float* keys = keys_of<F>(pool, p);
   if (!p.fresh) stream.start();
   KeyPair<F::G> pair;
   pair.fetch(keys, 0, p.n, K);
-  prefetch(u, p.n * V * int(sizeof(float)));
+  prefetch(u_of<F>(pool, p), p.n * V * int(sizeof(float)));
   prepare<F>(op, p, w, keys);
   __syncthreads();
   multiply_keys<F>(op, p, w, keys, pair);
   multiply_state<F>(op, p, w, stream);
+  cuda::ptx::pin(p.slot);  // addresses are made again: kept, they would be more registers than there are
+  float* u = u_of<F>(pool, p);
   OpenRows open;
   open.fetch(u + e, 0, e < V ? p.n : 0, V);
   __syncthreads();
   if (e < V) solve<F>(op, p, w, u, open, e);
   __syncthreads();
   op.finish(p, w);
-  if (p.close || p.fresh) write_state<F>(op, p, w, stream, state_of<F>(pool, p), keys, u);
+  if (p.close || p.fresh) write_state<F>(op, p, w, stream, state_of<F>(pool, p), keys_of<F>(pool, p), u);
+}
+
+// Blocks of a multiprocessor at once: as many as their shared memory leaves room for, if their registers do. Sizes that the
+// compiler does not know take more registers, and so do rows that are made here, and everything on 10.x and up. There is room for
+// two with S in fp32 on 8.0, and for one or two on 12.x.
+template <class F, class Op>
+constexpr int blocks() {
+  constexpr bool kFloat = sizeof(typename F::S) == 4;
+#if __CUDA_ARCH__ >= 1000
+  constexpr bool kFewer = true;
+#elif __CUDA_ARCH__ >= 900
+  constexpr bool kFewer = F::D > 0 ? kFloat && Op::kMakesRows : kFloat || F::N == 4;
+#else
+  constexpr bool kFewer = kFloat || F::D == 0;
+#endif
+  return (F::N == 4 ? 3 : 2) - int(kFewer);
 }
 
 // A block has one value head of one sequence; its rows are taken `drafts` at a time.
 template <class F, class Op>
-__global__ void __launch_bounds__(kThreads, F::N == 4 ? 3 : 2) append_kernel(const __grid_constant__ Op op) {
+__global__ void __launch_bounds__(kThreads, blocks<F, Op>()) append_kernel(const __grid_constant__ Op op) {
   extern __shared__ __align__(128) char memory[];
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
   const Pool& pool = op.pool;
   const Sequences& q = op.sequences;
-  Piece p{.b = blockIdx.x / pool.HV};
-  p.head = blockIdx.x % pool.HV, p.key_head = p.head / (pool.HV / pool.HK);
-  p.slot = q.slots[p.b], p.start = q.start ? q.start[p.b] : 0;
-  p.t = q.cu_seqlens ? q.cu_seqlens[p.b] : p.b;
-  int64_t end = q.cu_seqlens ? q.cu_seqlens[p.b + 1] : p.b + 1;
+  const int b = int(blockIdx.z);
+  Piece p{.slot = q.slots[b], .t = F::kOneRow ? b : q.cu_seqlens[b], .start = q.start ? q.start[b] : 0};
+  p.head = int(blockIdx.y * gridDim.x + blockIdx.x), p.key_head = int(blockIdx.y);
+  int end = F::kOneRow ? b + 1 : q.cu_seqlens[b + 1];
   if (p.slot < 0 || p.slot >= pool.S) return op.clear(p, end);
-  p.fresh = q.start && (q.has_state ? q.has_state[p.b] == 0 : p.start == 0);
+  p.fresh = q.start && (q.has_state ? q.has_state[b] == 0 : p.start == 0);
   if (p.t == end && !p.fresh) return;
-  p.n = int(p.start) & (pool.R - 1);  // R is a power of two
-  end = min(end,
-            p.t + pool.R - p.n);  // more rows than the chunk has room for, which the host cannot see, must not reach another slot
-  p.keeps_key = p.head % (pool.HV / pool.HK) == 0 || end - p.t > op.drafts;
+  p.n = p.start & (pool.R - 1);        // R is a power of two
+  end = min(end, p.t + pool.R - p.n);  // what the chunk has no room for, which the host cannot see, must not reach another slot
+  p.keeps_key = blockIdx.x == 0 || (!F::kOneRow && end - p.t > op.drafts);
 
   Scratch w;
   w.lay_out(memory, fixed<F::D>(pool.K), fixed<F::D>(pool.V), pool.R, F::kOneRow ? 1 : op.drafts);
   Stream<F> stream(state_of<F>(pool, p), w.tiles, pool.K, pool.V);
   stream.init();
   for (;;) {
-    p.count = min(int64_t(op.drafts), end - p.t);
+    p.count = F::kOneRow ? 1 : min(op.drafts, end - p.t);
     p.close = op.closes && p.n + p.count == pool.R;
     append_piece<F>(op, p, w, stream);
     p.t += p.count, p.n += p.count, p.fresh = false;
@@ -413,6 +438,9 @@ __global__ void __launch_bounds__(kThreads, F::N == 4 ? 3 : 2) append_kernel(con
     __syncthreads();  // the next rows read what this piece wrote
   }
 }
+
+// A block for each value head of each sequence, in order; key heads are the rows of the grid.
+inline dim3 launch_grid(const Pool& pool, int64_t B) { return dim3(pool.HV / pool.HK, pool.HK, unsigned(B)); }
 
 // Rows of a call that a block takes in one reading of S: what the sequences have on average, at most 8.
 inline int drafts_of(int64_t T, int64_t B) {
@@ -426,7 +454,7 @@ Status launch_append(const Context& ctx, const Op& op, int64_t B) {
   const Pool& pool = op.pool;
   const size_t shared = Scratch().lay_out(nullptr, pool.K, pool.V, pool.R, op.drafts) + Stream<F>::shared_bytes(pool.K, pool.V);
   return cuda::launch(ctx, append_kernel<F, Op>,
-                      {.grid = unsigned(B * pool.HV), .block = kThreads, .shared = shared, .dependent = true}, op);
+                      {.grid = launch_grid(pool, B), .block = kThreads, .shared = shared, .dependent = true}, op);
 }
 
 // One row a sequence where `kOneRow`. Heads of 128 by 128, those of all models that Sluice knows, have kernels of their own.

@@ -133,10 +133,11 @@ struct Tile {
 };
 
 // The closing of a tile over the rows that the pool has: S <- e^{G_last} S + sum_j weights[j] u_j k_j^T, j ascending. `u` is of the
-// tile's first row.
-template <int N>
+// tile's first row. `Ahead`: rows whose loads are in flight, 5 N registers each.
+template <int Ahead, int N>
 __device__ void close_tile(Tile<N>& x, float decay, const float* weights, int rows, const float* k, int K, const float* u, int V) {
   x.scale(decay);
+#pragma unroll Ahead
   for (int j = 0; j < rows; ++j) x.add_product(weights[j], u + j * V, k + j * K, K);
 }
 
@@ -194,7 +195,7 @@ class TileStream {
   // Tile i of the warp's; in ascending order, and with again() before a second round.
   template <int N>
   __device__ void read(int i, Tile<N>& x) {
-    const int buffer = i % held();
+    const int buffer = buffer_of(i);
     wait(buffer);
     x.load(memory_ + buffer * size(), K());
     __syncwarp();
@@ -212,12 +213,23 @@ class TileStream {
   __device__ int V() const { return fixed<D>(V_); }
   __device__ int held() const { return buffers(K(), V()); }
   __device__ int size() const { return kTileRows * K(); }  // of a tile, elements
+  // Of tile i. A division by what is not known to the compiler would keep its constants in registers.
+  __device__ int buffer_of(int i) const {
+    if constexpr (D > 0) {
+      return i % held();
+    } else {
+#pragma unroll 1
+      while (i >= held()) i -= held();
+      return i;
+    }
+  }
 
 #if __CUDA_ARCH__ >= 900
   __device__ void fetch_one(int i) {
-    uint64_t* bar = arrivals_ + i % held();
+    const int buffer = buffer_of(i);
+    uint64_t* bar = arrivals_ + buffer;
     cuda::ptx::mbarrier_arrive_expect(bar, uint32_t(size() * sizeof(S)));
-    cuda::ptx::bulk_load(memory_ + i % held() * size(), from_ + i * size(), uint32_t(size() * sizeof(S)), bar);
+    cuda::ptx::bulk_load(memory_ + buffer * size(), from_ + i * size(), uint32_t(size() * sizeof(S)), bar);
   }
   __device__ void fetch(int i) {
     if (threadIdx.x % kWarp == 0) fetch_one(i);
@@ -231,7 +243,7 @@ class TileStream {
   __device__ void fetch(int i) {
     constexpr int kPiece = 16 / sizeof(S);  // elements of a copy, 16 bytes
     for (int at = kPiece * (threadIdx.x % kWarp); at < size(); at += kPiece * kWarp)
-      __pipeline_memcpy_async(memory_ + i % held() * size() + at, from_ + i * size() + at, 16);
+      __pipeline_memcpy_async(memory_ + buffer_of(i) * size() + at, from_ + i * size() + at, 16);
     __pipeline_commit();
   }
   __device__ void wait(int) {

@@ -14,14 +14,23 @@
 
 namespace sluice::gdn::tma {
 
+using gpu::launch_grid;
 using gpu::Pool;
 using gpu::Sequences;
 
+// Blocks of a multiprocessor at once, for the memory that S takes; 5 leave a thread 96 registers, and the compiler needs more
+// on 10.x.
+#if __CUDA_ARCH__ >= 1000
+inline constexpr int kMostBlocks = 4;
+#else
+inline constexpr int kMostBlocks = 5;
+#endif
+template <class S, int T>
+inline constexpr int kBlocks = sizeof(S) == 4 || T > 1 ? 3 : kMostBlocks;
+
 // The piece of work of a block: rows [t, t + count) of the call, which become rows n, n + 1, ... of the open chunk.
 struct Piece {
-  int b, head, key_head, slot, start;
-  int64_t t;
-  int n, count;
+  int b, head, key_head, slot, start, t, n, count;
   bool fresh;      // S is zero, whatever the slot holds
   bool close;      // the chunk is full after it
   bool keeps_key;  // of the value heads that share a key, the one that writes it
@@ -184,8 +193,9 @@ __device__ void publish_gates(const Piece& p, const Shared& w, float* kept, floa
   }
 }
 
-// Products of the new rows with all keys up to their own, 8 threads a key; the weights of a closing.
-template <int T>
+// Products of the new rows with all keys up to their own, 8 threads a key; the weights of a closing. `Ahead`: quarters of a key
+// whose loads are in flight.
+template <int T, int Ahead>
 __device__ void multiply_keys(const Piece& p, const Shared& w) {
   constexpr int kLanes = kThreads / OpenRows::kCount, kKept = 2 * T > kLanes ? 2 * T / kLanes : 1;
   const int column = 4 * (threadIdx.x % kLanes), rows = p.n + p.count;
@@ -194,7 +204,7 @@ __device__ void multiply_keys(const Piece& p, const Shared& w) {
     const int j = first + int(threadIdx.x) / kLanes;
     const float* key = w.keys + min(j, rows - 1) * kDim;
     float sum[2 * T] = {};
-#pragma unroll
+#pragma unroll Ahead
     for (int at = column; at < column + kDim; at += 4 * kLanes) {
       float key4[4], x[4];
       gpu::load4(key + at, key4);
@@ -262,7 +272,7 @@ __device__ void append(const Op& op, const Piece& p, const Shared& w, const Pool
     ptx::mbarrier_wait(w.open_keys, 0);
   }
   __syncthreads();
-  multiply_keys<T>(p, w);
+  multiply_keys<T, kBlocks<S, T> == 5 ? 2 : 4>(p, w);
   __syncthreads();
 
   float s_k[T], s_q[T], u[T], o[T];
@@ -290,7 +300,7 @@ __device__ inline Piece find_head(const Pool& pool) {
 }
 
 // Its rows, but for their count: p.t is the first, `end` the one behind the last.
-__device__ inline void find_rows(Piece& p, const Pool& pool, const Sequences& q, int64_t& end) {
+__device__ inline void find_rows(Piece& p, const Pool& pool, const Sequences& q, int& end) {
   p.slot = q.slots[p.b], p.start = q.start ? q.start[p.b] : 0;
   const int has_state = q.has_state ? q.has_state[p.b] : p.start;
   p.t = q.cu_seqlens ? q.cu_seqlens[p.b] : p.b, end = q.cu_seqlens ? q.cu_seqlens[p.b + 1] : p.b + 1;
@@ -311,9 +321,6 @@ __device__ void approach(const Op& op, Piece p, PoolRows rows, const Input& in) 
   in.prefetch(op, p);
 }
 
-// A block for each value head of each sequence, in order.
-inline dim3 launch_grid(const Pool& pool, int64_t B) { return dim3(pool.HV / pool.HK, pool.HK, unsigned(B)); }
-
 // Lays out a block's memory and makes its barriers; returns the state in it, of which nothing has been asked yet.
 template <class S, int T>
 __device__ StateRow<S> begin_block(Shared& w, char* memory, int R, const CUtensorMap& map) {
@@ -328,16 +335,9 @@ __device__ StateRow<S> begin_block(Shared& w, char* memory, int R, const CUtenso
   return state;
 }
 
-// Blocks of a multiprocessor at once. Where memory would allow five, the compiler needs more registers on 10.x than they leave.
-#if __CUDA_ARCH__ >= 1000
-inline constexpr int kMostBlocks = 4;
-#else
-inline constexpr int kMostBlocks = 5;
-#endif
-
 // A block has one value head of one sequence; its rows are taken T at a time.
 template <class S, int T, class Op>
-__global__ void __launch_bounds__(kThreads, sizeof(S) == 4 || T > 1 ? 3 : kMostBlocks)
+__global__ void __launch_bounds__(kThreads, kBlocks<S, T>)
     append_kernel(const __grid_constant__ Op op, const __grid_constant__ CUtensorMap map, int early) {
   extern __shared__ __align__(1024) char memory[];
   const Pool& pool = op.pool;
@@ -351,9 +351,9 @@ __global__ void __launch_bounds__(kThreads, sizeof(S) == 4 || T > 1 ? 3 : kMostB
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
 
-  int64_t end;
+  int end;
   find_rows(p, pool, op.sequences, end);
-  p.count = int(min(int64_t(T), end - p.t));
+  p.count = min(T, end - p.t);
   in.ask(op, p);
   if (p.slot < 0 || p.slot >= pool.S) return op.clear(p, end);
   if (p.t == end && !p.fresh) return;
@@ -369,7 +369,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(S) == 4 || T > 1 ? 3 : kMostB
 
   bool changed = p.fresh;
   end = min(end, p.t + pool.R - p.n);  // what the chunk has no room for, which the host cannot see, must not reach another slot
-  for (p.count = int(min(int64_t(T), end - p.t)); p.count > 0; p.count = int(min(int64_t(T), end - p.t))) {
+  for (p.count = min(T, end - p.t); p.count > 0; p.count = min(T, end - p.t)) {
     p.close = op.closes && p.n + p.count == pool.R;
     changed = changed || p.close;
     append<T>(op, p, w, rows, state, open, in, open_g, last_g);

@@ -141,7 +141,8 @@ class StateRow {
  private:
   static constexpr int kColumns = kBoxRow / int(sizeof(S)), kBoxes = kDim / kColumns, kBoxBytes = kBoxRow * kWarp;
   static constexpr int kChunk = 16 / int(sizeof(S)), kChunks = kColumns / kChunk;  // elements; of a box's row
-  static constexpr int kPart = 32;                                                 // columns that are closed at once, in registers
+  // Columns that are closed at once, in registers: of bf16 fewer, so that five blocks fit on a multiprocessor.
+  static constexpr int kPart = 8 * int(sizeof(S));
 
   static __device__ int warp() { return threadIdx.x / kWarp; }
   static __device__ int lane() { return threadIdx.x % kWarp; }

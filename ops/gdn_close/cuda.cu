@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kThreads, N == 4 ? 3 : 2)
     const int row = stream.first_row() + i * kTileRows;
     Tile<N> x;
     stream.read(i, x);
-    close_tile(x, decay, weights, n, keys, K, u + row, V);
+    close_tile<N == 4 ? 2 : 1>(x, decay, weights, n, keys, K, u + row, V);
     x.store(s + row * K, K);
   }
 }

@@ -49,7 +49,8 @@ __global__ void __launch_bounds__(2 * VT, 2) append_kernel(const __grid_constant
 constexpr int kKeepThreads = 128;
 
 // Keys and G of the rows that the call leaves open, of one key head and its value heads.
-__global__ void __launch_bounds__(kKeepThreads) keep_rows_kernel(const __grid_constant__ Call c) {
+// 8 blocks of a multiprocessor at once: without a number the compiler spills to get along with 32 registers.
+__global__ void __launch_bounds__(kKeepThreads, 8) keep_rows_kernel(const __grid_constant__ Call c) {
   cuda::wait_for_previous_kernel();
   cuda::let_next_kernel_start();
   const Pool& pool = c.pool;

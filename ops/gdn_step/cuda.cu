@@ -25,7 +25,7 @@ struct Floats {
 };
 
 struct StepOp {
-  static constexpr bool qk_l2norm = true, closes = true;
+  static constexpr bool kMakesRows = true, qk_l2norm = true, closes = true;
   static constexpr int drafts = 1;
   Pool pool;
   Sequences sequences;
@@ -61,7 +61,7 @@ struct StepOp {
       const int64_t back = kMostTaps - 1 - tap, position = p.start - back;
       if (back < taps && position >= 0) past[tap] = raw4(ring, slot + (position & ring_mask) * ring.head_stride);
     }
-    const uint4 newest = raw4(qkv, p.b * qkv.row_stride + channel);
+    const uint4 newest = raw4(qkv, p.t * qkv.row_stride + channel);
 #pragma unroll
     for (int i = 0; i < 4; ++i) by_channel[i] = raw_taps(channel + i);
 
@@ -89,7 +89,7 @@ struct StepOp {
   }
 
   __device__ void gates(const Piece& p, int, float& log_g, float& beta) const {
-    const uint32_t a_raw = a.raw(p.b * a.stride + p.head), b_raw = b.raw(p.b * b.stride + p.head);
+    const uint32_t a_raw = a.raw(p.t * a.stride + p.head), b_raw = b.raw(p.t * b.stride + p.head);
     const uint32_t bias = dt_bias.raw(p.head), rate = A_log.raw(p.head);
     const cuda::Gates g = cuda::gates_of(widen(a_raw, a.bf16), widen(b_raw, b.bf16), -expf(widen(rate, A_log.bf16)),
                                          widen(bias, dt_bias.bf16), allow_neg_eigval ? 2.0f : 1.0f);
@@ -99,7 +99,7 @@ struct StepOp {
   // The output gate times the norm's weight.
   __device__ void prepare(const Piece& p, const Scratch& w) const {
     for (int e = 4 * (threadIdx.x % kWarp); e < pool.V; e += kGroup) {
-      const uint4 gate_raw = raw4(z, p.b * z.row_stride + p.head * z.head_stride + e), weight_raw = raw4(norm_weight, e);
+      const uint4 gate_raw = raw4(z, p.t * z.row_stride + p.head * z.head_stride + e), weight_raw = raw4(norm_weight, e);
       float x[4], weight_e[4];
       widen(gate_raw, z.bf16, x), widen(weight_raw, norm_weight.bf16, weight_e);
 #pragma unroll
@@ -121,12 +121,12 @@ struct StepOp {
       load4(w.s_q + e, x), load4(w.gate + e, gate);
 #pragma unroll
       for (int i = 0; i < 4; ++i) x[i] *= norm * gate[i];
-      store4(y, p.b * y.row_stride + p.head * y.head_stride + e, x);
+      store4(y, p.t * y.row_stride + p.head * y.head_stride + e, x);
     }
   }
 
   __device__ void clear(const Piece& p, int64_t) const {
-    for (int e = threadIdx.x; e < pool.V; e += kThreads) store1(y, p.b * y.row_stride + p.head * y.head_stride + e, 0);
+    for (int e = threadIdx.x; e < pool.V; e += kThreads) store1(y, p.t * y.row_stride + p.head * y.head_stride + e, 0);
   }
 };
 

@@ -247,7 +247,7 @@ class SplitRun {
 
   template <class R>
   __device__ void keep(const Sequence& s) const {
-    constexpr int kBatch = kRows > 1 ? 8 : 4;  // loads in flight
+    constexpr int kBatch = (kRows > 1 ? 32 : 16) / Run<X>::kWords;  // rows in flight, in registers beside the taps
     const int64_t start = s.number, rows = s.end - s.first;
     for (int64_t r = max(rows - v_.ring.rows, int64_t(0)); r < rows; r += kBatch) {
       Run<X> run[kBatch];
@@ -284,7 +284,8 @@ __device__ inline void gate_rows(const SplitView& v, int64_t begin, int h) {
     const bool in = head && t >= s.first && t < s.end;
     inside |= uint32_t(in) << i, live |= uint32_t(in && s.slot >= 0) << i;
   }
-  // Not an array of floats: the compiler would lay runs, which are such arrays, in its place, and thereby out of registers.
+  // Not an array of floats: the compiler would lay runs, which are such arrays, in its place, and thereby out of registers. Nor
+  // does a variable index what is here: that would put it into local memory.
   struct Inputs {
     float a, b;
   } in[Rows];
@@ -292,8 +293,10 @@ __device__ inline void gate_rows(const SplitView& v, int64_t begin, int h) {
   for (int i = 0; i < Rows; ++i) in[i] = live >> i & 1 ? Inputs{v.a.at(begin + i, h), v.b.at(begin + i, h)} : Inputs{};
 #pragma unroll 1  // the code of a logarithm and two exponentials, once
   for (int i = 0; i < Rows; ++i) {
-    const Gates g = live >> i & 1 ? gates_of(in[i].a, in[i].b, rate, dt_bias, v.top_beta) : Gates{};
+    const Gates g = live >> i & 1 ? gates_of(in[0].a, in[0].b, rate, dt_bias, v.top_beta) : Gates{};
     if (inside >> i & 1) v.log_g[(begin + i) * v.log_g_stride + h] = g.log_g, v.beta[(begin + i) * v.beta_stride + h] = g.beta;
+#pragma unroll
+    for (int next = 1; next < Rows; ++next) in[next - 1] = in[next];
   }
 }
 
