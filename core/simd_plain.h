@@ -76,11 +76,15 @@ struct Plain {
   }
   static SLUICE_INLINE F load(const F16* p) { return load_each(p); }
   static SLUICE_INLINE F load(const F8E4M3* p) { return load_each(p); }
-  static SLUICE_INLINE void store(F16* p, F a) {  // rounds to nearest even
+  // Rounds to nearest even; e4m3 stops at 448.
+  template <class X>
+  static SLUICE_INLINE void store_each(X* p, F a) {
     float lanes[kLanes];
     store(lanes, a);
-    for (int i = 0; i < kLanes; ++i) p[i] = F16(lanes[i]);
+    for (int i = 0; i < kLanes; ++i) p[i] = X(lanes[i]);
   }
+  static SLUICE_INLINE void store(F16* p, F a) { store_each(p, a); }
+  static SLUICE_INLINE void store(F8E4M3* p, F a) { store_each(p, a); }
 
   // Columns of a row-major [n, W] block, W <= 4: lane i of column[w] is p[i * W + w]; lanes from n on are zero.
   template <int W, class X>

@@ -58,7 +58,9 @@ Tensor OpCall::copy(const Tensor& t, DType dtype) {
 std::span<const OpAdapter> op_adapters() {
   static const std::vector<OpAdapter> all = [] {
     std::vector<OpAdapter> v;
-    for (const auto& part : {row_adapters(), delta_adapters(), attention_adapters()}) v.insert(v.end(), part.begin(), part.end());
+    for (const auto& part :
+         {row_adapters(), delta_adapters(), attention_adapters(), mla_adapters(), dsa_adapters(), moe_adapters(), quant_adapters()})
+      v.insert(v.end(), part.begin(), part.end());
     return v;
   }();
   return all;

@@ -103,5 +103,9 @@ Status run_op(const OpAdapter& adapter, OpCall& call);
 std::vector<OpAdapter> row_adapters();
 std::vector<OpAdapter> delta_adapters();
 std::vector<OpAdapter> attention_adapters();
+std::vector<OpAdapter> mla_adapters();
+std::vector<OpAdapter> dsa_adapters();
+std::vector<OpAdapter> moe_adapters();
+std::vector<OpAdapter> quant_adapters();
 
 }  // namespace sluice

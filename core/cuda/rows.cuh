@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
+#include <bit>
 #include <cstdint>
 
 #include "core/cuda/ptx.h"
@@ -37,6 +40,8 @@ struct RowsView {
 
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(Bf16 x) { return __uint_as_float(uint32_t(x.bits) << 16); }
+__device__ inline float to_float(F16 x) { return __half2float(__ushort_as_half(x.bits)); }
+__device__ inline float to_float(F8E4M3 x) { return __half2float(__half(__nv_cvt_fp8_to_halfraw(x.bits, __NV_E4M3))); }
 
 template <class T>
 __device__ T from_float(float x);
@@ -48,6 +53,17 @@ template <>
 __device__ inline Bf16 from_float<Bf16>(float x) {
   Bf16 y;
   y.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+  return y;
+}
+template <>
+__device__ inline F16 from_float<F16>(float x) {
+  return std::bit_cast<F16>(__half_as_ushort(__float2half_rn(x)));
+}
+// Stops at 448, as on the CPU; NaN stays NaN.
+template <>
+__device__ inline F8E4M3 from_float<F8E4M3>(float x) {
+  F8E4M3 y;
+  y.bits = __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3);
   return y;
 }
 

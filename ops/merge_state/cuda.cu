@@ -1,10 +1,7 @@
 // A group of neighbouring threads of a warp has an output row, a token's head, and each of them runs of 8 elements. A few states
 // are taken at a time, so that their reads are on their way together, with a running maximum: one pass over the values. Rows are
 // numbered in 64 bits along one dimension of the grid; nothing depends on the number of heads. Bound by memory.
-#include <cuda_fp8.h>
-
 #include <algorithm>
-#include <bit>
 #include <climits>
 #include <cmath>
 #include <type_traits>
@@ -22,17 +19,6 @@ using namespace cuda;
 
 constexpr int kThreads = 256;
 constexpr int kTogether = 2;  // states; with more, registers hold fewer threads than it takes to keep the memory busy
-
-__device__ float widen(float x) { return x; }
-__device__ float widen(Bf16 x) { return to_float(x); }
-__device__ float widen(F16 x) { return __half2float(__ushort_as_half(x.bits)); }
-__device__ float widen(F8E4M3 x) { return __half2float(__half(__nv_cvt_fp8_to_halfraw(x.bits, __NV_E4M3))); }
-
-template <class Y>
-__device__ Y narrow(float x) {
-  if constexpr (std::is_same_v<Y, F16>) return std::bit_cast<F16>(__half_as_ushort(__float2half_rn(x)));
-  else return from_float<Y>(x);
-}
 
 // Word i of a run as it is stored.
 template <class Y>
@@ -69,7 +55,7 @@ __device__ void store(Y* to, const float (&x)[kRun], float scale, int n) {
   } else {
 #pragma unroll
     for (int i = 0; i < kRun; ++i)
-      if (i < n) to[i] = narrow<Y>(x[i] * scale);
+      if (i < n) to[i] = from_float<Y>(x[i] * scale);
   }
 }
 
@@ -149,7 +135,7 @@ struct RunningMerge {
     total += w;
     if (w == 0) return;
 #pragma unroll
-    for (int i = 0; i < kRun; ++i) sum[i] = fmaf(w * scale, widen(v.x[i]), sum[i]);
+    for (int i = 0; i < kRun; ++i) sum[i] = fmaf(w * scale, to_float(v.x[i]), sum[i]);
   }
   // Without a difference of infinities.
   __device__ static float weight(float lse, float most, float a_to_two) {

@@ -128,6 +128,8 @@ class Inputs {
     for (size_t i = 0; i < count; ++i) {
       const float x = base()[(i + size_t(made_) * 104729) % base().size()], y = f ? f(x) : x;  // each tensor begins elsewhere
       if (dtype == DType::kF32) std::memcpy(&pattern[4 * i], &y, 4);
+      else if (dtype == DType::kF16) new (&pattern[2 * i]) F16(y);
+      else if (dtype == DType::kF8E4M3) new (&pattern[i]) F8E4M3(y);
       else new (&pattern[2 * i]) Bf16(y);
     }
     return pattern;

@@ -95,28 +95,36 @@ class Storage {
       if (d < 0) return;
     }
   }
+  template <class T>
+  static T at(const char* p) {
+    T x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+  }
+  template <class T>
+  static void put(char* p, T x) {
+    std::memcpy(p, &x, sizeof x);
+  }
   double read(const char* p) const {
     switch (t_.dtype) {
-      case DType::kF32: {
-        float x;
-        std::memcpy(&x, p, 4);
-        return x;
-      }
-      case DType::kBF16: {
-        Bf16 x;
-        std::memcpy(&x, p, 2);
-        return float(x);
-      }
-      case DType::kI32: {
-        int32_t x;
-        std::memcpy(&x, p, 4);
-        return x;
-      }
-      case DType::kF64: {
-        double x;
-        std::memcpy(&x, p, 8);
-        return x;
-      }
+      case DType::kF32:
+        return at<float>(p);
+      case DType::kF64:
+        return at<double>(p);
+      case DType::kBF16:
+        return float(at<Bf16>(p));
+      case DType::kF16:
+        return float(at<F16>(p));
+      case DType::kF8E4M3:
+        return float(at<F8E4M3>(p));
+      case DType::kI64:
+        return double(at<int64_t>(p));
+      case DType::kI32:
+        return at<int32_t>(p);
+      case DType::kI8:
+        return at<int8_t>(p);
+      case DType::kU8:
+        return at<uint8_t>(p);
       default:
         ADD_FAILURE() << "no reader for " << dtype_name(t_.dtype);
         return 0;
@@ -124,24 +132,24 @@ class Storage {
   }
   void write(char* p, double x) {
     switch (t_.dtype) {
-      case DType::kF32: {
-        const float v = float(x);
-        std::memcpy(p, &v, 4);
-        break;
-      }
-      case DType::kBF16: {
-        const Bf16 v{float(x)};
-        std::memcpy(p, &v, 2);
-        break;
-      }
-      case DType::kI32: {
-        const int32_t v = int32_t(x);
-        std::memcpy(p, &v, 4);
-        break;
-      }
+      case DType::kF32:
+        return put(p, float(x));
       case DType::kF64:
-        std::memcpy(p, &x, 8);
-        break;
+        return put(p, x);
+      case DType::kBF16:
+        return put(p, Bf16(float(x)));
+      case DType::kF16:
+        return put(p, F16(float(x)));
+      case DType::kF8E4M3:
+        return put(p, F8E4M3(float(x)));
+      case DType::kI64:
+        return put(p, int64_t(x));
+      case DType::kI32:
+        return put(p, int32_t(x));
+      case DType::kI8:
+        return put(p, int8_t(x));
+      case DType::kU8:
+        return put(p, uint8_t(x));
       default:
         ADD_FAILURE() << "no writer for " << dtype_name(t_.dtype);
     }
@@ -167,8 +175,8 @@ class Random {
   std::mt19937_64 rng_;
 };
 
-inline Storage ints(const std::vector<int64_t>& v) {
-  Storage s(DType::kI32, {int64_t(v.size())});
+inline Storage ints(const std::vector<int64_t>& v, DType dtype = DType::kI32) {
+  Storage s(dtype, {int64_t(v.size())});
   size_t i = 0;
   s.fill([&] { return v[i++]; });
   return s;
