@@ -50,6 +50,18 @@ Result<TileChoices> parse_tile_choices(const std::string& text) {
   return choices;
 }
 
+Result<PdlChoice> parse_pdl_choice(const std::string& text) {
+  if (text == "0" || text == "1") return PdlChoice{.all = text == "1"};
+  PdlChoice choice{.all = false};
+  for (const std::string& op : items_of(text)) {
+    if (op.empty())
+      return invalid("SLUICE_PDL: '" + text + "' names an operator that is empty", "write 0, 1 or gdn_step,merge_state");
+    choice.ops.insert(op);
+  }
+  if (choice.ops.empty()) return invalid("SLUICE_PDL is empty", "write 0, 1 or operators, as gdn_step,merge_state");
+  return choice;
+}
+
 Result<Environment> read_environment() {
   Environment env;
   if (const char* impl = std::getenv("SLUICE_IMPL")) {
@@ -57,6 +69,9 @@ Result<Environment> read_environment() {
   }
   if (const char* tile = std::getenv("SLUICE_TILE")) {
     SLUICE_ASSIGN_OR_RETURN(env.tile, parse_tile_choices(tile));
+  }
+  if (const char* pdl = std::getenv("SLUICE_PDL")) {
+    SLUICE_ASSIGN_OR_RETURN(env.pdl, parse_pdl_choice(pdl));
   }
   return env;
 }

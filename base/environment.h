@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -25,13 +26,23 @@ using ImplChoices = std::map<std::string, ImplChoice, std::less<>>;
 // Sizes of tiles by "OPERATOR:FORM" (core/tile.h). SLUICE_TILE=gdn_prefill:portable:32,gdn_prefill:portable_mma:1
 using TileChoices = std::map<std::string, int, std::less<>>;
 
+// Operators whose GPU kernels may start while the kernel before them ends (core/pdl.h): all, or those of a list.
+// SLUICE_PDL=1, 0 or gdn_step,merge_state
+struct PdlChoice {
+  bool all = true;
+  std::set<std::string, std::less<>> ops;
+  bool allows(std::string_view op) const { return all || ops.contains(op); }
+};
+
 struct Environment {
   ImplChoices impl;
   TileChoices tile;
+  PdlChoice pdl;
 };
 
 Result<ImplChoices> parse_impl_choices(const std::string& text);
 Result<TileChoices> parse_tile_choices(const std::string& text);
+Result<PdlChoice> parse_pdl_choice(const std::string& text);
 Result<Environment> read_environment();
 
 }  // namespace sluice

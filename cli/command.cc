@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "core/impl.h"
+#include "core/pdl.h"
 #include "core/tile.h"
 
 namespace sluice::cli {
@@ -75,6 +76,12 @@ Result<TileChoices> choose_tiles() {
   SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
   SLUICE_RETURN_IF_ERROR(check_tile_choices(env.tile, all_ops()));
   return env.tile;
+}
+
+Result<PdlChoice> choose_pdl() {
+  SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
+  SLUICE_RETURN_IF_ERROR(check_pdl_choice(env.pdl, all_ops()));
+  return env.pdl;
 }
 
 void warn(const std::string& message) { fmt::print(stderr, "sluice: warning: {}\n", message); }

@@ -48,6 +48,9 @@ Result<ImplChoices> choose_implementations(const BackendFlags& flags, const Gpu*
 // What SLUICE_TILE asks for.
 Result<TileChoices> choose_tiles();
 
+// What SLUICE_PDL asks for.
+Result<PdlChoice> choose_pdl();
+
 void warn(const std::string& message);
 // A line for each kind of call that a chosen form could not serve.
 void warn_about(const std::vector<Fallback>& fallbacks);

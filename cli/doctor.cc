@@ -1,17 +1,21 @@
 // sluice doctor: what this machine is, and which implementation every operator gets on each device and why.
 #include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 
 #include "cli/command.h"
+#include "cli/gpu_table.h"
 #include "core/impl.h"
+#include "core/pdl.h"
 
 namespace sluice::cli {
 namespace {
 
 struct DoctorOptions {
   bool ops = false, json = false;
+  std::string gpus;  // a file that describes GPUs; empty: this machine's
   BackendFlags backend;
 };
 
@@ -72,6 +76,19 @@ std::string gpu_line(const Gpu& g) {
                      double(g.memory) / 1e9, g.sms, g.shared_memory / 1024);
 }
 
+// Whether kernels start while the one before them ends, and why or for which operators.
+struct EarlyStart {
+  bool on = false;
+  std::string words;
+};
+
+EarlyStart early_start(const Gpu& gpu, const PdlChoice& choice) {
+  if (const Can can = starts_early(&gpu); !can.yes()) return {false, std::string("off: ") + can.refusal};
+  if (choice.all) return {true, "on"};
+  if (choice.ops.empty()) return {false, "off: SLUICE_PDL=0"};
+  return {true, fmt::format("on for {}: SLUICE_PDL", fmt::join(choice.ops, ", "))};
+}
+
 void print_ops(const std::vector<Verdict>& verdicts) {
   std::string last;
   for (const Verdict& v : verdicts) {
@@ -80,7 +97,7 @@ void print_ops(const std::vector<Verdict>& verdicts) {
   }
 }
 
-void print_text(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<Place>& places, bool ops) {
+void print_text(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<Place>& places, const PdlChoice& pdl, bool ops) {
   fmt::print("{:<10} {}\n{:<10} {}\n", "version", SLUICE_VERSION, "CPU", cpu.brand);
   fmt::print("{:<10} {} physical\n", "cores", cpu.physical_cores);
   auto yes = [](bool b) { return b ? "yes" : "no"; };
@@ -88,7 +105,10 @@ void print_text(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<P
              yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
   fmt::print("{:<10} {}\n", "CUDA",
              build_cuda_version() ? "built with " + cuda_version_text(build_cuda_version()) : "none in this build");
-  for (size_t i = 0; i < gpus.gpus.size(); ++i) fmt::print("{:<10} {}\n", "cuda:" + std::to_string(i), gpu_line(gpus.gpus[i]));
+  for (size_t i = 0; i < gpus.gpus.size(); ++i) {
+    fmt::print("{:<10} {}\n", "cuda:" + std::to_string(i), gpu_line(gpus.gpus[i]));
+    fmt::print("{:<10} programmatic dependent launch {}\n", "", early_start(gpus.gpus[i], pdl).words);
+  }
   if (gpus.gpus.empty()) fmt::print("{:<10} none: {}\n", "GPUs", gpus.why_none);
   const auto demo = demo_model_dir();
   fmt::print("{:<10} {}\n", "demo model", demo.ok() ? *demo : demo.status().message());
@@ -111,8 +131,9 @@ boost::json::object ops_json(const std::vector<Verdict>& verdicts) {
   return ops;
 }
 
-boost::json::object gpu_json(const Place& p) {
+boost::json::object gpu_json(const Place& p, const PdlChoice& pdl) {
   const Gpu& g = *p.gpu;
+  const EarlyStart early = early_start(g, pdl);
   return {{"name", g.name},
           {"compute_capability", fmt::format("{}.{}", g.major, g.minor)},
           {"memory_bytes", g.memory},
@@ -120,14 +141,15 @@ boost::json::object gpu_json(const Place& p) {
           {"shared_memory_bytes", g.shared_memory},
           {"prefill_backend", p.plan.prefill},
           {"decode_backend", p.plan.decode},
+          {"dependent_launch", {{"on", early.on}, {"reason", early.words}}},
           {"warnings", boost::json::array(p.plan.warnings.begin(), p.plan.warnings.end())},
           {"ops", ops_json(p.verdicts)}};
 }
 
-void print_json(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<Place>& places) {
+void print_json(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<Place>& places, const PdlChoice& pdl) {
   boost::json::array list;
   for (const Place& p : places)
-    if (p.gpu) list.push_back(gpu_json(p));
+    if (p.gpu) list.push_back(gpu_json(p, pdl));
   const int cuda = build_cuda_version();
   const boost::json::object all{{"version", SLUICE_VERSION},
                                 {"cpu",
@@ -160,9 +182,10 @@ Result<std::vector<Place>> judge_all(const CpuFeatures& cpu, const GpuList& gpus
 Status doctor(const DoctorOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
   const CpuFeatures cpu = detect_cpu_features();
-  const GpuList gpus = detect_gpus();
+  SLUICE_RETURN_IF_ERROR(check_pdl_choice(env.pdl, all_ops()));
+  SLUICE_ASSIGN_OR_RETURN(const GpuList gpus, o.gpus.empty() ? Result<GpuList>(detect_gpus()) : read_gpu_table(o.gpus));
   SLUICE_ASSIGN_OR_RETURN(const std::vector<Place> places, judge_all(cpu, gpus, o.backend, env.impl));
-  o.json ? print_json(cpu, gpus, places) : print_text(cpu, gpus, places, o.ops);
+  o.json ? print_json(cpu, gpus, places, env.pdl) : print_text(cpu, gpus, places, env.pdl, o.ops);
   return {};
 }
 
@@ -172,6 +195,7 @@ void add_doctor(CLI::App& app, Command& command) {
   auto o = std::make_shared<DoctorOptions>();
   CLI::App* sub = app.add_subcommand("doctor", "show this machine and the implementation chosen for every operator");
   sub->add_flag("--ops", o->ops, "list every operator's implementations with the reason for the choice");
+  sub->add_option("--gpus", o->gpus, "judge the GPUs that this file describes, as printed by --json on another machine");
   sub->add_flag("--json", o->json, "print everything as JSON");
   add_backend_options(*sub, o->backend);
   sub->callback([o, &command] { command = [o] { return exit_code(doctor(*o)); }; });

@@ -46,7 +46,8 @@ Status run_op_command(const OpOptions& o) {
   }
   std::vector<Fallback> fallbacks;
   SLUICE_ASSIGN_OR_RETURN(const TileChoices tiles, choose_tiles());
-  ctx.forced = &choices, ctx.fallbacks = &fallbacks, ctx.tiles = &tiles;
+  SLUICE_ASSIGN_OR_RETURN(const PdlChoice pdl, choose_pdl());
+  ctx.forced = &choices, ctx.fallbacks = &fallbacks, ctx.tiles = &tiles, ctx.pdl = &pdl;
   OpCall call(ctx, file.in, params, o.dtype == "bf16" ? DType::kBF16 : DType::kF32);
   SLUICE_RETURN_IF_ERROR(run_op(*adapter, call));
   warn_about(fallbacks);

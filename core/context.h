@@ -26,16 +26,22 @@ struct Fallback {
   int64_t calls = 0;
 };
 
+namespace cuda {
+class KernelTable;
+}
+
 struct Context {
   Device device{};
   Stream stream{};
   Arena* arena = nullptr;  // memory of the device
   ThreadTeam* team = nullptr;
   const CpuFeatures* cpu = nullptr;
-  const Gpu* gpu = nullptr;             // null on the CPU
-  bool dependent_launch = true;         // GPU kernels may start while the one before them ends (programmatic dependent launch)
-  const ImplChoices* forced = nullptr;  // never null; empty when the user forces nothing
-  const TileChoices* tiles = nullptr;   // null: the user asks for none
+  const Gpu* gpu = nullptr;                    // null on the CPU
+  cuda::KernelTable* kernels = nullptr;        // what launches know of kernels; null: asked at every launch
+  const PdlChoice* pdl = nullptr;              // operators whose kernels may start while the one before them ends; null: all
+  bool dependent_launch = true;                // the same of the operator in hand: dispatch() sets it
+  const ImplChoices* forced = nullptr;         // never null; empty when the user forces nothing
+  const TileChoices* tiles = nullptr;          // null: the user asks for none
   std::vector<Fallback>* fallbacks = nullptr;  // where calls are counted that a choice could not serve; null: nowhere
 };
 

@@ -157,11 +157,27 @@ Result<const Impl<Args>*> choose_impl(const char* op, std::span<const Impl<Args>
   return Status(Code::kUnsupported, std::string(op) + ": no implementation serves this call: " + last);
 }
 
+// While it lives, the context's launches are what SLUICE_PDL says of an operator.
+class PdlScope {
+ public:
+  PdlScope(Context& ctx, std::string_view op) : ctx_(ctx), before_(ctx.dependent_launch) {
+    ctx.dependent_launch = before_ && (!ctx.pdl || ctx.pdl->allows(op));
+  }
+  ~PdlScope() { ctx_.dependent_launch = before_; }
+  PdlScope(const PdlScope&) = delete;
+  PdlScope& operator=(const PdlScope&) = delete;
+
+ private:
+  Context& ctx_;
+  bool before_;
+};
+
 // The body of every operator's entry function.
 template <class Args>
 Status dispatch(const char* op, std::span<const Impl<Args>> impls, Status (*check)(const Args&), Context& ctx, const Args& args) {
   SLUICE_RETURN_IF_ERROR(check(args));
   SLUICE_ASSIGN_OR_RETURN(const Impl<Args>* impl, choose_impl(op, impls, ctx, args));
+  const PdlScope pdl(ctx, op);
   return run_impl(*impl, ctx, args);
 }
 

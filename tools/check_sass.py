@@ -5,7 +5,10 @@
 
 - gdn_prefill for Hopper holds warpgroup matrix instructions (HGMMA), and for Blackwell, where it exists, tensor-memory ones (UTC*MMA):
   in every machine code of its file;
-- no kernel of HOT spills registers to local memory (LDL, STL).
+- no kernel of HOT spills registers to local memory (LDL, STL);
+- every kernel for sm_90 and newer keeps the rules of programmatic dependent launch: it waits for the kernel before it (ACQBULK) ahead
+  of all its accesses to global memory but for the READS_EARLY, reads nothing through the cache that does not see other kernels' writes
+  (LDG.CONSTANT), and lets the next kernel start (PREEXIT) behind its last store, unless STARTS_NEXT_EARLY.
 
 Needs cuobjdump and nvdisasm, from the CUDA toolkit or the wheels nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm. Exit code 77: nothing
 was checked.
@@ -24,6 +27,28 @@ HOT = {"gdn_prefill", "gdn_chunk", "gdn_decode", "gdn_decode_classic", "gdn_veri
 # What the machine code of a file must hold at least once.
 WANTED = {("gdn_prefill", "sm90"): r"\bHGMMA\b", ("gdn_prefill", "sm100"): r"\bUTC\w*MMA\b"}
 SPILL = re.compile(r"\s(LDL|STL)\b")
+
+# Operators that read ahead of the wait, and what: weights, which no kernel of a chain writes, or hints. A hint is a slot or position,
+# read past the first-level cache to bring what lies behind it nearer, and read again behind the wait.
+READS_EARLY = {
+    "causal_conv1d": "taps",
+    "gdn_chunk": "hints",
+    "gdn_decode_classic": "hints",
+    "gdn_step": "taps, A_log, dt_bias, the norm's weight; hints",
+    "qkv_conv_split": "taps, A_log, dt_bias",
+}
+# Operators that let the next kernel's blocks be placed as soon as they run, with stores still to come. Audited: every kernel of the
+# library waits in each thread that touches global memory, and the wait covers all stores of the kernel before it, those behind its
+# trigger too: dependent_launch_test has a kernel that stores 100 us after its trigger, and runs each of these 1000 times.
+STARTS_NEXT_EARLY = {
+    "causal_conv1d", "chunk_table", "gated_rmsnorm", "gating", "gdn_chunk", "gdn_close", "gdn_decode", "gdn_decode_classic",
+    "gdn_prefill", "gdn_step", "gdn_verify", "l2norm", "qkv_conv_split", "qkv_split",
+}
+FIRST_WITH_WAIT = 90  # sm_90
+# Global memory: ordinary loads and stores, atomics, the copy engine's (UTMA*, UBLKCP, UBLKPF).
+READ = re.compile(r"\s(LDG|LDGSTS|UTMALDG|UBLKCP\.S\.G|UBLKPF|UTMAPF)\b")
+WRITE = re.compile(r"\s(STG|RED|ATOM|ATOMG|UTMASTG|UTMAREDG|UBLKCP\.G\.S|UBLKRED)\b")
+CONSTANT = re.compile(r"\sLDG\S*\.CONSTANT")
 NOT_CHECKED = 77
 
 
@@ -53,6 +78,26 @@ def plain(name):
     return text.replace("(anonymous namespace)::", "").replace("sluice::", "")
 
 
+def launch_problems(op, lines):
+    """In the order of addresses, which is that of time but for what the compiler moved out of line, behind the end."""
+
+    def places(pattern):
+        return [i for i, line in enumerate(lines) if re.search(pattern, line)]
+
+    waits, starts, reads, writes = places(r"\sACQBULK\b"), places(r"\sPREEXIT\b"), places(READ), places(WRITE)
+    if not waits:
+        yield "does not wait for the kernel before it"
+        return
+    if any(i < waits[0] for i in writes):
+        yield "writes to global memory ahead of its wait"
+    if op not in READS_EARLY and any(i < waits[0] for i in reads):
+        yield "reads global memory ahead of its wait"
+    if places(CONSTANT):
+        yield "reads through a cache that does not see other kernels' writes: a const __restrict__ or __ldg is left"
+    if op not in STARTS_NEXT_EARLY and starts and writes and starts[0] < writes[-1]:
+        yield "lets the next kernel start ahead of its last store"
+
+
 def problems(op, kind, kernels):
     by_arch = collections.defaultdict(list)
     for (arch, kernel), lines in kernels.items():
@@ -60,6 +105,9 @@ def problems(op, kind, kernels):
         spills = sum(bool(SPILL.search(line)) for line in lines)
         if spills and op in HOT:
             yield f"{arch}: {plain(kernel)} spills registers: {spills} accesses to local memory"
+        if int(re.search(r"\d+", arch)[0]) >= FIRST_WITH_WAIT:
+            for problem in launch_problems(op, lines):
+                yield f"{arch}: {plain(kernel)} {problem}"
     wanted = WANTED.get((op, kind))
     for arch, lines in sorted(by_arch.items()):
         if wanted and not any(re.search(wanted, line) for line in lines):

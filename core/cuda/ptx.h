@@ -9,6 +9,26 @@
 
 namespace sluice::cuda::ptx {
 
+// --- the kernel before and the kernel after, on the stream ---
+
+// Nothing before sm_90. Both order the memory accesses around them for the compiler, which CUDA's own call of the second does not;
+// and no access that bypasses this, such as a load through a const __restrict__ pointer, is safe on what a chain of kernels writes:
+// the compiler may use a value that it loaded ahead of the wait.
+
+// Until here a kernel may run while the one before it ends; after it, that one has ended and its writes are seen.
+__device__ inline void wait_for_dependencies() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// The next kernel may be placed once every block of this one has been here, or has ended.
+__device__ inline void launch_dependents() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 // --- shared memory, matrix fragments ---
 
 // The 32-bit address of shared memory that most instructions below take.

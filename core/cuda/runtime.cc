@@ -36,8 +36,13 @@ CudaRuntime::CudaRuntime(int index, Gpu gpu, void* stream, Arena arena, ImplChoi
 CudaRuntime::~CudaRuntime() { cudaStreamDestroy(static_cast<cudaStream_t>(stream_)); }
 
 Context CudaRuntime::context() {
-  return {
-      .device = {DeviceKind::kCuda, index_}, .stream = {stream_}, .arena = &arena_, .cpu = &cpu_, .gpu = &gpu_, .forced = &forced_};
+  return {.device = {DeviceKind::kCuda, index_},
+          .stream = {stream_},
+          .arena = &arena_,
+          .cpu = &cpu_,
+          .gpu = &gpu_,
+          .kernels = &kernels_,
+          .forced = &forced_};
 }
 
 Status CudaRuntime::synchronize() {

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "core/context.h"
+#include "core/cuda/kernel_table.h"
 
 namespace sluice {
 
@@ -28,6 +29,7 @@ class CudaRuntime {
   void* stream_;  // cudaStream_t
   Arena arena_;
   ImplChoices forced_;
+  cuda::KernelTable kernels_;
 };
 
 }  // namespace sluice

@@ -6,12 +6,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <csignal>
 #include <ctime>
 #include <set>
 
 #include "base/clock.h"
 #include "core/cuda/graph.h"
 #include "core/cuda/runtime.h"
+#include "core/pdl.h"
 #include "core/tile.h"
 #include "tests/bench/compare.h"
 #include "tests/bench/gpu_memory.h"
@@ -48,6 +50,17 @@ struct Set {
   std::unique_ptr<AnyCall> call;
 };
 
+// While it lives, kernels are launched when the one before them has ended.
+class PlainLaunches {
+ public:
+  explicit PlainLaunches(Context& ctx) : ctx_(ctx), before_(ctx.dependent_launch) { ctx.dependent_launch = false; }
+  ~PlainLaunches() { ctx_.dependent_launch = before_; }
+
+ private:
+  Context& ctx_;
+  bool before_;
+};
+
 // A form's run on fresh inputs.
 struct Trial {
   size_t form = 0;
@@ -58,13 +71,14 @@ struct Trial {
 
 class GpuBench {
  public:
-  GpuBench(CudaRuntime& runtime, Peers peers, ImplChoices choices, TileChoices tiles)
+  GpuBench(CudaRuntime& runtime, Peers peers, ImplChoices choices, Environment env, bool launches)
       : runtime_(runtime),
         ctx_(runtime.context()),
         peers_(std::move(peers)),
         choices_(std::move(choices)),
-        tiles_(std::move(tiles)) {
-    ctx_.tiles = &tiles_;
+        env_(std::move(env)),
+        launches_(launches) {
+    ctx_.tiles = &env_.tile, ctx_.pdl = &env_.pdl;
   }
 
   void measure(const Case& c);
@@ -78,14 +92,16 @@ class GpuBench {
   Result<std::vector<HostCopy>> on_cpu(const Case& c, bool reference, std::string& name);
   Status measure_form(const Case& c, const AnyCall& call, const Trial& trial, const std::vector<Trial>& all, std::vector<Set>& sets,
                       Row& row);
-  Status time_form(size_t form, std::vector<Set>& sets, Row& row);
+  Status time_form(size_t form, std::span<const Set> sets, Row& row);
+  Result<double> time_calls(size_t form, std::span<const Set> sets, double about_us);
   Result<std::vector<Set>> make_sets(const Case& c);
 
   CudaRuntime& runtime_;
   Context ctx_;
   Peers peers_;
   ImplChoices choices_;
-  TileChoices tiles_;
+  Environment env_;
+  bool launches_;                       // also measures plain launches and warm inputs
   std::shared_ptr<Patterns> patterns_;  // of the case in hand
 };
 
@@ -183,8 +199,9 @@ Result<std::vector<Set>> GpuBench::make_sets(const Case& c) {
   return sets;
 }
 
-Status GpuBench::time_form(size_t form, std::vector<Set>& sets, Row& row) {
-  const int64_t fit = int64_t(kGraphSeconds * 1e6 / std::max(row.tenth_us, 1.0)), most = std::min<int64_t>(fit, kMostCalls);
+// Microseconds of a call, one of `sets` after the other; `about_us` is what one takes, roughly.
+Result<double> GpuBench::time_calls(size_t form, std::span<const Set> sets, double about_us) {
+  const int64_t fit = int64_t(kGraphSeconds * 1e6 / std::max(about_us, 1.0)), most = std::min<int64_t>(fit, kMostCalls);
   const int64_t rounds = std::max<int64_t>(most / int64_t(sets.size()), 1), calls = rounds * int64_t(sets.size());
   SLUICE_ASSIGN_OR_RETURN(const cuda::Graph graph, cuda::Graph::capture(ctx_, [&]() -> Status {
                             for (int64_t i = 0; i < calls; ++i)
@@ -197,11 +214,22 @@ Status GpuBench::time_form(size_t form, std::vector<Set>& sets, Row& row) {
     if (i >= kWarmups) us.push_back(replay / double(calls));
   }
   std::ranges::sort(us);
-  row.us = us[us.size() / 2];
+  return us[us.size() / 2];
+}
+
+Status GpuBench::time_form(size_t form, std::span<const Set> sets, Row& row) {
+  SLUICE_ASSIGN_OR_RETURN(row.us, time_calls(form, sets, row.tenth_us));
+  if (!launches_) return {};
+  const auto warm = sets.first(size_t(sets[0].call->cycle));
+  SLUICE_ASSIGN_OR_RETURN(row.warm_us, time_calls(form, warm, row.tenth_us));
+  const PlainLaunches plain(ctx_);
+  SLUICE_ASSIGN_OR_RETURN(row.plain_us, time_calls(form, sets, row.tenth_us));
+  SLUICE_ASSIGN_OR_RETURN(row.warm_plain_us, time_calls(form, warm, row.tenth_us));
   return {};
 }
 
 void GpuBench::measure(const Case& c) {
+  const PdlScope pdl(ctx_, c.name.op);
   patterns_ = std::make_shared<Patterns>();
   const auto failed = [&](const std::string& form, const Status& s) {
     rows.push_back({.op = c.name.op, .label = c.name.label, .form = form, .error = s.to_string()});
@@ -246,6 +274,8 @@ Status GpuBench::measure_form(const Case& c, const AnyCall& call, const Trial& t
   return {};
 }
 
+volatile std::sig_atomic_t stopped = 0;  // by the user: the case in hand is the last
+
 std::string today() {
   const std::time_t now = std::time(nullptr);
   char text[16];
@@ -275,9 +305,12 @@ Result<bool> run_on_gpu(int index, const BenchOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(Peers peers, peers_for(runtime->gpu(), o.peers));
   SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
   SLUICE_RETURN_IF_ERROR(check_tile_choices(env.tile, all_ops()));
-  GpuBench bench(*runtime, std::move(peers), std::move(choices), env.tile);
+  SLUICE_RETURN_IF_ERROR(check_pdl_choice(env.pdl, all_ops()));
+  GpuBench bench(*runtime, std::move(peers), std::move(choices), env, o.launches);
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { stopped = 1; });
   for (const Case& c : cases())
-    if (c.on(DeviceKind::kCuda) && o.wants(c.name.op, c.name.label)) bench.measure(c);
+    if (!stopped && c.on(DeviceKind::kCuda) && o.wants(c.name.op, c.name.label)) bench.measure(c);
+  if (stopped) fmt::print(stderr, "stopped; what follows is what was measured\n");
   int l2 = 0;
   SLUICE_RETURN_IF_ERROR(to_status(cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, index), "size of the L2 cache"));
   const Run run{.gpu = runtime->gpu(), .date = today(), .l2_mb = double(l2) / 1e6, .rows = std::move(bench.rows)};
@@ -289,7 +322,7 @@ Result<bool> run_on_gpu(int index, const BenchOptions& o) {
   if (!o.plot.empty()) SLUICE_RETURN_IF_ERROR(plot(run, o.plot));
   if (run.rows.empty())
     return Status(Code::kNotFound, "no case was measured", "`op_bench --device cuda:0` without names measures all");
-  return std::ranges::none_of(run.rows, [](const Row& r) { return !r.error.empty(); });
+  return !stopped && std::ranges::none_of(run.rows, [](const Row& r) { return !r.error.empty(); });
 }
 
 }  // namespace sluice::benching

@@ -15,6 +15,7 @@ struct BenchOptions {
   std::string impl;                 // only this form
   BackendFlags backend;
   std::string peers, format = "md", plot, save;
+  bool launches = false;  // also plain launches and warm inputs
 
   bool wants(const std::string& op, const std::string& case_label) const {
     const auto named = [&](const std::string& text) { return case_label.find(text) != std::string::npos; };

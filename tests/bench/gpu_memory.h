@@ -23,6 +23,7 @@ class GpuMemory : public Memory {
     bytes += size;
     return buffers_.emplace_back(std::move(b).value()).data();
   }
+  std::span<const Buffer> buffers() const { return buffers_; }
   void repeat(std::byte* at, size_t size, std::span<const std::byte> pattern) override {
     size_t done = std::min(size, pattern.size());
     keep(cudaMemcpy(at, pattern.data(), done, cudaMemcpyHostToDevice));

@@ -15,8 +15,8 @@ int fail(const sluice::Status& s) {
 }
 
 int bench_cpu(const sluice::benching::BenchOptions& o) {
-  if (!o.plot.empty() || !o.save.empty() || !o.peers.empty() || !o.labels.empty())
-    return fail(sluice::invalid("--plot, --save, --peers and --case are for a GPU", "add --device cuda:0"));
+  if (!o.plot.empty() || !o.save.empty() || !o.peers.empty() || !o.labels.empty() || o.launches)
+    return fail(sluice::invalid("--plot, --save, --peers, --case and --launches are for a GPU", "add --device cuda:0"));
   const auto plan = sluice::choose_backends(o.backend, nullptr);
   if (!plan.ok()) return fail(plan.status());
   for (const std::string& w : plan->warnings) std::fprintf(stderr, "warning: %s\n", w.c_str());
@@ -47,6 +47,8 @@ int main(int argc, char** argv) {
   app.add_option("--plot", o.plot, "on a GPU: also draw the shares of the floor as an SVG file");
   app.add_option("--save", o.save, "on a GPU: also write the table and the figures into this folder, named by device and date")
       ->check(CLI::ExistingDirectory);
+  app.add_flag("--launches", o.launches,
+               "on a GPU: also time plain launches (no programmatic dependent launch) and inputs that are in the L2 cache");
   app.add_flag("--tune", tune, "on a GPU: time the tiles of the forms that have several, and say which setting is fastest");
   CLI11_PARSE(app, argc, argv);
   const auto parsed = parse_device(device);

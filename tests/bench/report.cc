@@ -21,32 +21,38 @@ void print_md(const Run& run, std::FILE* out) {
   fmt::print(out, "{}, compute capability {}.{}, {} SMs, CUDA {}, {}. Median of CUDA-graph replays over cold inputs.\n\n",
              run.gpu.name, run.gpu.major, run.gpu.minor, run.gpu.sms, cuda_version_text(run.gpu.cuda_version), run.date);
   fmt::print(out,
-             "| operator | case | form | us | GB/s | TFLOP/s | % of floor | best peer us | times peer | checked | difference | "
+             "| operator | case | form | us | plain us | warm us | warm plain us | GB/s | TFLOP/s | % of floor | best peer us | "
+             "times peer | checked | difference | "
              "workspace MB | state "
              "MB | first us | tenth us |\n");
-  fmt::print(out, "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n");
+  fmt::print(out,
+             "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | "
+             "---: |\n");
   for (const Row& r : run.rows) {
     if (!r.error.empty()) {
       fmt::print(out, "| {} | {} | {} | FAILED: {} |\n", r.op, r.label, r.form, r.error);
       continue;
     }
-    fmt::print(out, "| {} | {} | {} | {:.1f} | {} | {} | {} | {} | {} | {} | {:.1e} | {} | {} | {:.1f} | {:.1f} |\n", r.op, r.label,
-               r.form, r.us, figure(r.gbs, "{:.0f}"), figure(r.tflops, "{:.1f}"), figure(share_of_floor(r), "{:.1f}"),
-               r.peer_us > 0 ? fmt::format("{:.1f} {}", r.peer_us, r.peer) : "-", figure(times_peer(r), "{:.2f}"), r.checked,
-               r.difference, figure(double(r.workspace) / 1e6, "{:.2f}"), figure(double(r.state) / 1e6, "{:.2f}"), r.first_us,
-               r.tenth_us);
+    fmt::print(out, "| {} | {} | {} | {:.2f} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1e} | {} | {} | {:.1f} | {:.1f} |\n",
+               r.op, r.label, r.form, r.us, figure(r.plain_us, "{:.2f}"), figure(r.warm_us, "{:.2f}"),
+               figure(r.warm_plain_us, "{:.2f}"), figure(r.gbs, "{:.0f}"), figure(r.tflops, "{:.1f}"),
+               figure(share_of_floor(r), "{:.1f}"), r.peer_us > 0 ? fmt::format("{:.1f} {}", r.peer_us, r.peer) : "-",
+               figure(times_peer(r), "{:.2f}"), r.checked, r.difference, figure(double(r.workspace) / 1e6, "{:.2f}"),
+               figure(double(r.state) / 1e6, "{:.2f}"), r.first_us, r.tenth_us);
   }
 }
 
 void print_csv(const Run& run, std::FILE* out) {
   fmt::print(out,
-             "operator,case,form,us,gb_per_s,tflop_per_s,floor_us,peer,peer_us,checked,difference,workspace_bytes,state_bytes,"
+             "operator,case,form,us,plain_us,warm_us,warm_plain_us,gb_per_s,tflop_per_s,floor_us,peer,peer_us,checked,difference,"
+             "workspace_bytes,state_bytes,"
              "first_us,tenth_us,"
              "error\n");
   for (const Row& r : run.rows)
-    fmt::print(out, "{},\"{}\",{},{:.3f},{:.1f},{:.2f},{:.3f},{},{:.2f},{},{:.3e},{},{},{:.2f},{:.2f},\"{}\"\n", r.op, r.label,
-               r.form, r.us, r.gbs, r.tflops, r.floor_us, r.peer, r.peer_us, r.checked, r.difference, r.workspace, r.state,
-               r.first_us, r.tenth_us, r.error);
+    fmt::print(out,
+               "{},\"{}\",{},{:.3f},{:.3f},{:.3f},{:.3f},{:.1f},{:.2f},{:.3f},{},{:.2f},{},{:.3e},{},{},{:.2f},{:.2f},\"{}\"\n",
+               r.op, r.label, r.form, r.us, r.plain_us, r.warm_us, r.warm_plain_us, r.gbs, r.tflops, r.floor_us, r.peer, r.peer_us,
+               r.checked, r.difference, r.workspace, r.state, r.first_us, r.tenth_us, r.error);
 }
 
 void print_json(const Run& run, std::FILE* out) {
@@ -58,6 +64,7 @@ void print_json(const Run& run, std::FILE* out) {
       rows.push_back(std::move(o));
       continue;
     }
+    if (r.plain_us > 0) o["plain_us"] = r.plain_us, o["warm_us"] = r.warm_us, o["warm_plain_us"] = r.warm_plain_us;
     o["us"] = r.us, o["gb_per_s"] = r.gbs, o["tflop_per_s"] = r.tflops;
     o["floor_us"] = r.floor_us, o["checked"] = r.checked, o["difference"] = r.difference;
     if (r.peer_us > 0) o["peer"] = r.peer, o["peer_us"] = r.peer_us;

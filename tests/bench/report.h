@@ -17,6 +17,7 @@ struct Row {
   std::string checked;    // what the outputs were compared with
   double difference = 0;  // relative RMS, over all outputs
   double us = 0, gbs = 0, tflops = 0;
+  double plain_us = 0, warm_us = 0, warm_plain_us = 0;  // without dependent launches; with inputs in the L2 cache; both
   double floor_us = 0;
   std::string peer;  // the fastest of the peers, and its time
   double peer_us = 0;

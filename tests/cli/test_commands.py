@@ -235,6 +235,28 @@ class Others(unittest.TestCase):
         for impls in o["ops"].values():
             self.assertFalse(any(i["runs"] for i in impls if i["impl"] in ("portable", "sm90", "sm100")))
 
+    def test_doctor_judges_gpus_of_a_table(self):
+        with tempfile.TemporaryDirectory() as d:
+            table = pathlib.Path(d, "gpus.json")
+
+            def doctor(gpus, *args, **kwargs):
+                table.write_text(json.dumps({"gpus": gpus}))
+                return run("doctor", "--gpus", str(table), *args, **kwargs)
+
+            old, new = {"name": "A100", "compute_capability": "8.0", "sms": 108}, {"name": "H200", "compute_capability": "9.0"}
+            text = doctor([old, new]).stdout
+            self.assertIn("programmatic dependent launch off: this GPU is older than compute capability 9.0\n", text)
+            self.assertIn("programmatic dependent launch on\n", text)
+            launches = [g["dependent_launch"] for g in json.loads(doctor([old, new], "--json").stdout)["gpus"]]
+            self.assertEqual([l["on"] for l in launches], [False, True])
+            self.assertIn("launch off: SLUICE_PDL=0", doctor([new], env={"SLUICE_PDL": "0"}).stdout)
+            self.assertIn("launch on for gdn_step: SLUICE_PDL", doctor([new], env={"SLUICE_PDL": "gdn_step"}).stdout)
+            r = doctor([new], env={"SLUICE_PDL": "gdn_stop"})
+            self.assertEqual((r.returncode, "no operator is called 'gdn_stop'" in r.stderr), (1, True), r.stderr)
+            for bad, words in (({}, "gpus[0]: compute_capability"), ({"compute_capability": "nine"}, 'text such as "9.0"')):
+                r = doctor([bad])
+                self.assertEqual((r.returncode, words in r.stderr), (1, True), r.stderr)
+
     @unittest.skipIf(json.loads(run("doctor", "--json").stdout)["gpus"], "the words are those of a machine without a GPU")
     def test_backends_without_a_gpu(self):
         r = run("doctor", "--linear-attn-prefill-backend", "sm90")
