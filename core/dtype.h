@@ -129,6 +129,26 @@ struct F8E4M3 {
 };
 static_assert(sizeof(F8E4M3) == 1);
 
+// Five bits of exponent, two of mantissa: the upper half of an F16. Conversion rounds to nearest even and stops at 57344, from
+// infinity too; NaN stays NaN.
+struct F8E5M2 {
+  uint8_t bits = 0;
+  F8E5M2() = default;
+  constexpr explicit F8E5M2(float f) {
+    constexpr uint32_t kInfinity = 0x7f800000u, kMost = 0x47600000u, kSmallestNormal = 0x38800000u;  // fp32: 57344, 2^-14
+    const uint32_t u = std::bit_cast<uint32_t>(f), sign = u >> 24 & 0x80u, x = u & 0x7fffffffu;
+    if (x > kInfinity) bits = uint8_t(sign | 0x7fu);
+    else if (x >= kMost) bits = uint8_t(sign | 0x7bu);
+    else if (x < kSmallestNormal)  // beside 2^7 an fp32's last place is 2^-16, as that of e5m2's denormals
+      bits = uint8_t(sign | (std::bit_cast<uint32_t>(std::bit_cast<float>(x) + 0x1p7f) - std::bit_cast<uint32_t>(0x1p7f)));
+    else bits = uint8_t(sign | ((x + 0xfffffu + (x >> 21 & 1) - (112u << 23)) >> 21));
+  }
+  constexpr operator float() const {  // NOLINT: widening is exact
+    return std::bit_cast<F16>(uint16_t(bits << 8));
+  }
+};
+static_assert(sizeof(F8E5M2) == 1);
+
 template <class T>
 struct DTypeOf;
 template <>
@@ -150,6 +170,10 @@ struct DTypeOf<F16> {
 template <>
 struct DTypeOf<F8E4M3> {
   static constexpr DType value = DType::kF8E4M3;
+};
+template <>
+struct DTypeOf<F8E5M2> {
+  static constexpr DType value = DType::kF8E5M2;
 };
 template <>
 struct DTypeOf<int32_t> {

@@ -54,22 +54,33 @@ struct Avx512 {
   }
   static SLUICE_INLINE F load(const F8E4M3* p) { return widen_e4m3(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
   static SLUICE_INLINE F load_n(const F8E4M3* p, int n) { return widen_e4m3(_mm_maskz_loadu_epi8(first(n), p)); }
-  // As F8E4M3(float) does it, in every lane.
-  static SLUICE_INLINE __m128i narrow_e4m3(F a) {
+  // An e5m2 is the upper half of a half.
+  static SLUICE_INLINE F widen_e5m2(__m128i b) { return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(b), 8)); }
+  static SLUICE_INLINE F load(const F8E5M2* p) { return widen_e5m2(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static SLUICE_INLINE F load_n(const F8E5M2* p, int n) { return widen_e5m2(_mm_maskz_loadu_epi8(first(n), p)); }
+  // As F8E4M3(float) and F8E5M2(float) do it, in every lane. most: the largest number's fp32; most_code: its code.
+  template <int Mantissa, int Bias>
+  static SLUICE_INLINE __m128i narrow_fp8(F a, int most, int most_code) {
+    constexpr int kShift = 23 - Mantissa, kHalf = (1 << (kShift - 1)) - 1, kSmallestNormal = (128 - Bias) << 23;
+    constexpr int kBeside = (127 + 1 - Bias - Mantissa + 23) << 23;  // fp32 whose last place is that of the denormals
     const __m512i u = _mm512_castps_si512(a), x = _mm512_and_si512(u, _mm512_set1_epi32(0x7fffffff));
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(x, 20), _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_add_epi32(x, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7ffff - (120 << 23))));
-    __m512i r = _mm512_srli_epi32(rounded, 20);
-    const F beside = _mm512_set1_ps(0x1p14f);
-    const __m512i small =
-        _mm512_sub_epi32(_mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(x), beside)), _mm512_castps_si512(beside));
-    r = _mm512_mask_mov_epi32(r, _mm512_cmplt_epi32_mask(x, _mm512_set1_epi32(0x3c800000)), small);                    // 2^-6
-    r = _mm512_mask_mov_epi32(r, _mm512_cmpge_epi32_mask(x, _mm512_set1_epi32(0x43e00000)), _mm512_set1_epi32(0x7e));  // 448
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(x, kShift), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(x, _mm512_add_epi32(odd, _mm512_set1_epi32(kHalf - ((127 - Bias) << 23))));
+    __m512i r = _mm512_srli_epi32(rounded, kShift);
+    const __m512i beside = _mm512_set1_epi32(kBeside);
+    const F beside_x = _mm512_add_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(beside));
+    const __m512i small = _mm512_sub_epi32(_mm512_castps_si512(beside_x), beside);
+    r = _mm512_mask_mov_epi32(r, _mm512_cmplt_epi32_mask(x, _mm512_set1_epi32(kSmallestNormal)), small);
+    r = _mm512_mask_mov_epi32(r, _mm512_cmpge_epi32_mask(x, _mm512_set1_epi32(most)), _mm512_set1_epi32(most_code));
     r = _mm512_mask_mov_epi32(r, _mm512_cmpgt_epi32_mask(x, _mm512_set1_epi32(0x7f800000)), _mm512_set1_epi32(0x7f));  // NaN
     return _mm512_cvtepi32_epi8(_mm512_or_si512(r, _mm512_and_si512(_mm512_srli_epi32(u, 24), _mm512_set1_epi32(0x80))));
   }
+  static SLUICE_INLINE __m128i narrow_e4m3(F a) { return narrow_fp8<3, 7>(a, 0x43e00000, 0x7e); }   // 448
+  static SLUICE_INLINE __m128i narrow_e5m2(F a) { return narrow_fp8<2, 15>(a, 0x47600000, 0x7b); }  // 57344
   static SLUICE_INLINE void store(F8E4M3* p, F a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow_e4m3(a)); }
   static SLUICE_INLINE void store_n(F8E4M3* p, F a, int n) { _mm_mask_storeu_epi8(p, first(n), narrow_e4m3(a)); }
+  static SLUICE_INLINE void store(F8E5M2* p, F a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow_e5m2(a)); }
+  static SLUICE_INLINE void store_n(F8E5M2* p, F a, int n) { _mm_mask_storeu_epi8(p, first(n), narrow_e5m2(a)); }
 
   // The block is loaded whole, then a column is one two-table permutation of it (fp32: two, for tables of 32 elements each).
   template <int W>

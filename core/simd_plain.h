@@ -76,7 +76,8 @@ struct Plain {
   }
   static SLUICE_INLINE F load(const F16* p) { return load_each(p); }
   static SLUICE_INLINE F load(const F8E4M3* p) { return load_each(p); }
-  // Rounds to nearest even; e4m3 stops at 448.
+  static SLUICE_INLINE F load(const F8E5M2* p) { return load_each(p); }
+  // Rounds to nearest even; e4m3 stops at 448, e5m2 at 57344.
   template <class X>
   static SLUICE_INLINE void store_each(X* p, F a) {
     float lanes[kLanes];
@@ -85,6 +86,7 @@ struct Plain {
   }
   static SLUICE_INLINE void store(F16* p, F a) { store_each(p, a); }
   static SLUICE_INLINE void store(F8E4M3* p, F a) { store_each(p, a); }
+  static SLUICE_INLINE void store(F8E5M2* p, F a) { store_each(p, a); }
 
   // Columns of a row-major [n, W] block, W <= 4: lane i of column[w] is p[i * W + w]; lanes from n on are zero.
   template <int W, class X>

@@ -42,6 +42,7 @@ __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(Bf16 x) { return __uint_as_float(uint32_t(x.bits) << 16); }
 __device__ inline float to_float(F16 x) { return __half2float(__ushort_as_half(x.bits)); }
 __device__ inline float to_float(F8E4M3 x) { return __half2float(__half(__nv_cvt_fp8_to_halfraw(x.bits, __NV_E4M3))); }
+__device__ inline float to_float(F8E5M2 x) { return __half2float(__ushort_as_half(uint16_t(x.bits << 8))); }
 
 template <class T>
 __device__ T from_float(float x);

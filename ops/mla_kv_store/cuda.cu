@@ -1,8 +1,5 @@
 // A warp has a row. What fits its registers is on the way while the row's place is looked up; nothing else is waited for. Bound by
 // memory, and below some thousand rows by its latency.
-#include <algorithm>
-#include <climits>
-
 #include "core/cuda/launch.h"
 #include "ops/mla_kv_store/forms.h"
 #include "ops/mla_kv_store/packs.cuh"
@@ -13,9 +10,8 @@ namespace {
 
 using namespace cuda;
 
-constexpr int kMostWarps = 8;  // of a block
-constexpr int kBlocks = 5;     // of a multiprocessor at once: enough reads under way
-constexpr int kTogether = 3;   // accesses of a thread under way: 512 | 64 elements of bf16 are 72 of 16 bytes, 2.25 a thread
+constexpr int kBlocks = 5;    // of a multiprocessor at once: enough reads under way
+constexpr int kTogether = 3;  // accesses of a thread under way: 512 | 64 elements of bf16 are 72 of 16 bytes, 2.25 a thread
 
 struct StoreCall {
   MlaRows latent, rope;
@@ -71,7 +67,7 @@ __device__ void store_units(const StoreCall& call, int64_t row, int lane, int64_
 }
 
 template <class From, class To>
-__global__ void __launch_bounds__(kMostWarps* kWarp, kBlocks)
+__global__ void __launch_bounds__(kMostRowWarps* kWarp, kBlocks)
     mla_kv_store_kernel(const __grid_constant__ StoreCall call, int64_t latents, int64_t units) {
   wait_for_previous_kernel();
   const int64_t warps = blockDim.x / kWarp;
@@ -96,7 +92,7 @@ __device__ Pack<X, kRun> load_group(const X* latent, int64_t d, int64_t length) 
     run = *reinterpret_cast<const Pack<X, kRun>*>(latent + d);
   } else {
 #pragma unroll
-    for (int i = 0; i < kRun; ++i) run.x[i] = latent[d + i];
+    for (int i = 0; i < kRun; ++i) run.set(i, latent[d + i]);
   }
   return run;
 }
@@ -106,7 +102,7 @@ template <class X>
 __device__ void store_group(const Pack<X, kRun>& run, std::byte* to, int64_t d, int64_t length) {
   float amax = 0;
 #pragma unroll
-  for (int i = 0; i < kRun; ++i) amax = fmaxf(amax, fabsf(to_float(run.x[i])));  // passes NaN over
+  for (int i = 0; i < kRun; ++i) amax = fmaxf(amax, fabsf(run[i]));  // passes NaN over
 #pragma unroll
   for (int away = kGroupThreads / 2; away > 0; away /= 2) amax = fmaxf(amax, __shfl_xor_sync(0xffffffffu, amax, away));
   if (d >= length) return;
@@ -124,14 +120,14 @@ __device__ Pack<X, 2> load_pair(const X* rope, int64_t d, int64_t length) {
   if constexpr (kWide) {
     if (d + 1 < length) return *reinterpret_cast<const Pack<X, 2>*>(rope + d);
   } else if (d + 1 < length) {
-    pair.x[1] = rope[d + 1];
+    pair.set(1, rope[d + 1]);
   }
-  if (d < length) pair.x[0] = rope[d];
+  if (d < length) pair.set(0, rope[d]);
   return pair;
 }
 template <class X>
 __device__ void store_pair(const Pack<X, 2>& pair, std::byte* to, int64_t d, int64_t length) {
-  const uint32_t bf16 = ptx::pack_bf16(to_float(pair.x[0]), to_float(pair.x[1]));
+  const uint32_t bf16 = ptx::pack_bf16(pair[0], pair[1]);
   if (d + 1 < length) *reinterpret_cast<uint32_t*>(to + 2 * d) = bf16;
   else if (d < length) *reinterpret_cast<uint16_t*>(to + 2 * d) = uint16_t(bf16);
 }
@@ -162,7 +158,8 @@ __device__ void store_v32(const StoreCall& call, int64_t row, int lane) {
 }
 
 template <bool kWide, class X>
-__global__ void __launch_bounds__(kMostWarps* kWarp, kGroupBlocks) mla_kv_store_v32_kernel(const __grid_constant__ StoreCall call) {
+__global__ void __launch_bounds__(kMostRowWarps* kWarp, kGroupBlocks)
+    mla_kv_store_v32_kernel(const __grid_constant__ StoreCall call) {
   wait_for_previous_kernel();
   const int64_t warps = blockDim.x / kWarp;
   for (int64_t row = blockIdx.x * warps + threadIdx.x / kWarp; row < call.latent.count; row += gridDim.x * warps)
@@ -172,14 +169,6 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, kGroupBlocks) mla_kv_store_
 }
 
 // --- launches ---
-
-// Few rows go to many multiprocessors.
-LaunchShape shape_of(const Context& ctx, int64_t rows) {
-  int warps = 1;
-  while (warps < kMostWarps && rows > int64_t(warps) * ctx.gpu->sms) warps *= 2;
-  const int64_t blocks = std::min<int64_t>((rows + warps - 1) / warps, INT_MAX);
-  return {.grid = unsigned(blocks), .block = unsigned(warps * kWarp), .dependent = true};
-}
 
 // Whether rows lie at multiples of `bytes`, which is a power of two.
 bool rows_on(int64_t bytes, const MlaRows& rows) {
@@ -198,7 +187,7 @@ Status copy_rows(Context& ctx, const StoreCall& call, int64_t latent_bytes, int6
   };
   const auto by = [&]<class Word>(Word*) {
     constexpr int64_t kBytes = sizeof(Word);
-    return launch(ctx, mla_kv_store_kernel<Word, Word>, shape_of(ctx, call.latent.count), call, latent_bytes / kBytes,
+    return launch(ctx, mla_kv_store_kernel<Word, Word>, row_warps(ctx, call.latent.count), call, latent_bytes / kBytes,
                   (latent_bytes + rope_bytes) / kBytes);
   };
   if (divides(16)) return by(static_cast<uint4*>(nullptr));
@@ -211,7 +200,7 @@ Status scale_rows(Context& ctx, const StoreCall& call) {
   const bool wide = rows_on(16, call.latent) && rows_on(16, call.rope) && slots_on(kRun, call.slots) &&
                     call.latent.length % kRun == 0 && call.rope.length % kRun == 0;
   const auto by = [&]<int N, class To>() {
-    return launch(ctx, mla_kv_store_kernel<Pack<X, N>, To>, shape_of(ctx, call.latent.count), call, call.latent.length / N,
+    return launch(ctx, mla_kv_store_kernel<Pack<X, N>, To>, row_warps(ctx, call.latent.count), call, call.latent.length / N,
                   (call.latent.length + call.rope.length) / N);
   };
   return wide ? by.template operator()<kRun, uint2>() : by.template operator()<1, F8E4M3>();
@@ -219,7 +208,7 @@ Status scale_rows(Context& ctx, const StoreCall& call) {
 
 template <class X>
 Status group_rows(Context& ctx, const StoreCall& call) {
-  const LaunchShape shape = shape_of(ctx, call.latent.count);
+  const LaunchShape shape = row_warps(ctx, call.latent.count);
   const bool wide = rows_on(16, call.latent) && rows_on(2 * sizeof(X), call.rope);
   return wide ? launch(ctx, mla_kv_store_v32_kernel<true, X>, shape, call)
               : launch(ctx, mla_kv_store_v32_kernel<false, X>, shape, call);

@@ -54,12 +54,17 @@ struct MlaSlots {
     slots = rows.shape[0] * page, locations = slots * world;
     page_stride = rows.stride[0] * size, row_stride = rows.rank == 3 ? rows.stride[1] * size : 0;
   }
-  // The row of a location; null where nothing is to be written.
-  SLUICE_INLINE constexpr std::byte* row(int64_t loc) const {
-    if (loc < 0 || loc == skip || loc >= locations) return nullptr;
+  // Where a location's row begins, in bytes; -1 where nothing is to be written.
+  SLUICE_INLINE constexpr int64_t offset(int64_t loc) const {
+    if (loc < 0 || loc == skip || loc >= locations) return -1;
     const uint32_t slot = uint32_t(loc) / world, at = slot / page;
-    if (uint32_t(loc) - slot * world != rank) return nullptr;
-    return data + at * page_stride + (slot - at * page) * row_stride;
+    if (uint32_t(loc) - slot * world != rank) return -1;
+    return at * page_stride + (slot - at * page) * row_stride;
+  }
+  // The row; null where nothing is to be written.
+  SLUICE_INLINE constexpr std::byte* row(int64_t loc) const {
+    const int64_t at = offset(loc);
+    return at < 0 ? nullptr : data + at;
   }
 };
 inline constexpr int64_t kMostMlaLocations = int64_t(1) << 32;  // of MlaSlots: divisions of 32 bits are a fraction of those of 64

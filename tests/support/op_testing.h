@@ -117,6 +117,8 @@ class Storage {
         return float(at<F16>(p));
       case DType::kF8E4M3:
         return float(at<F8E4M3>(p));
+      case DType::kF8E5M2:
+        return float(at<F8E5M2>(p));
       case DType::kI64:
         return double(at<int64_t>(p));
       case DType::kI32:
@@ -142,6 +144,8 @@ class Storage {
         return put(p, F16(float(x)));
       case DType::kF8E4M3:
         return put(p, F8E4M3(float(x)));
+      case DType::kF8E5M2:
+        return put(p, F8E5M2(float(x)));
       case DType::kI64:
         return put(p, int64_t(x));
       case DType::kI32:
