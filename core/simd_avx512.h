@@ -82,6 +82,14 @@ struct Avx512 {
   static SLUICE_INLINE void store(F8E5M2* p, F a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow_e5m2(a)); }
   static SLUICE_INLINE void store_n(F8E5M2* p, F a, int n) { _mm_mask_storeu_epi8(p, first(n), narrow_e5m2(a)); }
 
+  // As the plain form.
+  static SLUICE_INLINE __m128i whole(F a) {
+    const F near = _mm512_min_ps(_mm512_max_ps(a, _mm512_set1_ps(-127.0f)), _mm512_set1_ps(127.0f));
+    return _mm512_maskz_cvtepi32_epi8(_mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), _mm512_cvtps_epi32(near));
+  }
+  static SLUICE_INLINE void store(int8_t* p, F a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), whole(a)); }
+  static SLUICE_INLINE void store_n(int8_t* p, F a, int n) { _mm_mask_storeu_epi8(p, first(n), whole(a)); }
+
   // The block is loaded whole, then a column is one two-table permutation of it (fp32: two, for tables of 32 elements each).
   template <int W>
   static SLUICE_INLINE void load_columns(const float* p, int n, F (&column)[W]) {

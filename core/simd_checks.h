@@ -20,6 +20,7 @@ struct Kernels {
   Map exp, log1p_unit, softplus, sigmoid, silu, round, swap_pairs;
   void (*to_bf16)(const float* in, Bf16* out, int n);
   void (*from_bf16)(const Bf16* in, float* out, int n);
+  void (*to_int8)(const float* in, int8_t* out, int n);
   float (*reduce_add)(const float*);
   float (*reduce_max)(const float*);
   float (*sum_of_squares)(const float*, int64_t);
@@ -27,8 +28,8 @@ struct Kernels {
 
 template <class K>
 Kernels kernels_of() {
-  return {K::exp,        K::log1p_unit, K::softplus,  K::sigmoid,    K::silu,       K::round,
-          K::swap_pairs, K::to_bf16,    K::from_bf16, K::reduce_add, K::reduce_max, K::sum_of_squares};
+  return {K::exp,     K::log1p_unit, K::softplus, K::sigmoid,    K::silu,       K::round,         K::swap_pairs,
+          K::to_bf16, K::from_bf16,  K::to_int8,  K::reduce_add, K::reduce_max, K::sum_of_squares};
 }
 
 constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
@@ -145,6 +146,22 @@ inline void check_bf16(const Kernels& k) {
   }
 }
 
+inline void check_int8(const Kernels& k) {
+  std::vector<float> x = every_kind_of_float();
+  for (float v = -130; v <= 130; v += 0.25f) x.push_back(v);
+  x.resize(x.size() / 16 * 16);
+  for (size_t i = 0; i < x.size(); i += 16) {
+    int8_t stored[16];
+    std::fill_n(stored, 16, int8_t(99));
+    const int n = int(i / 16 % 17);
+    k.to_int8(&x[i], stored, n);
+    for (int j = 0; j < 16; ++j) {
+      const float v = x[i + size_t(j)], near = std::isnan(v) ? 0 : std::nearbyint(std::clamp(v, -127.0f, 127.0f));
+      ASSERT_EQ(int(stored[j]), j < n ? int(near) : 99) << v;
+    }
+  }
+}
+
 // Partial vectors touch the lanes they name and no other.
 inline void check_partial_vectors(const Kernels& k) {
   const std::vector<float> x(16, 1.5f);
@@ -179,6 +196,7 @@ inline void check_all(const Kernels& k) {
   check_sigmoid_and_silu(k);
   check_round(k);
   check_bf16(k);
+  check_int8(k);
   check_partial_vectors(k);
   check_reductions(k);
 }

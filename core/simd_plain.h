@@ -88,6 +88,22 @@ struct Plain {
   static SLUICE_INLINE void store(F8E4M3* p, F a) { store_each(p, a); }
   static SLUICE_INLINE void store(F8E5M2* p, F a) { store_each(p, a); }
 
+  // To the nearest whole number, in the middle to the even one, at most 127 in size; NaN becomes 0.
+  static SLUICE_INLINE void store_n(int8_t* p, F a, int n) {
+    const F near = quads(
+        [](Quad x) {
+          const Quad most = Quad{} + 127.0f;
+          x = x > most ? most : x;
+          x = x < -most ? -most : x;
+          return (x + 12582912.0f) - 12582912.0f;
+        },
+        a);
+    float lanes[kLanes];
+    store(lanes, near);
+    for (int i = 0; i < n; ++i) p[i] = lanes[i] == lanes[i] ? int8_t(lanes[i]) : int8_t(0);
+  }
+  static SLUICE_INLINE void store(int8_t* p, F a) { store_n(p, a, kLanes); }
+
   // Columns of a row-major [n, W] block, W <= 4: lane i of column[w] is p[i * W + w]; lanes from n on are zero.
   template <int W, class X>
   static SLUICE_INLINE void load_columns(const X* p, int n, F (&column)[W]) {

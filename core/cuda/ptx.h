@@ -120,6 +120,13 @@ __device__ inline float rcp_approx(float x) {
   return y;
 }
 
+// The larger one, NaN if either is.
+__device__ inline float max_nan(float a, float b) {
+  float y;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+  return y;
+}
+
 // --- mbarriers ---
 
 __device__ inline void mbarrier_init(uint64_t* bar, uint32_t arrivals) {
