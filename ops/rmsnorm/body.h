@@ -6,6 +6,7 @@
 
 #include "core/rows.h"
 #include "core/simd.h"
+#include "ops/group_quant/quantise.h"
 #include "ops/rmsnorm/forms.h"
 
 namespace sluice {
@@ -46,29 +47,73 @@ SLUICE_INLINE const float* rmsnorm_sum(const RmsnormArgs& a, int64_t r, float* s
   return scratch;
 }
 
-// y = s * scale * (offset + weight)
+// What turns a row's sum into y = s * scale * (offset + weight).
+template <class V>
+struct RmsnormFactors {
+  typename V::F scale, offset;
+  bool round_normed;
+
+  SLUICE_INLINE RmsnormFactors(const RmsnormArgs& a, const float* s, int64_t n) : round_normed(a.round_normed) {
+    const float mean = simd::sum_of_squares<V>(s, n) / float(n);
+    scale = V::div(V::set1(1), V::sqrt(V::set1(mean + a.eps))), offset = V::set1(a.weight_offset);
+  }
+  template <class W>
+  SLUICE_INLINE typename V::F y(const float* s, const W* weight, int lanes) const {
+    const auto factor = V::add(offset, V::load_n(weight, lanes));
+    auto normed = V::mul(V::load_n(s, lanes), scale);
+    if (round_normed) normed = rounded<Bf16>(normed);
+    return V::mul(normed, factor);
+  }
+  template <class T>
+  static SLUICE_INLINE typename V::F rounded(typename V::F x) {
+    T memory[simd::kLanes];
+    V::store(memory, x);
+    return V::load(memory);
+  }
+};
+
 template <class V, class W, class Y>
-SLUICE_INLINE void rmsnorm_scale(const float* s, const W* weight, Y* y, int64_t n, float eps, float weight_offset) {
-  const float mean = simd::sum_of_squares<V>(s, n) / float(n);
-  const auto scale = V::div(V::set1(1), V::sqrt(V::set1(mean + eps))), offset = V::set1(weight_offset);
+SLUICE_INLINE void rmsnorm_scale(const RmsnormArgs& a, const float* s, const W* weight, Y* y, int64_t n) {
+  const RmsnormFactors<V> factors(a, s, n);
   for (int64_t d = 0; d < n; d += simd::kLanes) {
     const int lanes = simd::lanes_at(d, n);
-    const auto factor = V::add(offset, V::load_n(weight + d, lanes));
-    V::store_n(y + d, V::mul(V::mul(V::load_n(s + d, lanes), scale), factor), lanes);
+    V::store_n(y + d, factors.y(s + d, weight + d, lanes), lanes);
+  }
+}
+
+// The same with a quantised output; y may be null.
+template <class V, class W, class Y>
+SLUICE_INLINE void rmsnorm_quantise(const RmsnormArgs& a, int64_t r, const float* s, const W* weight, Y* y, int64_t n) {
+  const RmsnormFactors<V> factors(a, s, n);
+  const QuantisedRow row(a.quantised, r);
+  const int group = a.quantised.group;
+  alignas(64) float v[kMostGroup];
+  for (int64_t g = 0; g < n / group; ++g) {
+    for (int i = 0; i < group; i += simd::kLanes) {
+      const int64_t d = g * group + i;
+      const auto normed = factors.template rounded<Y>(factors.y(s + d, weight + d, simd::kLanes));
+      V::store(v + i, normed);
+      if (y) V::store(y + d, normed);
+    }
+    quantise_group<V>(row, g, v, group);
   }
 }
 
 template <class V>
 Status rmsnorm_body(Context& ctx, const RmsnormArgs& a, std::byte* scratch) {
-  const Rows x(a.x), y(a.y);
+  const Rows x(a.x), y(rounding_of_quantised(a));
   const int64_t n = x.length();
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(n, 1));  // elements worth waking a thread for
   visit_float(a.weight, [&]<class W>(W*) {
-    visit_float(a.y, [&]<class Y>(Y*) {
+    visit_float(rounding_of_quantised(a), [&]<class Y>(Y*) {
       ctx.team->split(x.count(), grain, [&](int64_t begin, int64_t end, int thread) {
         float* row = reinterpret_cast<float*>(scratch) + thread * rmsnorm_scratch_row(n);
-        for (int64_t r = begin; r < end; ++r)
-          rmsnorm_scale<V>(rmsnorm_sum<V>(a, r, row, n), a.weight.as<W>(), y.row<Y>(r), n, a.eps, a.weight_offset);
+        for (int64_t r = begin; r < end; ++r) {
+          const float* s = rmsnorm_sum<V>(a, r, row, n);
+          Y* to = a.y.present() ? y.row<Y>(r) : nullptr;
+          if (a.quantised.q.present()) rmsnorm_quantise<V>(a, r, s, a.weight.as<W>(), to, n);
+          else rmsnorm_scale<V>(a, s, a.weight.as<W>(), to, n);
+        }
       });
     });
   });

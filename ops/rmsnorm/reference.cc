@@ -1,3 +1,5 @@
+#include "ops/group_quant/reference.h"
+
 #include <cmath>
 #include <vector>
 
@@ -28,19 +30,29 @@ void sum_row(const RmsnormArgs& a, int64_t r, std::vector<float>& s) {
 }  // namespace
 
 Status rmsnorm_reference(Context&, const RmsnormArgs& a, std::byte*) {
-  const Rows x(a.x), y(a.y);
+  const Rows x(a.x);
   std::vector<float> s(x.length());
   for (int64_t r = 0; r < x.count(); ++r) {
     sum_row(a, r, s);
     double sum = 0;
     for (const float v : s) sum += double(v) * v;
     const double root = std::sqrt(sum / double(s.size()) + a.eps);
+    std::vector<double> normed(s.size());
     visit_float(a.weight, [&]<class W>(W*) {
-      visit_float(a.y, [&]<class Y>(Y*) {
-        for (size_t d = 0; d < s.size(); ++d)
-          y.row<Y>(r)[d] = Y(float(s[d] / root * (double(a.weight_offset) + float(a.weight.as<W>()[d]))));
-      });
+      for (size_t d = 0; d < s.size(); ++d) {
+        const double unit = a.round_normed ? float(Bf16(float(s[d] / root))) : s[d] / root;
+        normed[d] = unit * (double(a.weight_offset) + float(a.weight.as<W>()[d]));
+      }
     });
+    visit_float(rounding_of_quantised(a), [&]<class Y>(Y*) {
+      for (size_t d = 0; d < s.size(); ++d) {
+        const Y rounded{float(normed[d])};
+        if (a.y.present()) Rows(a.y).row<Y>(r)[d] = rounded;
+        normed[d] = float(rounded);
+      }
+    });
+    if (a.quantised.q.present())
+      quantise_row_by_definition(normed, a.quantised, row_of_tensor(a.quantised.q, r), row_of_tensor(a.quantised.scale, r));
   }
   return {};
 }

@@ -56,6 +56,29 @@ TEST(Rmsnorm, AddsTheResidual) {
         }
 }
 
+// As transformers in bf16: the normed row is rounded, then the product.
+TEST(Rmsnorm, RoundsAheadOfTheWeight) {
+  Random random(5);
+  for (const RmsnormCase& c : kRmsnormCases) {
+    const Storage x = random.normal(DType::kBF16, shape_of(c), 2.0, c.row_stride), weight = random.normal(DType::kBF16, {c.dim});
+    Storage want(DType::kF32, shape_of(c)), plain(DType::kF32, shape_of(c));
+    RmsnormArgs args{.x = x, .weight = weight, .y = plain};
+    run_ok(impl_named(rmsnorm_impls(), "reference"), args);
+    args.y = want, args.round_normed = true;
+    run_ok(impl_named(rmsnorm_impls(), "reference"), args);
+    if (want.tensor().numel() > 20) {
+      EXPECT_GT(error(want.values(), plain.values()).rel_rms, 1e-4);
+    }
+    for (const auto* impl : runnable(rmsnorm_impls(), args)) {
+      Storage got(DType::kF32, shape_of(c));
+      args.y = got;
+      run_ok(*impl, args);
+      // What lies near the middle of two may be rounded the other way: a step of bf16, of few elements.
+      expect_close(got, want, {2e-4, 8e-3}, std::string(impl->name) + " dim " + std::to_string(c.dim));
+    }
+  }
+}
+
 TEST(Rmsnorm, OutputsMayBeInputs) {
   Random random(3);
   for (const DType dtype : {DType::kF32, DType::kBF16})

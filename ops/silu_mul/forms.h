@@ -8,5 +8,6 @@ namespace sluice {
 Status silu_mul_reference(Context&, const SiluMulArgs&, std::byte*);
 Status silu_mul_cpu(Context&, const SiluMulArgs&, std::byte*);
 Status silu_mul_avx512(Context&, const SiluMulArgs&, std::byte*);
+Status silu_mul_cuda(Context&, const SiluMulArgs&, std::byte*);
 
 }  // namespace sluice

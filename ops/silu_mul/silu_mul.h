@@ -15,6 +15,11 @@ struct SiluMulArgs {
   Tensor y;     // [T, I] f32 or bf16; may be gate or up itself
 };
 
+template <class F>
+void each_tensor(SiluMulArgs& a, F&& f) {
+  f(a.gate), f(a.up), f(a.y);
+}
+
 Status check_silu_mul(const SiluMulArgs& a);
 std::span<const Impl<SiluMulArgs>> silu_mul_impls();
 Status silu_mul(Context& ctx, const SiluMulArgs& a);
