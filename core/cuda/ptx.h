@@ -106,6 +106,14 @@ __device__ inline uint32_t pack_fp16(float low, float high) {
   return r;
 }
 
+// The products of two pairs of bf16, denormals included.
+__device__ inline uint32_t multiply_bf16(uint32_t a, uint32_t b) {
+  constexpr uint32_t kMinusZero = 0x80008000u;
+  uint32_t r;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(kMinusZero));
+  return r;
+}
+
 // 2^x to about 2 ulp; 2^-inf = 0.
 __device__ inline float exp2_approx(float x) {
   float y;
@@ -176,6 +184,33 @@ __device__ inline void set_max_registers_up() {
 template <int N>
 __device__ inline void set_max_registers_down() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
+}
+
+// --- copies by threads, clusters ---
+
+// 16 bytes of memory to shared memory, past the first-level cache; they have arrived after cp_async_wait.
+__device__ inline void cp_async_16(uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+
+// Ends a group of this thread's copies.
+__device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most N of this thread's groups have not arrived.
+template <int N>
+__device__ inline void cp_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+// All threads of a cluster arrive; after the wait, each sees what the others wrote before they arrived.
+__device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// Writes x where block `rank` of the cluster has what is at `address` here.
+__device__ inline void store_in_cluster(uint32_t address, uint32_t rank, float x) {
+  asm volatile("{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1; st.shared::cluster.f32 [there], %2; }" ::"r"(address),
+               "r"(rank), "f"(x)
+               : "memory");
 }
 
 // --- global memory and caches ---

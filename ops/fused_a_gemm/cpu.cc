@@ -1,0 +1,11 @@
+#include "ops/fused_a_gemm/body.h"
+#include "ops/fused_a_gemm/products.h"
+
+namespace sluice {
+
+Status fused_a_gemm_cpu(Context& ctx, const FusedAGemmArgs& args, std::byte* scratch) {
+  if (args.w.dtype == DType::kF8E4M3) return fused_a_body<simd::Plain, 1>(ctx, args);
+  return matmul_cpu(ctx, product_of(args), scratch);
+}
+
+}  // namespace sluice
