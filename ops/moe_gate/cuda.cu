@@ -1,0 +1,283 @@
+// A warp has a row, its lane l the experts l, l + 32, ..., so that no group of experts and no number of them needs a layout of its
+// own. What lanes exchange are keys: integers that rise with the score, whose largest a warp finds in one instruction (redux). The
+// experts are chosen in three steps: a key that at least top_k experts reach, from the lanes' best; the few that reach it, packed
+// into shared memory in the order of their indices; each one's place among them.
+#include <algorithm>
+#include <climits>
+
+#include "core/cuda/launch.h"
+#include "core/cuda/rows.cuh"
+#include "ops/moe_gate/forms.h"
+#include "ops/moe_gate/score.h"
+
+namespace sluice {
+namespace {
+
+using namespace cuda;
+
+constexpr int kThreads = 128, kWarps = kThreads / kWarp;
+constexpr uint32_t kAll = 0xffffffffu;
+
+// The arithmetic of score.h: rounded one by one, never fused.
+struct Lane {
+  using F = float;
+  static __device__ float set1(float x) { return x; }
+  static __device__ float add(float a, float b) { return __fadd_rn(a, b); }
+  static __device__ float sub(float a, float b) { return __fsub_rn(a, b); }
+  static __device__ float mul(float a, float b) { return __fmul_rn(a, b); }
+  static __device__ float div(float a, float b) { return __fdiv_rn(a, b); }
+  static __device__ float min(float a, float b) { return a < b ? a : b; }
+  static __device__ float max(float a, float b) { return a > b ? a : b; }
+  // As simd::Plain does it: two steps, each a power of two within the normal range.
+  static __device__ float scale_by_power_of_2(float a, float n) {
+    constexpr float kToInteger = 12582912.0f;  // 1.5 * 2^23, in whose last places an integer added to it stands
+    const int whole = __float_as_int(__fadd_rn(n, kToInteger)) - __float_as_int(kToInteger), half = whole >> 1;
+    return __fmul_rn(__fmul_rn(a, __int_as_float((half + 127) << 23)), __int_as_float((whole - half + 127) << 23));
+  }
+};
+
+struct Gate {
+  const void* logits;
+  const float* bias;
+  float* weights;
+  int32_t* ids;
+  int64_t tokens, logit_stride, weight_stride, id_stride;  // strides of rows in elements
+  int experts, top_k, n_group, group_size, topk_group;
+  bool softmax, by_logit, renormalize, shared;
+  float scale, shared_weight;
+};
+
+// A warp's, for up to 32 * R experts.
+template <int R>
+struct Scratch {
+  int32_t key[kWarp * R], id[kWarp * R];
+  int32_t chosen[kWarp];
+};
+
+// What a softmax' scores are made from.
+struct Softmax {
+  float most = 0, sum = 0;
+};
+
+__device__ float score_of(const Gate& g, float logit, const Softmax& row) {
+  if (!g.softmax) return moe_gate_sigmoid<Lane>(logit);
+  const float within = moe_gate_within<Lane>(logit);
+  return moe_gate_softmax<Lane>(within, moe_gate_weight<Lane>(within, row.most), row.sum);
+}
+
+template <int R>
+__device__ Softmax softmax_of(const Gate& g, const float (&logit)[R], int lane) {
+  Softmax row{.most = moe_gate_finite<Lane>(-INFINITY)};
+#pragma unroll
+  for (int j = 0; j < R; ++j)
+    if (kWarp * j + lane < g.experts) row.most = Lane::max(row.most, moe_gate_finite<Lane>(moe_gate_within<Lane>(logit[j])));
+#pragma unroll
+  for (int apart = kWarp / 2; apart > 0; apart /= 2) row.most = Lane::max(row.most, __shfl_xor_sync(kAll, row.most, apart));
+#pragma unroll
+  for (int j = 0; j < R; ++j)
+    if (kWarp * j + lane < g.experts)
+      row.sum = __fadd_rn(row.sum, moe_gate_weight<Lane>(moe_gate_within<Lane>(logit[j]), row.most));
+  row.sum = group_sum(row.sum);
+  return row;
+}
+
+// Groups of whole warps' widths: bit i of the result says whether group i is chosen.
+template <int R>
+__device__ uint32_t groups_of_registers(const Gate& g, const int (&key)[R], int lane) {
+  const int registers = g.group_size / kWarp;
+  int first = kGateExcluded, second = kGateExcluded, mine = kGateExcluded;  // mine: of group `lane`
+  int group = 0, in_group = 0;
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    second = max(second, min(first, key[j])), first = max(first, key[j]);
+    if (++in_group < registers) continue;
+    const int best = __reduce_max_sync(kAll, first);
+    const uint32_t has_best = __ballot_sync(kAll, first == best);
+    if (lane == __ffs(has_best) - 1) first = second;
+    const int next = __reduce_max_sync(kAll, first);
+    if (lane == group) mine = moe_gate_group_key(best, next);
+    ++group, in_group = 0, first = second = kGateExcluded;
+  }
+  int better = 0;
+  for (int i = 0; i < g.n_group; ++i) {
+    const int other = __shfl_sync(kAll, mine, i);
+    better += other > mine || (other == mine && i < lane);
+  }
+  return __ballot_sync(kAll, lane < g.n_group && better < g.topk_group);
+}
+
+template <int R>
+__device__ void exclude_registers(const Gate& g, int (&key)[R], int lane) {
+  const uint32_t chosen = groups_of_registers(g, key, lane);
+  const int registers = g.group_size / kWarp;
+  int group = 0, in_group = 0;
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    if (!(chosen >> group & 1)) key[j] = kGateExcluded;
+    if (++in_group == registers) ++group, in_group = 0;
+  }
+}
+
+// Groups of any size: a lane looks through those that it has.
+template <int R>
+__device__ void exclude_any(const Gate& g, int (&key)[R], int lane, Scratch<R>& s) {
+#pragma unroll
+  for (int j = 0; j < R; ++j) s.key[kWarp * j + lane] = key[j];
+  __syncwarp();
+  for (int group = lane; group < g.n_group; group += kWarp) {
+    int first = kGateExcluded, second = kGateExcluded;
+    for (int i = group * g.group_size; i < (group + 1) * g.group_size; ++i)
+      second = max(second, min(first, s.key[i])), first = max(first, s.key[i]);
+    s.id[group] = moe_gate_group_key(first, second);
+  }
+  __syncwarp();
+  for (int group = lane; group < g.n_group; group += kWarp) {
+    const int mine = s.id[group];
+    int better = 0;
+    for (int i = 0; i < g.n_group; ++i) better += s.id[i] > mine || (s.id[i] == mine && i < group);
+    if (better < g.topk_group) continue;
+    for (int i = group * g.group_size; i < (group + 1) * g.group_size; ++i) s.key[i] = kGateExcluded;
+  }
+  __syncwarp();
+#pragma unroll
+  for (int j = 0; j < R; ++j) key[j] = s.key[kWarp * j + lane];
+  __syncwarp();  // before the scratch is used again
+}
+
+// A key that at least top_k are not below: the top_k-th of the lanes' best, or less where lanes have equal ones.
+template <int R>
+__device__ int reached_by_enough(const int (&key)[R], int top_k) {
+  int left = kGateExcluded, most = kGateExcluded;
+#pragma unroll
+  for (int j = 0; j < R; ++j) left = max(left, key[j]);
+  for (int i = 0; i < top_k; ++i) {
+    most = __reduce_max_sync(kAll, left);
+    if (left == most) left = kGateExcluded;
+  }
+  return max(most, kGateNan);  // the lowest that may be chosen
+}
+
+// Packs the experts that may be among the chosen in rising order of index, and gives their number: those above `floor`, and of
+// those at it as many as could be needed.
+template <int R>
+__device__ int pack_candidates(const int (&key)[R], int floor, int top_k, int lane, Scratch<R>& s) {
+  const uint32_t before = (1u << lane) - 1;
+  int count = 0, at_floor = 0;
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    if (!__ballot_sync(kAll, key[j] >= floor)) continue;
+    const uint32_t at = __ballot_sync(kAll, key[j] == floor);
+    const bool taken = key[j] > floor || (key[j] == floor && at_floor + __popc(at & before) < top_k);
+    const uint32_t all_taken = __ballot_sync(kAll, taken);
+    const int place = count + __popc(all_taken & before);
+    if (taken) s.key[place] = key[j], s.id[place] = kWarp * j + lane;
+    count += __popc(all_taken), at_floor += __popc(at);
+  }
+  return count;
+}
+
+// The expert in place `lane` of the chosen; the last place's behind it.
+template <int R>
+__device__ int choose(const int (&key)[R], int top_k, int lane, Scratch<R>& s) {
+  const int count = pack_candidates(key, reached_by_enough(key, top_k), top_k, lane, s);
+  __syncwarp();
+  for (int c = lane; c < count; c += kWarp) {
+    const int mine = s.key[c];
+    int better = 0;
+#pragma unroll 4
+    for (int i = 0; i < count; ++i) better += s.key[i] > mine || (s.key[i] == mine && i < c);
+    if (better < top_k) s.chosen[better] = s.id[c];
+  }
+  __syncwarp();
+  const int id = s.chosen[min(lane, top_k - 1)];
+  __syncwarp();  // before the next row's
+  return id;
+}
+
+template <int R, class X>
+__device__ void gate_row(const Gate& g, int64_t row, const float (&bias)[R], int lane, Scratch<R>& s) {
+  const X* logits = static_cast<const X*>(g.logits) + row * g.logit_stride;
+  float logit[R];
+#pragma unroll
+  for (int j = 0; j < R; ++j) logit[j] = kWarp * j + lane < g.experts ? to_float(logits[kWarp * j + lane]) : 0;
+  const Softmax softmax = g.softmax ? softmax_of(g, logit, lane) : Softmax();
+  int key[R];
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    const float c = g.by_logit ? logit[j] : __fadd_rn(score_of(g, logit[j], softmax), bias[j]);
+    key[j] = kWarp * j + lane < g.experts ? moe_gate_key(c) : kGateExcluded;
+  }
+  if (g.topk_group < g.n_group) {
+    if (g.group_size % kWarp == 0) exclude_registers(g, key, lane);
+    else exclude_any(g, key, lane, s);
+  }
+  const int id = choose(key, g.top_k, lane, s);
+  const float score = score_of(g, to_float(logits[id]), softmax);
+  const float divisor = moe_gate_divisor<Lane>(group_sum(lane < g.top_k ? score : 0), g.renormalize);
+  float* weights = g.weights + row * g.weight_stride;
+  int32_t* ids = g.ids + row * g.id_stride;
+  if (lane < g.top_k) weights[lane] = __fmul_rn(__fdiv_rn(score, divisor), g.scale), ids[lane] = id;
+  if (lane == 0 && g.shared) weights[g.top_k] = g.shared_weight, ids[g.top_k] = g.experts;
+}
+
+template <int R, class X>
+__global__ void __launch_bounds__(kThreads) moe_gate_kernel(const __grid_constant__ Gate g) {
+  __shared__ Scratch<R> scratch[kWarps];
+  const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
+  float bias[R];  // a weight: there before the kernel in front of this one
+#pragma unroll
+  for (int j = 0; j < R; ++j) bias[j] = g.bias && kWarp * j + lane < g.experts ? g.bias[kWarp * j + lane] : 0;
+  wait_for_previous_kernel();
+  for (int64_t row = int64_t(blockIdx.x) * kWarps + warp; row < g.tokens; row += int64_t(gridDim.x) * kWarps)
+    gate_row<R, X>(g, row, bias, lane, scratch[warp]);
+  __syncthreads();  // the block's stores are behind it
+  let_next_kernel_start();
+}
+
+Gate gate_of(const MoeGateArgs& a) {
+  return {.logits = a.logits.data,
+          .bias = a.bias.present() ? a.bias.as<float>() : nullptr,
+          .weights = a.topk_weights.as<float>(),
+          .ids = a.topk_ids.as<int32_t>(),
+          .tokens = a.logits.shape[0],
+          .logit_stride = a.logits.stride[0],
+          .weight_stride = a.topk_weights.stride[0],
+          .id_stride = a.topk_ids.stride[0],
+          .experts = int(a.logits.shape[1]),
+          .top_k = int(a.top_k),
+          .n_group = int(a.n_group),
+          .group_size = int(a.logits.shape[1] / a.n_group),
+          .topk_group = int(a.topk_group),
+          .softmax = a.scoring == GateScoring::kSoftmax,
+          .by_logit = moe_gate_by_logit(a),
+          .renormalize = a.renormalize,
+          .shared = a.shared_expert,
+          .scale = moe_gate_scale(a),
+          .shared_weight = moe_gate_shared_weight(a)};
+}
+
+// Calls f with the registers of a lane for this many experts, as a constant.
+template <class F>
+Status visit_registers(int experts, F&& f) {
+  if (experts <= 4 * kWarp) return f(std::integral_constant<int, 4>());
+  if (experts <= 8 * kWarp) return f(std::integral_constant<int, 8>());
+  if (experts <= 12 * kWarp) return f(std::integral_constant<int, 12>());
+  if (experts <= 16 * kWarp) return f(std::integral_constant<int, 16>());
+  return f(std::integral_constant<int, 32>());
+}
+
+}  // namespace
+
+Status moe_gate_cuda(Context& ctx, const MoeGateArgs& a, std::byte*) {
+  const Gate g = gate_of(a);
+  constexpr int64_t kBlocksOfAnSm = 16;  // that is 64 warps, all it holds; they go on to further rows, with their bias
+  const int64_t blocks = std::min((g.tokens + kWarps - 1) / kWarps, kBlocksOfAnSm * std::max(ctx.gpu->sms, 1));
+  const LaunchShape shape{.grid = unsigned(blocks), .block = kThreads, .dependent = true};
+  return visit_registers(g.experts, [&](auto registers) {
+    constexpr int R = decltype(registers)::value;
+    return a.logits.dtype == DType::kBF16 ? launch(ctx, moe_gate_kernel<R, Bf16>, shape, g)
+                                          : launch(ctx, moe_gate_kernel<R, float>, shape, g);
+  });
+}
+
+}  // namespace sluice
