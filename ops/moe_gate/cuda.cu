@@ -6,6 +6,7 @@
 #include <climits>
 
 #include "core/cuda/launch.h"
+#include "core/cuda/ptx.h"
 #include "core/cuda/rows.cuh"
 #include "ops/moe_gate/forms.h"
 #include "ops/moe_gate/score.h"
@@ -26,6 +27,11 @@ struct Lane {
   static __device__ float sub(float a, float b) { return __fsub_rn(a, b); }
   static __device__ float mul(float a, float b) { return __fmul_rn(a, b); }
   static __device__ float div(float a, float b) { return __fdiv_rn(a, b); }
+  // Correctly rounded, for 1 <= x < 2^126: what __frcp_rn does where it needs no case of its own, and without its branch.
+  static __device__ float reciprocal(float x) {
+    const float y = ptx::rcp_approx(x);
+    return __fmaf_rn(y, __fmaf_rn(-x, y, 1.0f), y);
+  }
   static __device__ float min(float a, float b) { return a < b ? a : b; }
   static __device__ float max(float a, float b) { return a > b ? a : b; }
   // As simd::Plain does it: two steps, each a power of two within the normal range.
@@ -69,14 +75,17 @@ template <int R>
 __device__ Softmax softmax_of(const Gate& g, const float (&logit)[R], int lane) {
   Softmax row{.most = moe_gate_finite<Lane>(-INFINITY)};
 #pragma unroll
-  for (int j = 0; j < R; ++j)
-    if (kWarp * j + lane < g.experts) row.most = Lane::max(row.most, moe_gate_finite<Lane>(moe_gate_within<Lane>(logit[j])));
+  for (int j = 0; j < R; ++j) {
+    const float finite = moe_gate_finite<Lane>(moe_gate_within<Lane>(logit[j]));
+    row.most = Lane::max(row.most, kWarp * j + lane < g.experts ? finite : row.most);
+  }
 #pragma unroll
   for (int apart = kWarp / 2; apart > 0; apart /= 2) row.most = Lane::max(row.most, __shfl_xor_sync(kAll, row.most, apart));
 #pragma unroll
-  for (int j = 0; j < R; ++j)
-    if (kWarp * j + lane < g.experts)
-      row.sum = __fadd_rn(row.sum, moe_gate_weight<Lane>(moe_gate_within<Lane>(logit[j]), row.most));
+  for (int j = 0; j < R; ++j) {
+    const float weight = moe_gate_weight<Lane>(moe_gate_within<Lane>(logit[j]), row.most);
+    row.sum = __fadd_rn(row.sum, kWarp * j + lane < g.experts ? weight : 0);
+  }
   row.sum = group_sum(row.sum);
   return row;
 }
@@ -194,19 +203,33 @@ __device__ int choose(const int (&key)[R], int top_k, int lane, Scratch<R>& s) {
   return id;
 }
 
+// The scorings apart, so that a lane's scores are computed side by side.
+template <int R>
+__device__ Softmax keys_of(const Gate& g, const float (&logit)[R], const float (&bias)[R], int lane, int (&key)[R]) {
+  const Softmax row = g.softmax ? softmax_of(g, logit, lane) : Softmax();
+  float c[R];
+#pragma unroll
+  for (int j = 0; j < R; ++j) c[j] = logit[j];
+  if (!g.softmax) {
+#pragma unroll
+    for (int j = 0; j < R; ++j) c[j] = __fadd_rn(moe_gate_sigmoid<Lane>(logit[j]), bias[j]);
+  } else if (!g.by_logit) {
+#pragma unroll
+    for (int j = 0; j < R; ++j) c[j] = __fadd_rn(score_of(g, logit[j], row), bias[j]);
+  }
+#pragma unroll
+  for (int j = 0; j < R; ++j) key[j] = kWarp * j + lane < g.experts ? moe_gate_key(c[j]) : kGateExcluded;
+  return row;
+}
+
 template <int R, class X>
 __device__ void gate_row(const Gate& g, int64_t row, const float (&bias)[R], int lane, Scratch<R>& s) {
   const X* logits = static_cast<const X*>(g.logits) + row * g.logit_stride;
   float logit[R];
 #pragma unroll
   for (int j = 0; j < R; ++j) logit[j] = kWarp * j + lane < g.experts ? to_float(logits[kWarp * j + lane]) : 0;
-  const Softmax softmax = g.softmax ? softmax_of(g, logit, lane) : Softmax();
   int key[R];
-#pragma unroll
-  for (int j = 0; j < R; ++j) {
-    const float c = g.by_logit ? logit[j] : __fadd_rn(score_of(g, logit[j], softmax), bias[j]);
-    key[j] = kWarp * j + lane < g.experts ? moe_gate_key(c) : kGateExcluded;
-  }
+  const Softmax softmax = keys_of(g, logit, bias, lane, key);
   if (g.topk_group < g.n_group) {
     if (g.group_size % kWarp == 0) exclude_registers(g, key, lane);
     else exclude_any(g, key, lane, s);

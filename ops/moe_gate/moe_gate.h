@@ -19,7 +19,7 @@
 // groups whose scores differ by less may change places; every other choice is that of fp64.
 //
 // Logits beyond the finite numbers: an infinite one counts as the largest finite number of its sign in a softmax. A NaN logit
-// counts as the lowest there, has s = NaN, and makes weights NaN only where it is chosen.
+// counts as the lowest there, has s = NaN, and makes weights NaN only where it is chosen. A sigmoid is at least 1.6e-38.
 #pragma once
 
 #include <cstdint>

@@ -22,13 +22,13 @@ namespace sluice {
 // 8, 4, 2 and 1: a warp of a GPU, or two vectors.
 inline constexpr int kGateStrands = 32;
 
-// e^x. 0 below -104, infinity above 88.8; NaN stays NaN. As simd::exp (Cephes expf, S. Moshier), with 2 ulp more.
+// e^x for x <= 88; 0 below -104; NaN stays NaN. As simd::exp (Cephes expf, S. Moshier), with 1 ulp more.
 template <class V>
 SLUICE_GATE_FUNCTION typename V::F moe_gate_exp(typename V::F x) {
   using F = typename V::F;
   const auto c = [](float value) { return V::set1(value); };
   const F to_integer = c(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to an integer
-  x = V::max(c(-104.0f), V::min(c(89.0f), x));
+  x = V::max(c(-104.0f), x);
   const F n = V::sub(V::add(V::mul(x, c(1.44269504088896341f)), to_integer), to_integer);
   F r = V::sub(x, V::mul(n, c(0.693359375f)));
   r = V::sub(r, V::mul(n, c(-2.12194440e-4f)));
@@ -41,10 +41,14 @@ SLUICE_GATE_FUNCTION typename V::F moe_gate_exp(typename V::F x) {
   return V::scale_by_power_of_2(p, n);
 }
 
-// 1 / (1 + e^-x)
+// 1 / (1 + e^-x), where x counts as at least -87: so low, 1.6e-38 and 0 are the same to a gate, and the divisor is one whose
+// reciprocal a GPU rounds without a branch.
 template <class V>
 SLUICE_GATE_FUNCTION typename V::F moe_gate_sigmoid(typename V::F logit) {
-  return V::div(V::set1(1.0f), V::add(V::set1(1.0f), moe_gate_exp<V>(V::sub(V::set1(0.0f), logit))));
+  const auto minus_logit = V::min(V::set1(87.0f), V::sub(V::set1(0.0f), logit));
+  const auto divisor = V::add(V::set1(1.0f), moe_gate_exp<V>(minus_logit));
+  if constexpr (requires { V::reciprocal(divisor); }) return V::reciprocal(divisor);
+  else return V::div(V::set1(1.0f), divisor);
 }
 
 // A logit of a softmax within the finite numbers; NaN stays NaN.
