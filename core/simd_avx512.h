@@ -156,6 +156,14 @@ struct Avx512 {
 
   static SLUICE_INLINE F swap_pairs(F a) { return _mm512_permute_ps(a, 0xb1); }  // lanes 1, 0, 3, 2, ...
 
+  template <int kApart>
+  static SLUICE_INLINE F swap_apart(F a) {
+    if constexpr (kApart == 8) return _mm512_shuffle_f32x4(a, a, 0x4e);
+    if constexpr (kApart == 4) return _mm512_shuffle_f32x4(a, a, 0xb1);
+    if constexpr (kApart == 1) return swap_pairs(a);
+    return _mm512_permute_ps(a, 0x4e);
+  }
+
   static SLUICE_INLINE float reduce_add(F a) {
     const __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
     const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));

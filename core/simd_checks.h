@@ -17,7 +17,7 @@ namespace sluice::simd_checks {
 using Map = void (*)(const float* in, float* out);  // 16 lanes
 
 struct Kernels {
-  Map exp, log1p_unit, softplus, sigmoid, silu, round, swap_pairs;
+  Map exp, log1p_unit, softplus, sigmoid, silu, round, swap_pairs, swap_2_apart, swap_4_apart, swap_8_apart;
   void (*to_bf16)(const float* in, Bf16* out, int n);
   void (*from_bf16)(const Bf16* in, float* out, int n);
   void (*to_int8)(const float* in, int8_t* out, int n);
@@ -28,8 +28,8 @@ struct Kernels {
 
 template <class K>
 Kernels kernels_of() {
-  return {K::exp,     K::log1p_unit, K::softplus, K::sigmoid,    K::silu,       K::round,         K::swap_pairs,
-          K::to_bf16, K::from_bf16,  K::to_int8,  K::reduce_add, K::reduce_max, K::sum_of_squares};
+  return {K::exp,          K::log1p_unit,   K::softplus, K::sigmoid,   K::silu,    K::round,      K::swap_pairs, K::swap_2_apart,
+          K::swap_4_apart, K::swap_8_apart, K::to_bf16,  K::from_bf16, K::to_int8, K::reduce_add, K::reduce_max, K::sum_of_squares};
 }
 
 constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
@@ -182,6 +182,12 @@ inline void check_reductions(const Kernels& k) {
   EXPECT_EQ(k.reduce_max(x), -5);
   k.swap_pairs(x, swapped);
   for (int i = 0; i < 16; ++i) EXPECT_EQ(swapped[i], x[i ^ 1]);
+  int apart = 1;
+  for (const Map swap : {k.swap_2_apart, k.swap_4_apart, k.swap_8_apart}) {
+    swap(x, swapped);
+    apart *= 2;
+    for (int i = 0; i < 16; ++i) EXPECT_EQ(swapped[i], x[i ^ apart]) << apart;
+  }
   // The tree: 8 apart first, so that 1e8 meets -1e8 before the small ones are added.
   const float cancelling[16] = {1e8f, 1, 1, 1, 1, 1, 1, 1, -1e8f, 1, 1, 1, 1, 1, 1, 1};
   EXPECT_EQ(k.reduce_add(cancelling), 14);

@@ -15,6 +15,9 @@ struct TestKernels {
   static void silu(const float* x, float* y) { V::store(y, simd::silu<V>(V::load(x))); }
   static void round(const float* x, float* y) { V::store(y, V::round(V::load(x))); }
   static void swap_pairs(const float* x, float* y) { V::store(y, V::swap_pairs(V::load(x))); }
+  static void swap_2_apart(const float* x, float* y) { V::store(y, V::template swap_apart<2>(V::load(x))); }
+  static void swap_4_apart(const float* x, float* y) { V::store(y, V::template swap_apart<4>(V::load(x))); }
+  static void swap_8_apart(const float* x, float* y) { V::store(y, V::template swap_apart<8>(V::load(x))); }
   static void to_bf16(const float* x, Bf16* y, int n) { V::store_n(y, V::load(x), n); }
   static void from_bf16(const Bf16* x, float* y, int n) { V::store(y, V::load_n(x, n)); }
   static void to_int8(const float* x, int8_t* y, int n) { V::store_n(y, V::load(x), n); }

@@ -177,6 +177,15 @@ struct Plain {
     return quads([](Quad x) { return __builtin_shuffle(x, IntQuad{1, 0, 3, 2}); }, a);
   }
 
+  // Lanes i and i ^ kApart change places; kApart is 1, 2, 4 or 8.
+  template <int kApart>
+  static SLUICE_INLINE F swap_apart(F a) {
+    if constexpr (kApart == 8) return {{a.q[2], a.q[3], a.q[0], a.q[1]}};
+    if constexpr (kApart == 4) return {{a.q[1], a.q[0], a.q[3], a.q[2]}};
+    if constexpr (kApart == 1) return swap_pairs(a);
+    return quads([](Quad x) { return __builtin_shuffle(x, IntQuad{2, 3, 0, 1}); }, a);
+  }
+
   // Sum of the lanes, in one fixed tree: 8 apart, then 4, 2, 1.
   static SLUICE_INLINE float reduce_add(F a) {
     const Quad s = (a.q[0] + a.q[2]) + (a.q[1] + a.q[3]);

@@ -16,6 +16,17 @@ namespace sluice::cuda {
 
 inline constexpr int kWarp = 32;  // threads
 
+// Where row r of a tensor [T, H, D] is.
+struct RowPlace {
+  int64_t outer, inner;
+
+  __device__ RowPlace(int64_t r, int64_t inner_count) {
+    const bool small = ((r | inner_count) >> 32) == 0;  // a division of 32 bits is a fraction of one of 64
+    outer = small ? uint32_t(r) / uint32_t(inner_count) : r / inner_count;
+    inner = r - outer * inner_count;
+  }
+};
+
 // Rows of a tensor [R, D] or [T, H, D]; strides in elements.
 struct RowsView {
   void* data = nullptr;
@@ -35,6 +46,10 @@ struct RowsView {
   template <class T>
   __device__ T* row(int64_t r) const {
     return static_cast<T*>(data) + (r / inner) * outer_stride + (r % inner) * inner_stride;
+  }
+  template <class T>
+  __device__ T* row(const RowPlace& place) const {
+    return static_cast<T*>(data) + place.outer * outer_stride + place.inner * inner_stride;
   }
 };
 
