@@ -125,6 +125,7 @@ struct Avx512 {
   static SLUICE_INLINE F fnma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
   static SLUICE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
   static SLUICE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static SLUICE_INLINE uint32_t greater(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   static SLUICE_INLINE F sqrt(F a) { return _mm512_sqrt_ps(a); }
   static SLUICE_INLINE F abs(F a) { return _mm512_abs_ps(a); }
   static SLUICE_INLINE F round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

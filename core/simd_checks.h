@@ -21,6 +21,7 @@ struct Kernels {
   void (*to_bf16)(const float* in, Bf16* out, int n);
   void (*from_bf16)(const Bf16* in, float* out, int n);
   void (*to_int8)(const float* in, int8_t* out, int n);
+  uint32_t (*greater)(const float*, const float*);
   float (*reduce_add)(const float*);
   float (*reduce_max)(const float*);
   float (*sum_of_squares)(const float*, int64_t);
@@ -28,8 +29,9 @@ struct Kernels {
 
 template <class K>
 Kernels kernels_of() {
-  return {K::exp,          K::log1p_unit,   K::softplus, K::sigmoid,   K::silu,    K::round,      K::swap_pairs, K::swap_2_apart,
-          K::swap_4_apart, K::swap_8_apart, K::to_bf16,  K::from_bf16, K::to_int8, K::reduce_add, K::reduce_max, K::sum_of_squares};
+  return {K::exp,        K::log1p_unit,   K::softplus,     K::sigmoid,      K::silu,          K::round,
+          K::swap_pairs, K::swap_2_apart, K::swap_4_apart, K::swap_8_apart, K::to_bf16,       K::from_bf16,
+          K::to_int8,    K::greater,      K::reduce_add,   K::reduce_max,   K::sum_of_squares};
 }
 
 constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
@@ -195,6 +197,19 @@ inline void check_reductions(const Kernels& k) {
   for (const int64_t n : {0, 1, 15, 16, 17, 63, 64, 65, 130, 300}) EXPECT_EQ(k.sum_of_squares(ones.data(), n), 4 * float(n)) << n;
 }
 
+inline void check_greater(const Kernels& k) {
+  const float some[] = {-kInf, -1, -kTiny / 4, -0.0f, 0, kTiny / 4, 1, kInf, kNan};
+  for (int turn = 0; turn < 9; ++turn) {
+    float x[16], y[16];
+    uint32_t want = 0;
+    for (int i = 0; i < 16; ++i) {
+      x[i] = some[i % 9], y[i] = some[(i + turn) % 9];
+      want |= uint32_t(x[i] > y[i]) << i;
+    }
+    EXPECT_EQ(k.greater(x, y), want) << turn;
+  }
+}
+
 inline void check_all(const Kernels& k) {
   check_exp(k);
   check_log1p_unit(k);
@@ -203,6 +218,7 @@ inline void check_all(const Kernels& k) {
   check_round(k);
   check_bf16(k);
   check_int8(k);
+  check_greater(k);
   check_partial_vectors(k);
   check_reductions(k);
 }

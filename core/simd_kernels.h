@@ -21,6 +21,7 @@ struct TestKernels {
   static void to_bf16(const float* x, Bf16* y, int n) { V::store_n(y, V::load(x), n); }
   static void from_bf16(const Bf16* x, float* y, int n) { V::store(y, V::load_n(x, n)); }
   static void to_int8(const float* x, int8_t* y, int n) { V::store_n(y, V::load(x), n); }
+  static uint32_t greater(const float* x, const float* y) { return V::greater(V::load(x), V::load(y)); }
   static float reduce_add(const float* x) { return V::reduce_add(V::load(x)); }
   static float reduce_max(const float* x) { return V::reduce_max(V::load(x)); }
   static float sum_of_squares(const float* x, int64_t n) { return simd::sum_of_squares<V>(x, n); }

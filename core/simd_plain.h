@@ -140,6 +140,15 @@ struct Plain {
   static SLUICE_INLINE F max(F a, F b) {
     return quads([](Quad x, Quad y) { return x > y ? x : y; }, a, b);
   }
+  // Bit i says whether a[i] > b[i], as it is not where either is NaN.
+  static SLUICE_INLINE uint32_t greater(F a, F b) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 4; ++i) {
+      const IntQuad q = (a.q[i] > b.q[i]) & IntQuad{1, 2, 4, 8};
+      bits |= uint32_t((q[0] | q[1]) | (q[2] | q[3])) << 4 * i;
+    }
+    return bits;
+  }
   static SLUICE_INLINE F sqrt(F a) {
     return quads(
         [](Quad x) {

@@ -176,6 +176,27 @@ __device__ inline void fence_barrier_init() { asm volatile("fence.mbarrier_init.
 // One of the 16 hardware barriers, for `threads` threads; 0 is __syncthreads().
 __device__ inline void named_barrier(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 
+// A block's number within its cluster.
+__device__ inline uint32_t cluster_rank() {
+  uint32_t rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+// A barrier of all threads of a cluster in two parts; what was written before arriving is seen after waiting.
+__device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// What lies in another block of the cluster at the place that `mine` has in this one.
+__device__ inline uint32_t load_cluster_shared(const uint32_t* mine, uint32_t rank) {
+  uint32_t r;
+  asm volatile("{ .reg .b32 at; mapa.shared::cluster.u32 at, %1, %2; ld.shared::cluster.u32 %0, [at]; }"
+               : "=r"(r)
+               : "r"(shared_address(mine)), "r"(rank)
+               : "memory");
+  return r;
+}
+
 template <int N>
 __device__ inline void set_max_registers_up() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
