@@ -103,7 +103,7 @@ __device__ void select_row(const TopkRows& rows, int64_t number, const Row& row,
 }
 
 template <int kThreads, int kBlocks>
-__global__ void __launch_bounds__(kThreads) topk_row_kernel(const __grid_constant__ TopkRows rows) {
+__global__ void __launch_bounds__(kThreads, 1024 / kThreads) topk_row_kernel(const __grid_constant__ TopkRows rows) {
   extern __shared__ uint4 keys[];
   __shared__ Shared s;
   wait_for_previous_kernel();
@@ -162,7 +162,7 @@ __device__ void add_part(const Row& row, const Part& part, int64_t k, uint32_t* 
 }
 
 template <int kDigit>
-__global__ void __launch_bounds__(kSplitThreads) topk_digit_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, 2) topk_digit_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kSplitThreads) topk_digit_kernel(const __grid_
   let_next_kernel_start();
 }
 
-__global__ void __launch_bounds__(kSplitThreads) topk_count_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, 2) topk_count_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -205,7 +205,7 @@ __device__ void write_part(const TopkRows& rows, const Split& split, int64_t num
                               s, keys, [&](int64_t i) { return row.index(part.begin + i); });
 }
 
-__global__ void __launch_bounds__(kSplitThreads) topk_write_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, 2) topk_write_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
