@@ -1,4 +1,4 @@
-// Full attention over a paged cache, and merging what attention over parts of the keys gives.
+// Full and multi-head latent attention over a cache, and merging what attention over parts of the keys gives.
 #include <cmath>
 #include <cstring>
 
@@ -7,6 +7,7 @@
 #include "ops/gqa_prefill/gqa_prefill.h"
 #include "ops/kv_append/kv_append.h"
 #include "ops/merge_state/merge_state.h"
+#include "ops/mla_decode/mla_decode.h"
 
 namespace sluice {
 namespace {
@@ -95,6 +96,82 @@ Status run_merge(OpCall& call) {
   return call.run(merge_state, {.a = {v_a, lse_a, base}, .b = {v_b, lse_b, base}, .out = {v, lse, base}});
 }
 
+// Latent attention as its parts come: q_absorbed = q_nope W_UK, attention over latents, o = W_UV o_latent.
+Status run_absorbed(OpCall& call) {
+  SLUICE_NEED(q, "q");
+  SLUICE_NEED(latent, "latent");
+  SLUICE_NEED(k_pe, "k_pe");
+  SLUICE_NEED(kv_b_proj, "kv_b_proj");
+  const int64_t H = q.dim(0), S = latent.dim(0), R = latent.dim(1), P = k_pe.dim(1), nope = q.dim(1) - P;
+  const int64_t V = kv_b_proj.dim(1) - nope;
+  const Tensor queries = call.copy(q, DType::kF32).reshape({1, H, nope + P}), w = call.copy(kv_b_proj, DType::kF32);
+  const auto weight = [&](int64_t h, int64_t row) { return w.as<float>() + (h * (nope + V) + row) * R; };
+  const Tensor q_absorbed = call.make(DType::kF32, {1, H, R}), o_latent = call.make(DType::kF32, {1, H, R});
+  for (int64_t h = 0; h < H; ++h)
+    for (int64_t r = 0; r < R; ++r) {
+      double sum = 0;
+      for (int64_t d = 0; d < nope; ++d) sum += double(queries.as<float>()[h * (nope + P) + d]) * weight(h, d)[r];
+      q_absorbed.as<float>()[h * R + r] = float(sum);
+    }
+  const Tensor kv = call.make(DType::kF32, {1, S, R + P}), latent32 = call.copy(latent, DType::kF32),
+               k_pe32 = call.copy(k_pe, DType::kF32);
+  for (int64_t s = 0; s < S; ++s) {
+    std::copy_n(latent32.as<float>() + s * R, R, kv.as<float>() + s * (R + P));
+    std::copy_n(k_pe32.as<float>() + s * P, P, kv.as<float>() + s * (R + P) + R);
+  }
+  SLUICE_RETURN_IF_ERROR(call.run(mla_decode, {.q_nope = q_absorbed,
+                                               .q_pe = queries.slice(2, nope, nope + P),
+                                               .kv = call.copy(kv, cache_dtype(call, latent)),
+                                               .block_table = call.ints({0}).reshape({1, 1}),
+                                               .seq_lens = call.ints({int32_t(S)}),
+                                               .o = o_latent,
+                                               .lse = call.output("lse", DType::kF32, {H}).reshape({1, H}),
+                                               .scale = scale_of(call, nope + P)}));
+  const Tensor o = call.make(DType::kF32, {H, V});
+  for (int64_t h = 0; h < H; ++h)
+    for (int64_t v = 0; v < V; ++v) {
+      double sum = 0;
+      for (int64_t r = 0; r < R; ++r) sum += double(o_latent.as<float>()[h * R + r]) * weight(h, nope + v)[r];
+      o.as<float>()[h * V + v] = float(sum);
+    }
+  call.output("o", call.copy(o, call.dtype()));
+  call.output("q_absorbed", call.copy(q_absorbed.reshape({H, R}), call.dtype()));
+  return {};
+}
+
+Status run_mla_decode(OpCall& call) {
+  if (call.find("kv_b_proj").present()) return run_absorbed(call);
+  SLUICE_NEED(q_nope, "q_nope");
+  SLUICE_NEED(q_pe, "q_pe");
+  SLUICE_NEED(kv_cache, "kv_cache");
+  SLUICE_NEED(table, "block_table");
+  SLUICE_NEED(lens, "seq_lens");
+  const int64_t T = q_nope.dim(0), H = q_nope.dim(1), R = q_nope.dim(2);
+  return call.run(mla_decode, {.q_nope = call.operand(q_nope),
+                               .q_pe = call.operand(q_pe),
+                               .kv = call.copy(kv_cache, cache_dtype(call, kv_cache)),
+                               .block_table = table,
+                               .seq_lens = lens,
+                               .o = call.output("o", call.dtype(), {T, H, R}),
+                               .lse = call.output("lse", DType::kF32, {T, H}),
+                               .scale = scale_of(call, R + q_pe.dim(2))});
+}
+
+Status run_sparse_mla(OpCall& call) {
+  SLUICE_NEED(q_nope, "q_nope");
+  SLUICE_NEED(q_pe, "q_pe");
+  SLUICE_NEED(kv, "kv");
+  SLUICE_NEED(topk_ids, "topk_ids");
+  const int64_t T = q_nope.dim(0), H = q_nope.dim(1), R = q_nope.dim(2);
+  return call.run(mla_decode, {.q_nope = call.operand(q_nope),
+                               .q_pe = call.operand(q_pe),
+                               .kv = call.copy(kv, cache_dtype(call, kv)).reshape({kv.dim(0), 1, kv.dim(1)}),
+                               .indices = topk_ids,
+                               .o = call.output("o", call.dtype(), {T, H, R}),
+                               .lse = call.output("lse", DType::kF32, {T, H}),
+                               .scale = scale_of(call, R + q_pe.dim(2))});
+}
+
 }  // namespace
 
 std::vector<OpAdapter> attention_adapters() {
@@ -102,6 +179,8 @@ std::vector<OpAdapter> attention_adapters() {
       {"gqa_prefill", "gqa_prefill", run_prefill, {"kv_append"}},
       {"gqa_decode", "gqa_decode", run_decode, {}},
       {"merge_state", "merge_state", run_merge, {}},
+      {"mla_decode", "mla_decode", run_mla_decode, {}},
+      {"dsa_sparse_mla", "mla_decode", run_sparse_mla, {}},
   };
 }
 

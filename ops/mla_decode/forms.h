@@ -1,0 +1,19 @@
+// The implementations, one a file.
+#pragma once
+
+#include "base/checked.h"
+#include "ops/mla_decode/mla_decode.h"
+
+namespace sluice {
+
+Status mla_decode_reference(Context&, const MlaDecodeArgs&, std::byte*);
+Status mla_decode_cpu(Context&, const MlaDecodeArgs&, std::byte*);
+Status mla_decode_avx512(Context&, const MlaDecodeArgs&, std::byte*);
+Status mla_decode_cuda(Context&, const MlaDecodeArgs&, std::byte*);
+Status mla_decode_cuda_mma(Context&, const MlaDecodeArgs&, std::byte*);
+
+size_t mla_decode_workspace(const Context&, const MlaDecodeArgs&);  // of the vector forms
+size_t mla_decode_mma_workspace(const Context&, const MlaDecodeArgs&);
+Can mla_decode_can_mma(const MlaDecodeArgs&);
+
+}  // namespace sluice
