@@ -1,0 +1,586 @@
+// Tensor cores, for a latent of 512 and a rope of 64: a block of threads has a tile of query rows (heads, or heads of a few rows of
+// a sequence) and a stretch of their list of keys, 64 keys at a time. A block of keys comes to shared memory once and is both the
+// second operand of the scores and, transposed on its way to registers, that of the weighted sum. Where tiles are too few for the
+// GPU, lists are cut into a number of stretches that depends on the call's shape only, and a second kernel merges their results in
+// order.
+#include <algorithm>
+#include <climits>
+#include <cmath>
+
+#include "core/cuda/launch.h"
+#include "ops/merge_state/states.h"
+#include "ops/mla_decode/forms.h"
+#include "ops/mla_decode/keys.cuh"
+#include "ops/mla_decode/tiles.cuh"
+
+namespace sluice {
+namespace {
+
+using namespace cuda;
+
+constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+constexpr int kLatent = 512, kRope = 64;
+constexpr int kBlock = 64;                        // keys
+constexpr int kChunks = (kLatent + kRope) / 8;    // of 16 bytes, of a query's or a key's bf16 row
+constexpr int kLatentChunks = kLatent / 8;
+constexpr int kFp8Bytes = int(mla_fp8_row_bytes(kLatent, kRope)), kFp8Chunks = kFp8Bytes / 16;
+constexpr float kLog2E = 1.44269504088896341f;
+
+// How a call is cut into blocks of threads.
+struct Cut {
+  int rows;         // of a tile: 16, 32 or 64
+  int tokens;       // of a tile, at most
+  int head_tiles;   // of a token
+  int64_t groups;   // of tokens
+  int groups_each;  // groups of a sequence
+  int splits;       // of a list
+  int64_t blocks() const { return groups * head_tiles * splits; }
+};
+
+struct Call {
+  MlaKeys keys;
+  Cut cut;
+  const char *q_nope, *q_pe;
+  int64_t q_nope_row, q_nope_head, q_pe_row, q_pe_head;  // strides in bytes
+  bool q_is_f32, o_is_f32;
+  char* o;
+  int64_t o_row, o_head;  // bytes
+  float* lse;
+  int64_t lse_row, lse_head;
+  float *part_o, *part_lse;  // [T, H, splits, ..]; logarithms of base 2
+  int64_t tokens;
+  int heads;
+  float scale_log2, to_base;  // base 2 logarithms to lse's base
+};
+
+// kFp8: the cache's rows. kAhead: shared memory holds the next block of keys too, as it comes from the cache.
+template <int kRows, bool kAhead, bool kFp8>
+struct Shape {
+  static constexpr int kQuery = kRows * kChunks * 16, kKeys = kBlock * kChunks * 16, kWeights = kRows * kBlock * 2;
+  static constexpr int kAheadBytes = !kAhead ? 0 : kFp8 ? kBlock * kFp8Bytes : kKeys;
+  // Warps of the scores: kScoreM along the rows, kScoreN along the keys, kScoreTiles of 8 keys each.
+  static constexpr int kScoreM = kRows / 16, kScoreN = kWarps / kScoreM, kScoreTiles = kBlock / 8 / kScoreN;
+  // Warps of the weighted sum: kSumM along the rows, of kSumTiles of 16 each, kSumN along the latent, of kSumColumns each.
+  static constexpr int kSumM = kRows / 32 ? kRows / 32 : 1, kSumTiles = kRows / 16 / kSumM;
+  static constexpr int kSumN = kWarps / kSumM, kSumColumns = kLatent / kSumN;
+
+  // What a block of threads shares beside the tiles.
+  struct Small {
+    const char* key[2][kBlock];  // of this block of keys and the next
+    uint32_t valid[2][2];        // a bit a key
+    float reduced[kScoreN][kRows], factor[kRows], most[kRows];
+  };
+  static constexpr int kBytes = kQuery + kKeys + kAheadBytes + kWeights + int(sizeof(Small));
+};
+
+// The tile that a block of threads has.
+struct Work {
+  int64_t token;              // the first
+  int tokens, first_head, width;  // heads of a token
+  int split;
+  MlaList list;  // of the last token, which sees the most keys
+
+  __device__ explicit Work(const Call& c) {
+    const int64_t tile = blockIdx.x / uint32_t(c.cut.head_tiles), group = tile / uint32_t(c.cut.splits);
+    first_head = int(blockIdx.x % uint32_t(c.cut.head_tiles)) * c.cut.rows, split = int(tile % uint32_t(c.cut.splits));
+    width = min(c.heads, c.cut.rows);
+    token = group, tokens = 1;
+    if (c.cut.tokens > 1) {  // of equally long sequences
+      const int64_t sequence = group / c.cut.groups_each, in_sequence = group % c.cut.groups_each * c.cut.tokens;
+      token = sequence * c.keys.each + in_sequence;
+      tokens = int(min(int64_t(c.cut.tokens), c.keys.each - in_sequence));
+    }
+    list = c.keys.list(token + tokens - 1);
+  }
+  __device__ int token_of(int row) const { return row / width; }
+  __device__ int head_of(int row) const { return first_head + row % width; }
+  __device__ bool has(const Call& c, int row) const { return token_of(row) < tokens && head_of(row) < c.heads; }
+  // List entries that a row sees.
+  __device__ int64_t limit(int row) const { return list.count - (tokens - 1 - min(token_of(row), tokens - 1)); }
+};
+
+// 8 elements of a query's row as bf16.
+__device__ uint4 query_chunk(const char* row, bool is_f32, int chunk) {
+  if (!is_f32) return *reinterpret_cast<const uint4*>(row + chunk * 16);
+  const float4 a = *reinterpret_cast<const float4*>(row + chunk * 32), b = *reinterpret_cast<const float4*>(row + chunk * 32 + 16);
+  return make_uint4(ptx::pack_bf16(a.x, a.y), ptx::pack_bf16(a.z, a.w), ptx::pack_bf16(b.x, b.y), ptx::pack_bf16(b.z, b.w));
+}
+
+// 16 codes of e4m3 times their scale, as bf16.
+__device__ void widen_fp8(const uint4& codes, float scale, uint4 (&out)[2]) {
+  const uint32_t in[4] = {codes.x, codes.y, codes.z, codes.w};
+  uint32_t words[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const float2 x = to_float_pair_e4m3(uint16_t(in[i / 2] >> (i % 2 * 16)));
+    words[i] = ptx::pack_bf16(x.x * scale, x.y * scale);
+  }
+  out[0] = make_uint4(words[0], words[1], words[2], words[3]), out[1] = make_uint4(words[4], words[5], words[6], words[7]);
+}
+
+template <int kRows, bool kAhead, bool kFp8>
+class Attention {
+  using S = Shape<kRows, kAhead, kFp8>;
+  using Small = typename S::Small;
+
+ public:
+  __device__ Attention(const Call& c, char* memory)
+      : c_(c),
+        work_(c),
+        memory_(memory),
+        small_(*reinterpret_cast<Small*>(memory + S::kBytes - sizeof(Small))),
+        query_{ptx::shared_address(memory)},
+        keys_{query_.address + S::kQuery},
+        weights_{query_.address + S::kQuery + S::kKeys + S::kAheadBytes},
+        thread_(int(threadIdx.x)),
+        lane_(thread_ % kWarp),
+        warp_(thread_ / kWarp) {
+    const int64_t blocks = (work_.list.count + kBlock - 1) / kBlock, each = (blocks + c.cut.splits - 1) / c.cut.splits;
+    begin_ = min(work_.split * each, blocks), end_ = min(begin_ + each, blocks);
+    for (int half = 0; half < 2; ++half) limit_[half] = work_.limit(score_row(half));
+  }
+
+  __device__ void run() {
+    load_query();
+    if (begin_ < end_) {
+      put_keys(begin_, find_key(begin_));
+      __syncthreads();
+      start(begin_);
+      put_keys(begin_ + 1, find_key(begin_ + 1));
+    }
+    __syncthreads();
+    for (int64_t b = begin_; b < end_; ++b) step(b);
+    finish();
+  }
+
+ private:
+  // --- keys ---
+
+  static __device__ int slot(int64_t b) { return int(b & 1); }
+
+  // The first threads have a key of block b each.
+  __device__ const char* find_key(int64_t b) const {
+    return thread_ < kBlock && b < end_ ? c_.keys.at(work_.list, b * kBlock + thread_) : nullptr;
+  }
+  __device__ void put_keys(int64_t b, const char* key) {
+    if (thread_ >= kBlock) return;
+    small_.key[slot(b)][thread_] = key;
+    const uint32_t valid = __ballot_sync(0xffffffffu, key != nullptr);
+    if (lane_ == 0) small_.valid[slot(b)][warp_] = valid;
+  }
+  // Where a bf16 block goes: with two places they take turns.
+  __device__ Tile<kChunks> place(int64_t b) const {
+    return {keys_.address + (kAhead && !kFp8 && (b - begin_) % 2 ? uint32_t(S::kKeys) : 0)};
+  }
+  __device__ char* raw() const { return memory_ + S::kQuery + S::kKeys; }
+
+  // Block b on its way. Without a second place the last one is used up.
+  __device__ void start(int64_t b) {
+    if constexpr (!kFp8) {
+      copy_rows<kChunks>(b, [&, to = place(b)](int row, int chunk) { return to.at(row, chunk); });
+    } else if constexpr (kAhead) {
+      copy_rows<kFp8Chunks>(b, [&, to = ptx::shared_address(raw())](int row, int chunk) {
+        return to + uint32_t(row * kFp8Bytes + chunk * 16);
+      });
+    }
+  }
+  template <int kOfRow, class To>
+  __device__ void copy_rows(int64_t b, To&& to) {
+#pragma unroll 3
+    for (int i = thread_; i < kBlock * kOfRow; i += kThreads) {
+      const int row = i / kOfRow, chunk = i % kOfRow;
+      const char* key = small_.key[slot(b)][row];
+      ptx::cp_async_16(to(row, chunk), (key ? key : c_.keys.kv) + chunk * 16, key != nullptr);
+    }
+    ptx::cp_async_commit();
+  }
+  // fp8 rows of block b, in shared memory or still in the cache, to bf16.
+  __device__ void widen(int64_t b) {
+    constexpr int kPieces = kLatent / 16 + kRope / 8;  // 16 codes, or 8 elements of rope
+    for (int i = thread_; i < kBlock * kPieces; i += kThreads) {
+      const int row = i / kPieces, piece = i % kPieces;
+      const char* key = small_.key[slot(b)][row];
+      if (kAhead && key) key = raw() + row * kFp8Bytes;
+      const int rope = piece - kLatent / 16;
+      uint4 out[2] = {};
+      if (key && rope >= 0) out[0] = *reinterpret_cast<const uint4*>(key + kFp8Bytes - 2 * kRope + rope * 16);
+      else if (key)
+        widen_fp8(*reinterpret_cast<const uint4*>(key + piece * 16),
+                  *reinterpret_cast<const float*>(key + kLatent + piece / (kMlaScaleGroup / 16) * 4), out);
+      if (rope >= 0) store(keys_.at(row, kLatentChunks + rope), out[0]);
+      else store(keys_.at(row, 2 * piece), out[0]), store(keys_.at(row, 2 * piece + 1), out[1]);
+    }
+  }
+  // To an address of shared memory.
+  __device__ void store(uint32_t to, const uint4& x) { *reinterpret_cast<uint4*>(memory_ + (to - query_.address)) = x; }
+
+  __device__ void load_query() {
+    for (int i = thread_; i < kRows * kChunks; i += kThreads) {
+      const int row = i / kChunks, chunk = i % kChunks;
+      uint4 x = make_uint4(0, 0, 0, 0);
+      if (work_.has(c_, row)) {
+        const int64_t token = work_.token + work_.token_of(row), head = work_.head_of(row);
+        x = chunk < kLatentChunks
+                ? query_chunk(c_.q_nope + token * c_.q_nope_row + head * c_.q_nope_head, c_.q_is_f32, chunk)
+                : query_chunk(c_.q_pe + token * c_.q_pe_row + head * c_.q_pe_head, c_.q_is_f32, chunk - kLatentChunks);
+      }
+      store(query_.at(row, chunk), x);
+    }
+  }
+
+  // --- scores ---
+
+  __device__ int score_m() const { return warp_ % S::kScoreM; }
+  __device__ int score_n() const { return warp_ / S::kScoreM; }
+  __device__ int score_row(int half) const { return score_m() * 16 + lane_ / 4 + 8 * half; }
+  // Of element e of tile t of a score.
+  __device__ int score_key(int t, int e) const { return (score_n() * S::kScoreTiles + t) * 8 + lane_ % 4 * 2 + e % 2; }
+
+  __device__ void scores(const Tile<kChunks>& keys, float (&s)[S::kScoreTiles][4]) const {
+    const int row = score_m() * 16, key = score_n() * S::kScoreTiles * 8;
+#pragma unroll
+    for (auto& tile : s)
+#pragma unroll
+      for (float& x : tile) x = 0;
+    if constexpr (S::kScoreTiles == 1) {  // two sums, so that a product does not wait for the last
+      float odd[4] = {};
+#pragma unroll 2
+      for (int k = 0; k < kChunks / 4; ++k) {
+        uint32_t a[4], b[4];
+        keys.load_b_8(b, key, k, lane_);
+        query_.load_a(a, row, 2 * k, lane_);
+        ptx::mma_m16n8k16_bf16(s[0], a, b[0], b[1]);
+        query_.load_a(a, row, 2 * k + 1, lane_);
+        ptx::mma_m16n8k16_bf16(odd, a, b[2], b[3]);
+      }
+#pragma unroll
+      for (int e = 0; e < 4; ++e) s[0][e] += odd[e];
+    } else {
+#pragma unroll 4
+      for (int k = 0; k < kChunks / 2; ++k) {
+        uint32_t a[4];
+        query_.load_a(a, row, k, lane_);
+#pragma unroll
+        for (int t = 0; t < S::kScoreTiles; t += 2) {
+          uint32_t b[4];
+          keys.load_b(b, key + t * 8, k, lane_);
+          ptx::mma_m16n8k16_bf16(s[t], a, b[0], b[1]);
+          ptx::mma_m16n8k16_bf16(s[t + 1], a, b[2], b[3]);
+        }
+      }
+    }
+  }
+
+  // Scores to units of log2, -inf where a row does not see the key; the warp's maximum of each row to shared memory.
+  __device__ void mask(int64_t b, float (&s)[S::kScoreTiles][4]) {
+    float most[2] = {-INFINITY, -INFINITY};
+#pragma unroll
+    for (int t = 0; t < S::kScoreTiles; ++t)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int key = score_key(t, e);
+        const bool seen = (small_.valid[slot(b)][key / 32] >> (key % 32) & 1) && b * kBlock + key < limit_[e / 2];
+        s[t][e] = seen ? s[t][e] * c_.scale_log2 : -INFINITY;
+        most[e / 2] = fmaxf(most[e / 2], s[t][e]);
+      }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      most[half] = row_max(most[half]);
+      if (lane_ % 4 == 0) small_.reduced[score_n()][score_row(half)] = most[half];
+    }
+  }
+
+  // Scores to weights, in shared memory; the rows' maxima, sums and factors brought up to date.
+  __device__ void weigh(float (&s)[S::kScoreTiles][4]) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = score_row(half);
+      float most = most_[half];
+#pragma unroll
+      for (int n = 0; n < S::kScoreN; ++n) most = fmaxf(most, small_.reduced[n][row]);
+      const float shift = shift_of(most), factor = ptx::exp2_approx(most_[half] - shift);
+      if (score_n() == 0 && lane_ % 4 == 0) small_.factor[row] = factor;
+      float sum = 0;
+#pragma unroll
+      for (int t = 0; t < S::kScoreTiles; ++t) {
+        const float x = ptx::exp2_approx(s[t][2 * half] - shift), y = ptx::exp2_approx(s[t][2 * half + 1] - shift);
+        sum += x + y;
+        const uint32_t to = weights_.at(row, score_n() * S::kScoreTiles + t) + lane_ % 4 * 4 - query_.address;
+        *reinterpret_cast<uint32_t*>(memory_ + to) = ptx::pack_bf16(x, y);
+      }
+      most_[half] = most, total_[half] = fmaf(total_[half], factor, sum);
+    }
+  }
+
+  // --- the weighted sum ---
+
+  __device__ int sum_row(int m, int half) const { return (warp_ / S::kSumN * S::kSumTiles + m) * 16 + lane_ / 4 + 8 * half; }
+  __device__ int sum_column(int t) const { return warp_ % S::kSumN * S::kSumColumns + t * 8 + lane_ % 4 * 2; }
+
+  __device__ void rescale() {
+#pragma unroll
+    for (int m = 0; m < S::kSumTiles; ++m) {
+      const float factor[2] = {small_.factor[sum_row(m, 0)], small_.factor[sum_row(m, 1)]};
+      if (!__any_sync(0xffffffffu, factor[0] != 1 || factor[1] != 1)) continue;
+#pragma unroll
+      for (auto& tile : sums_[m])
+#pragma unroll
+        for (int e = 0; e < 4; ++e) tile[e] *= factor[e / 2];
+    }
+  }
+  __device__ void add(const Tile<kChunks>& keys) {
+    const int row = warp_ / S::kSumN * S::kSumTiles * 16, chunk = warp_ % S::kSumN * S::kSumColumns / 8;
+#pragma unroll
+    for (int k = 0; k < kBlock / 16; ++k) {
+      uint32_t a[S::kSumTiles][4];
+#pragma unroll
+      for (int m = 0; m < S::kSumTiles; ++m) weights_.load_a(a[m], row + m * 16, k, lane_);
+#pragma unroll
+      for (int t = 0; t < S::kSumColumns / 8; t += 2) {
+        uint32_t b[4];
+        keys.load_b_transposed(b, k, chunk + t, lane_);
+#pragma unroll
+        for (int m = 0; m < S::kSumTiles; ++m) {
+          ptx::mma_m16n8k16_bf16(sums_[m][t], a[m], b[0], b[1]);
+          ptx::mma_m16n8k16_bf16(sums_[m][t + 1], a[m], b[2], b[3]);
+        }
+      }
+    }
+  }
+
+  // --- a block of keys ---
+
+  __device__ void step(int64_t b) {
+    constexpr bool kTwoPlaces = kAhead && !kFp8;
+    const bool more = b + 1 < end_;
+    if (kTwoPlaces && more) start(b + 1), ptx::cp_async_wait<1>();
+    else ptx::cp_async_wait<0>();
+    if constexpr (kFp8) {
+      if (kAhead) __syncthreads();  // the rows are there
+      widen(b);
+    }
+    __syncthreads();
+    if (kFp8 && kAhead && more) start(b + 1);
+    const char* key = find_key(b + 2);  // on its way while this block is computed
+    float s[S::kScoreTiles][4];
+    scores(place(b), s);
+    mask(b, s);
+    __syncthreads();
+    weigh(s);
+    __syncthreads();
+    rescale();
+    add(place(b));
+    put_keys(b + 2, key);
+    __syncthreads();
+    if (!kAhead && !kFp8 && more) start(b + 1);
+  }
+
+  // --- results ---
+
+  __device__ void finish() {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float total = row_sum(total_[half]);
+      if (lane_ % 4 == 0) small_.reduced[score_n()][score_row(half)] = total;
+      if (score_n() == 0 && lane_ % 4 == 0) small_.most[score_row(half)] = most_[half];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int m = 0; m < S::kSumTiles; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        if (work_.has(c_, sum_row(m, half))) store_row(m, half);
+    if (thread_ < kRows && work_.has(c_, thread_)) store_log(thread_);
+  }
+  __device__ float total_of(int row) const {
+    float total = 0;
+#pragma unroll
+    for (int n = 0; n < S::kScoreN; ++n) total += small_.reduced[n][row];
+    return total;
+  }
+  __device__ int64_t part_of(int row) const {
+    return ((work_.token + work_.token_of(row)) * c_.heads + work_.head_of(row)) * c_.cut.splits + work_.split;
+  }
+  __device__ void store_row(int m, int half) {
+    const int row = sum_row(m, half);
+    const float inverse = inverse_of(total_of(row));
+    const bool whole = c_.cut.splits == 1, wide = !whole || c_.o_is_f32;
+    char* out = whole ? c_.o + (work_.token + work_.token_of(row)) * c_.o_row + work_.head_of(row) * c_.o_head
+                      : reinterpret_cast<char*>(c_.part_o + part_of(row) * kLatent);
+#pragma unroll
+    for (int t = 0; t < S::kSumColumns / 8; ++t) {
+      const float x = sums_[m][t][2 * half] * inverse, y = sums_[m][t][2 * half + 1] * inverse;
+      if (wide) *reinterpret_cast<float2*>(out + sum_column(t) * 4) = make_float2(x, y);
+      else *reinterpret_cast<uint32_t*>(out + sum_column(t) * 2) = ptx::pack_bf16(x, y);
+    }
+  }
+  __device__ void store_log(int row) {
+    const float log = log2_of(small_.most[row], total_of(row));
+    if (c_.cut.splits > 1) c_.part_lse[part_of(row)] = log;
+    else if (c_.lse)
+      c_.lse[(work_.token + work_.token_of(row)) * c_.lse_row + work_.head_of(row) * c_.lse_head] = log * c_.to_base;
+  }
+
+  const Call& c_;
+  const Work work_;
+  char* const memory_;
+  Small& small_;
+  const Tile<kChunks> query_, keys_;
+  const Tile<kBlock / 8> weights_;
+  const int thread_, lane_, warp_;
+  int64_t begin_, end_, limit_[2];  // blocks of keys; entries that the thread's rows of scores see
+  float most_[2] = {-INFINITY, -INFINITY}, total_[2] = {};  // of those rows; total: of the thread's keys
+  float sums_[S::kSumTiles][S::kSumColumns / 8][4] = {};
+};
+
+template <int kRows, bool kAhead, bool kFp8>
+__global__ void __launch_bounds__(kThreads, 1) mla_decode_mma_kernel(const __grid_constant__ Call c) {
+  extern __shared__ __align__(128) char memory[];
+  wait_for_previous_kernel();
+  Attention<kRows, kAhead, kFp8>(c, memory).run();
+  __syncthreads();  // the block's stores are behind it
+  let_next_kernel_start();
+}
+
+// --- the merge of stretches: a block of threads a row of o, 4 columns a thread ---
+
+constexpr int kMergeThreads = kLatent / 4, kMostSplits = 2 * kWarp;
+
+__global__ void __launch_bounds__(kMergeThreads) mla_decode_merge_kernel(const __grid_constant__ Call c) {
+  wait_for_previous_kernel();
+  const int64_t row = blockIdx.x, token = row / c.heads, head = row % c.heads;
+  const int splits = c.cut.splits, lane = int(threadIdx.x) % kWarp;
+  const float* lse = c.part_lse + row * splits;
+  const float* part = c.part_o + row * splits * kLatent + threadIdx.x * 4;
+  float log[2], most = -INFINITY;
+  for (int i = 0; i < 2; ++i) {
+    log[i] = lane + i * kWarp < splits ? lse[lane + i * kWarp] : -INFINITY;
+    most = fmaxf(most, log[i]);
+  }
+  for (int d = kWarp / 2; d > 0; d /= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, d));
+  const float shift = shift_of(most), weight[2] = {ptx::exp2_approx(log[0] - shift), ptx::exp2_approx(log[1] - shift)};
+  const float total = group_sum(weight[0] + weight[1]);
+  float4 sum = make_float4(0, 0, 0, 0);
+#pragma unroll 8
+  for (int i = 0; i < splits; ++i) {
+    const float w = __shfl_sync(0xffffffffu, i < kWarp ? weight[0] : weight[1], i % kWarp);
+    if (w == 0) continue;  // what an empty stretch holds is not written
+    const float4 x = *reinterpret_cast<const float4*>(part + i * kLatent);
+    sum = make_float4(fmaf(w, x.x, sum.x), fmaf(w, x.y, sum.y), fmaf(w, x.z, sum.z), fmaf(w, x.w, sum.w));
+  }
+  const float inverse = inverse_of(total);
+  char* out = c.o + token * c.o_row + head * c.o_head;
+  if (c.o_is_f32) {
+    auto* to = reinterpret_cast<float2*>(out) + threadIdx.x * 2;
+    to[0] = make_float2(sum.x * inverse, sum.y * inverse), to[1] = make_float2(sum.z * inverse, sum.w * inverse);
+  } else {
+    auto* to = reinterpret_cast<uint32_t*>(out) + threadIdx.x * 2;
+    to[0] = ptx::pack_bf16(sum.x * inverse, sum.y * inverse), to[1] = ptx::pack_bf16(sum.z * inverse, sum.w * inverse);
+  }
+  if (threadIdx.x == 0 && c.lse) c.lse[token * c.lse_row + head * c.lse_head] = log2_of(most, total) * c.to_base;
+  __syncthreads();  // the block's stores are behind it
+  let_next_kernel_start();
+}
+
+// --- the host's side ---
+
+// Bytes of shared memory of the kernel of these rows.
+int shared_bytes(int rows, bool ahead, bool fp8) {
+  const auto of = [&]<int kRows>() {
+    if (fp8) return ahead ? Shape<kRows, true, true>::kBytes : Shape<kRows, false, true>::kBytes;
+    return ahead ? Shape<kRows, true, false>::kBytes : Shape<kRows, false, false>::kBytes;
+  };
+  return rows == 64 ? of.template operator()<64>() : rows == 32 ? of.template operator()<32>() : of.template operator()<16>();
+}
+
+// How many stretches take the least time: rounds of blocks of threads over the GPU, each as long as its keys and what begins and
+// ends it, and the merge.
+int splits_of(int64_t tiles, int64_t key_blocks, int sms) {
+  constexpr int64_t kEnds = 2, kMerge = 2;  // in units of a block of keys
+  int best = 1;
+  int64_t least = INT64_MAX;
+  for (int s = 1; s <= kMostSplits && s <= std::max<int64_t>(key_blocks, 1) && (s == 1 || tiles * s <= 4 * int64_t(sms)); ++s) {
+    const int64_t rounds = (tiles * s + sms - 1) / sms;
+    const int64_t time = rounds * ((key_blocks + s - 1) / s + kEnds) + (s > 1 ? kMerge + s / 16 : 0);
+    if (time < least) least = time, best = s;
+  }
+  return best;
+}
+
+Cut cut_of(const Context& ctx, const MlaDecodeArgs& a) {
+  const int64_t T = a.q_nope.dim(0), H = a.q_nope.dim(1);
+  const bool sparse = a.indices.present(), alike = !sparse && !a.cu_seqlens.present() && a.seq_lens.dim(0) > 0;
+  const int64_t each = alike ? T / a.seq_lens.dim(0) : 1, wanted = H * std::max<int64_t>(each, 1);
+  Cut cut{.rows = wanted > 32 ? 64 : wanted > 16 ? 32 : 16};
+  const auto fits = [&](bool ahead) { return size_t(shared_bytes(cut.rows, ahead, mla_fp8(a))) <= ctx.gpu->shared_memory; };
+  while (cut.rows > 16 && !fits(false)) cut.rows /= 2;
+  cut.tokens = int(std::clamp<int64_t>(cut.rows / std::max<int64_t>(H, 1), 1, std::max<int64_t>(each, 1)));
+  cut.head_tiles = int((H + cut.rows - 1) / cut.rows);
+  cut.groups_each = int((each + cut.tokens - 1) / cut.tokens);
+  cut.groups = cut.tokens > 1 ? a.seq_lens.dim(0) * cut.groups_each : T;
+  const int64_t most_keys = sparse ? a.indices.dim(1) : a.block_table.dim(1) * a.kv.dim(1);
+  cut.splits = splits_of(cut.groups * cut.head_tiles, (most_keys + kBlock - 1) / kBlock, ctx.gpu->sms);
+  return cut;
+}
+
+template <int kRows>
+Status launch_rows(const Context& ctx, const Call& call, bool fp8) {
+  const bool ahead = size_t(shared_bytes(kRows, true, fp8)) <= ctx.gpu->shared_memory;
+  const LaunchShape shape{.grid = unsigned(call.cut.blocks()),
+                          .block = kThreads,
+                          .shared = size_t(shared_bytes(kRows, ahead, fp8)),
+                          .dependent = true};
+  if (fp8)
+    return ahead ? launch(ctx, mla_decode_mma_kernel<kRows, true, true>, shape, call)
+                 : launch(ctx, mla_decode_mma_kernel<kRows, false, true>, shape, call);
+  return ahead ? launch(ctx, mla_decode_mma_kernel<kRows, true, false>, shape, call)
+               : launch(ctx, mla_decode_mma_kernel<kRows, false, false>, shape, call);
+}
+
+size_t part_floats(const Cut& cut, const MlaDecodeArgs& a) {
+  return cut.splits > 1 ? size_t(a.q_nope.dim(0) * a.q_nope.dim(1) * cut.splits) : 0;
+}
+
+}  // namespace
+
+size_t mla_decode_mma_workspace(const Context& ctx, const MlaDecodeArgs& a) {
+  return part_floats(cut_of(ctx, a), a) * (kLatent + 1) * sizeof(float);
+}
+
+Status mla_decode_cuda_mma(Context& ctx, const MlaDecodeArgs& a, std::byte* scratch) {
+  const Cut cut = cut_of(ctx, a);
+  const int64_t q_size = int64_t(dtype_size(a.q_nope.dtype)), o_size = int64_t(dtype_size(a.o.dtype));
+  const int64_t rows = a.q_nope.dim(0) * a.q_nope.dim(1);
+  if (std::max(cut.blocks(), rows) > INT_MAX) return {Code::kUnsupported, "mla_decode: more rows than a grid has blocks"};
+  auto* parts = reinterpret_cast<float*>(scratch);
+  const Call call{.keys = MlaKeys(a),
+                  .cut = cut,
+                  .q_nope = static_cast<const char*>(a.q_nope.data),
+                  .q_pe = static_cast<const char*>(a.q_pe.data),
+                  .q_nope_row = a.q_nope.stride[0] * q_size,
+                  .q_nope_head = a.q_nope.stride[1] * q_size,
+                  .q_pe_row = a.q_pe.stride[0] * q_size,
+                  .q_pe_head = a.q_pe.stride[1] * q_size,
+                  .q_is_f32 = a.q_nope.dtype == DType::kF32,
+                  .o_is_f32 = a.o.dtype == DType::kF32,
+                  .o = static_cast<char*>(a.o.data),
+                  .o_row = a.o.stride[0] * o_size,
+                  .o_head = a.o.stride[1] * o_size,
+                  .lse = a.lse.present() ? a.lse.as<float>() : nullptr,
+                  .lse_row = a.lse.stride[0],
+                  .lse_head = a.lse.stride[1],
+                  .part_o = parts,
+                  .part_lse = parts + part_floats(cut, a) * kLatent,
+                  .tokens = a.q_nope.dim(0),
+                  .heads = int(a.q_nope.dim(1)),
+                  .scale_log2 = a.scale * kLog2E,
+                  .to_base = float(kLn2 / natural_log_of(a.base))};
+  const bool fp8 = mla_fp8(a);
+  const Status done = cut.rows == 64   ? launch_rows<64>(ctx, call, fp8)
+                      : cut.rows == 32 ? launch_rows<32>(ctx, call, fp8)
+                                       : launch_rows<16>(ctx, call, fp8);
+  if (!done.ok() || cut.splits == 1) return done;
+  return launch(ctx, mla_decode_merge_kernel, {.grid = unsigned(rows), .block = kMergeThreads, .dependent = true}, call);
+}
+
+}  // namespace sluice
