@@ -65,8 +65,8 @@ class MlaAttention {
     }
   }
 
-  // Rows [r, rows) of a tile over a block, while `next` is fetched. Row r sees the first seen(r) keys of the block, at least one and
-  // no fewer than row r - 1.
+  // Rows [r, rows) of a tile over a block, while `next` is fetched. Row r sees the first seen(r) keys of the block, at least one
+  // and no fewer than row r - 1.
   template <int R = kMostRows, class Seen>
   void attend(int64_t r, int64_t rows, const float* q, const MlaBlock<X>& block, GqaKeys<X> next, const MlaState& s,
               const Seen& seen) const {

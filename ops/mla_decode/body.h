@@ -11,7 +11,11 @@ template <class V, class X>
 class MlaDecodeBody {
  public:
   MlaDecodeBody(const MlaDecodeArgs& a, const MlaPlan& plan, std::byte* scratch, int threads)
-      : a_(a), plan_(plan), scratch_(scratch), parts_(scratch + size_t(threads) * plan.thread_bytes), attention_(plan.dims, a.scale) {}
+      : a_(a),
+        plan_(plan),
+        scratch_(scratch),
+        parts_(scratch + size_t(threads) * plan.thread_bytes),
+        attention_(plan.dims, a.scale) {}
 
   void run(ThreadTeam& team) const {
     if (!plan_.split) return team.each(plan_.tiles, [&](int64_t i, int thread) { whole_tile(Tile(*this, i), thread); });
@@ -76,8 +80,7 @@ class MlaDecodeBody {
         for (int64_t d = 0; d < R + P; d += kPair) {
           Q both[kPair];
           const int n = int(std::min<int64_t>(R + P - d, kPair));
-          for (int i = 0; i < n; ++i)
-            both[i] = d + i < R ? query<Q>(a_.q_nope, t, h)[d + i] : query<Q>(a_.q_pe, t, h)[d + i - R];
+          for (int i = 0; i < n; ++i) both[i] = d + i < R ? query<Q>(a_.q_nope, t, h)[d + i] : query<Q>(a_.q_pe, t, h)[d + i - R];
           MlaAttention<V, X>::pack(both, n, out + d);
         }
     });

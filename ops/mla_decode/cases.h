@@ -30,9 +30,10 @@ struct MlaDecodeBenchCase {
   int64_t sequences, rows, heads, keys;  // rows and keys of each sequence; sparse: keys of each row
 };
 inline constexpr MlaDecodeBenchCase kMlaDecodeBenchCases[] = {
-    {1, 1, 128, 4096},  {16, 1, 128, 4096}, {128, 1, 128, 4096}, {1, 1, 16, 4096},   {128, 1, 16, 4096},
+    {1, 1, 128, 4096},  {16, 1, 128, 4096}, {128, 1, 128, 4096}, {1, 1, 16, 4096},  {128, 1, 16, 4096},
     {128, 1, 64, 4096}, {1, 1, 128, 65536}, {32, 2, 64, 8192},   {64, 4, 16, 8192},
 };
-inline constexpr MlaDecodeBenchCase kMlaSparseBenchCases[] = {{1, 1, 128, 2048}, {128, 1, 128, 2048}, {128, 2, 64, 2048}, {1, 4096, 128, 2048}};
+inline constexpr MlaDecodeBenchCase kMlaSparseBenchCases[] = {
+    {1, 1, 128, 2048}, {128, 1, 128, 2048}, {128, 2, 64, 2048}, {1, 4096, 128, 2048}};
 
 }  // namespace sluice

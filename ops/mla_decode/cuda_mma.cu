@@ -20,8 +20,8 @@ using namespace cuda;
 
 constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 constexpr int kLatent = 512, kRope = 64;
-constexpr int kBlock = 64;                        // keys
-constexpr int kChunks = (kLatent + kRope) / 8;    // of 16 bytes, of a query's or a key's bf16 row
+constexpr int kBlock = 64;                      // keys
+constexpr int kChunks = (kLatent + kRope) / 8;  // of 16 bytes, of a query's or a key's bf16 row
 constexpr int kLatentChunks = kLatent / 8;
 constexpr int kFp8Bytes = int(mla_fp8_row_bytes(kLatent, kRope)), kFp8Chunks = kFp8Bytes / 16;
 constexpr float kLog2E = 1.44269504088896341f;
@@ -75,7 +75,7 @@ struct Shape {
 
 // The tile that a block of threads has.
 struct Work {
-  int64_t token;              // the first
+  int64_t token;                  // the first
   int tokens, first_head, width;  // heads of a token
   int split;
   MlaList list;  // of the last token, which sees the most keys
@@ -179,9 +179,8 @@ class Attention {
     if constexpr (!kFp8) {
       copy_rows<kChunks>(b, [&, to = place(b)](int row, int chunk) { return to.at(row, chunk); });
     } else if constexpr (kAhead) {
-      copy_rows<kFp8Chunks>(b, [&, to = ptx::shared_address(raw())](int row, int chunk) {
-        return to + uint32_t(row * kFp8Bytes + chunk * 16);
-      });
+      copy_rows<kFp8Chunks>(
+          b, [&, to = ptx::shared_address(raw())](int row, int chunk) { return to + uint32_t(row * kFp8Bytes + chunk * 16); });
     }
   }
   template <int kOfRow, class To>
@@ -417,8 +416,7 @@ class Attention {
   __device__ void store_log(int row) {
     const float log = log2_of(small_.most[row], total_of(row));
     if (c_.cut.splits > 1) c_.part_lse[part_of(row)] = log;
-    else if (c_.lse)
-      c_.lse[(work_.token + work_.token_of(row)) * c_.lse_row + work_.head_of(row) * c_.lse_head] = log * c_.to_base;
+    else if (c_.lse) c_.lse[(work_.token + work_.token_of(row)) * c_.lse_row + work_.head_of(row) * c_.lse_head] = log * c_.to_base;
   }
 
   const Call& c_;
@@ -428,7 +426,7 @@ class Attention {
   const Tile<kChunks> query_, keys_;
   const Tile<kBlock / 8> weights_;
   const int thread_, lane_, warp_;
-  int64_t begin_, end_, limit_[2];  // blocks of keys; entries that the thread's rows of scores see
+  int64_t begin_, end_, limit_[2];                          // blocks of keys; entries that the thread's rows of scores see
   float most_[2] = {-INFINITY, -INFINITY}, total_[2] = {};  // of those rows; total: of the thread's keys
   float sums_[S::kSumTiles][S::kSumColumns / 8][4] = {};
 };
@@ -526,10 +524,8 @@ Cut cut_of(const Context& ctx, const MlaDecodeArgs& a) {
 template <int kRows>
 Status launch_rows(const Context& ctx, const Call& call, bool fp8) {
   const bool ahead = size_t(shared_bytes(kRows, true, fp8)) <= ctx.gpu->shared_memory;
-  const LaunchShape shape{.grid = unsigned(call.cut.blocks()),
-                          .block = kThreads,
-                          .shared = size_t(shared_bytes(kRows, ahead, fp8)),
-                          .dependent = true};
+  const LaunchShape shape{
+      .grid = unsigned(call.cut.blocks()), .block = kThreads, .shared = size_t(shared_bytes(kRows, ahead, fp8)), .dependent = true};
   if (fp8)
     return ahead ? launch(ctx, mla_decode_mma_kernel<kRows, true, true>, shape, call)
                  : launch(ctx, mla_decode_mma_kernel<kRows, false, true>, shape, call);

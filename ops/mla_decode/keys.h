@@ -38,7 +38,7 @@ class MlaKeyList {
     count_ = std::max<int64_t>(0, a.seq_lens.as<int32_t>()[sequence] - behind + 1);
   }
 
-  int64_t count() const { return count_; }               // of entries
+  int64_t count() const { return count_; }             // of entries
   const int32_t* entries() const { return entries_; }  // slots, or the sequence's pages
   // The row of the cache that entry j names; null where it names none.
   const std::byte* at(int64_t j) const {

@@ -1,5 +1,5 @@
-// Attention of one row by a block of threads, for keys of any kind: a warp computes a score, a thread an element of the output. fp32
-// throughout, without approximate instructions.
+// Attention of one row by a block of threads, for keys of any kind: a warp computes a score, a thread an element of the output.
+// fp32 throughout, without approximate instructions.
 #pragma once
 
 #include <cmath>

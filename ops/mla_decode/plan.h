@@ -1,5 +1,5 @@
-// How a call is cut into work on the CPU: tiles of heads of one row, lists of keys into spans. Holds no arithmetic on values, and no
-// choice made here changes a bit.
+// How a call is cut into work on the CPU: tiles of heads of one row, lists of keys into spans. Holds no arithmetic on values, and
+// no choice made here changes a bit.
 #pragma once
 
 #include "ops/mla_decode/attend.h"

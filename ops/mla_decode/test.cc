@@ -125,9 +125,9 @@ TEST(MlaDecode, SplitKeysMergeToOnePass) {
   const MlaDecodeProblem p(c, DType::kF32, DType::kF32, 8);
   for (const LseBase base : {LseBase::kE, LseBase::kTwo})
     for (const int64_t at : {0, 1, 64, 100, 300}) {
-      const SparseCall low(p, 300,
-                           [&](int64_t, std::vector<int64_t>& s) { s.resize(std::min(s.size(), size_t(at))); }),
-          high(p, 300, [&](int64_t, std::vector<int64_t>& s) { s.erase(s.begin(), s.begin() + std::min<int64_t>(at, int64_t(s.size()))); });
+      const SparseCall low(p, 300, [&](int64_t, std::vector<int64_t>&s) { s.resize(std::min(s.size(), size_t(at))); }),
+          high(p, 300,
+               [&](int64_t, std::vector<int64_t>&s) { s.erase(s.begin(), s.begin() + std::min<int64_t>(at, int64_t(s.size()))); });
       for (const auto* impl : runnable(mla_decode_impls(), p.args())) {
         const MlaOutputs whole = p.outputs(DType::kF32), a = p.outputs(DType::kF32), b = p.outputs(DType::kF32);
         const auto run = [&](MlaDecodeArgs args, const MlaOutputs& out) {
@@ -213,7 +213,8 @@ TEST(MlaDecode, RefusesBadArguments) {
   EXPECT_EQ(message([](auto& a) { a.q_pe = a.q_pe.slice(0, 0, 2); }), "mla_decode: q_pe has shape [2, 2, 8], wanted [3, 2, 8]");
   EXPECT_EQ(message([&](auto& a) { a.kv = flat; }), "mla_decode: kv has rank 2, wanted 3");
   EXPECT_EQ(message([&](auto& a) { a.kv = narrow; }), "mla_decode: kv has shape [4, 16, 135], wanted [4, 16, 136]");
-  EXPECT_EQ(message([&](auto& a) { a.kv = odd_fp8; }), "mla_decode: an fp8 kv must have rows at multiples of 4 bytes, for its scales");
+  EXPECT_EQ(message([&](auto& a) { a.kv = odd_fp8; }),
+            "mla_decode: an fp8 kv must have rows at multiples of 4 bytes, for its scales");
   EXPECT_EQ(message([](auto& a) { a.seq_lens = {}; }), "mla_decode: seq_lens is missing");
   EXPECT_EQ(message([&](auto& a) { a.seq_lens = two, a.cu_seqlens = {}; }),
             "mla_decode: q_nope's rows are no multiple of the sequences in seq_lens, and there is no cu_seqlens");

@@ -110,7 +110,8 @@ struct SparseCall {
   Storage indices;
   MlaDecodeArgs args;
   template <class Order>
-  SparseCall(const MlaDecodeProblem& p, int64_t width, Order&& order) : indices(DType::kI32, {p.total(), width}, width + 1), args(p.args()) {
+  SparseCall(const MlaDecodeProblem& p, int64_t width, Order&& order)
+      : indices(DType::kI32, {p.total(), width}, width + 1), args(p.args()) {
     for (int64_t t = 0; t < p.total(); ++t) {
       std::vector<int64_t> slots = p.slots(t);
       order(t, slots);

@@ -1,7 +1,7 @@
 // Tiles of bf16 in shared memory for mma.m16n8k16, and the running softmax on its fragments: what the MLA operators' kernels share.
 //
-// A tile's rows are kChunks chunks of 16 bytes without gaps; chunk c of row r lies at c ^ (r % 8), so that eight rows of a column of
-// chunks, which one ldmatrix reads, lie in different banks. kChunks is a multiple of 8.
+// A tile's rows are kChunks chunks of 16 bytes without gaps; chunk c of row r lies at c ^ (r % 8), so that eight rows of a column
+// of chunks, which one ldmatrix reads, lie in different banks. kChunks is a multiple of 8.
 #pragma once
 
 #include <cmath>

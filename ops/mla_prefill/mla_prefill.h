@@ -8,10 +8,9 @@
 // without keys, as of an empty prefix: o = 0, lse = -inf. So a prompt in chunks is: each prefix chunk not causal, the new rows
 // causal over their own keys, and merge_state over the results.
 //
-// Blocks of 64 keys counted from the sequence's first, softmax running over them: a row's bits depend on its keys only. On the CPU a
-// row reads nothing past its own keys; on a GPU a NaN there reaches the rows of its tile.
-// Accumulation and softmax are fp32; a GPU's tensor cores take the weights as bf16.
-// Tolerance: fp32 rel_rms 5e-6, max_rel 3e-5; bf16 8e-3, 2e-2.
+// Blocks of 64 keys counted from the sequence's first, softmax running over them: a row's bits depend on its keys only. On the CPU
+// a row reads nothing past its own keys; on a GPU a NaN there reaches the rows of its tile. Accumulation and softmax are fp32; a
+// GPU's tensor cores take the weights as bf16. Tolerance: fp32 rel_rms 5e-6, max_rel 3e-5; bf16 8e-3, 2e-2.
 #pragma once
 
 #include <span>
@@ -23,14 +22,14 @@
 namespace sluice {
 
 struct MlaPrefillArgs {
-  Tensor q;             // [T, H, N + P] f32 or bf16, stride free but in the last dimension
-  Tensor k_nope;        // [S, H, N], q's type; as q
-  Tensor k_pe;          // [S, P], q's type; absent: P = 0
-  Tensor v;             // [S, H, V], q's type; as q
-  Tensor cu_seqlens_q;  // [B + 1] i32, ascending from 0 to T
-  Tensor cu_seqlens_k;  // [B + 1] i32, ascending from 0 to S
-  Tensor o;             // [T, H, V] f32 or bf16
-  Tensor lse;           // [T, H] f32, strides free; may be absent
+  Tensor q;                    // [T, H, N + P] f32 or bf16, stride free but in the last dimension
+  Tensor k_nope;               // [S, H, N], q's type; as q
+  Tensor k_pe;                 // [S, P], q's type; absent: P = 0
+  Tensor v;                    // [S, H, V], q's type; as q
+  Tensor cu_seqlens_q;         // [B + 1] i32, ascending from 0 to T
+  Tensor cu_seqlens_k;         // [B + 1] i32, ascending from 0 to S
+  Tensor o;                    // [T, H, V] f32 or bf16
+  Tensor lse;                  // [T, H] f32, strides free; may be absent
   LseBase base = LseBase::kE;  // of lse
   float scale = 0;             // above 0; usually (N + P)^-0.5
   bool causal = true;

@@ -109,7 +109,8 @@ TEST(MlaPrefill, ExpandedIsAbsorbed) {
         at(absorbed, t, h, r) = float(sum);
       }
       for (int64_t s = 0; s < S; ++s)
-        for (int64_t d = 0; d < N + V; ++d) at(expanded, s, h, d) = float((r ? at(expanded, s, h, d) : 0.0) + double(at(kv, 0, s, r)) * at(w, h, d, r));
+        for (int64_t d = 0; d < N + V; ++d)
+          at(expanded, s, h, d) = float((r ? at(expanded, s, h, d) : 0.0) + double(at(kv, 0, s, r)) * at(w, h, d, r));
     }
   const Storage cu_q = ints({0, T}), cu_k = ints({0, S}), lengths = ints({S}), table(DType::kI32, {1, 1});
   table.tensor().as<int32_t>()[0] = 0;
@@ -149,7 +150,8 @@ TEST(MlaPrefill, ExpandedIsAbsorbed) {
 // A NaN in a key that a row sees is not hidden; on the CPU a later one does not reach it.
 TEST(MlaPrefill, NaNOfAKey) {
   const MlaPrefillProblem p({1, 128, 64, 128, 1, {3}, {10}}, DType::kBF16, 50);
-  p.args().v.as<Bf16>()[8 * p.args().v.stride[0] + 2] = Bf16(NAN), p.args().k_pe.as<Bf16>()[9 * p.args().k_pe.stride[0]] = Bf16(NAN);
+  p.args().v.as<Bf16>()[8 * p.args().v.stride[0] + 2] = Bf16(NAN),
+                                                   p.args().k_pe.as<Bf16>()[9 * p.args().k_pe.stride[0]] = Bf16(NAN);
   for (const auto* impl : runnable(mla_prefill_impls(), with_outputs(p.args(), p.outputs(DType::kF32)))) {
     const PrefillOutputs got = p.outputs(DType::kF32);
     run_ok(*impl, with_outputs(p.args(), got));
@@ -169,8 +171,8 @@ TEST(MlaPrefill, NothingToDo) {
 TEST(MlaPrefill, RefusesBadArguments) {
   const MlaPrefillProblem p({2, 8, 4, 6, 2, {3, 4}, {3, 9}}, DType::kF32, 70);
   const PrefillOutputs out = p.outputs(DType::kF32);
-  const Storage bf16(DType::kBF16, {12, 2, 8}), wide(DType::kF32, {12, 2, 20}), three = ints({0, 3, 6}), descending = ints({0, 8, 7}),
-      none = ints({}), two = ints({0, 12});
+  const Storage bf16(DType::kBF16, {12, 2, 8}), wide(DType::kF32, {12, 2, 20}),
+      three = ints({0, 3, 6}), descending = ints({0, 8, 7}), none = ints({}), two = ints({0, 12});
   const auto message = [&](auto&& change) {
     MlaPrefillArgs a = with_outputs(p.args(), out);
     change(a);
