@@ -33,11 +33,11 @@ __device__ inline void let_next_kernel_start() { ptx::launch_dependents(); }
 template <class... Params, class... Args>
 Status launch(const Context& ctx, void (*kernel)(Params...), const LaunchShape& s, Args&&... args) {
   if (s.grid.x == 0 || s.grid.y == 0 || s.grid.z == 0) return {};
-  if (s.shared > ctx.gpu->shared_memory)
-    return {Code::kUnsupported, "a kernel needs " + std::to_string(s.shared) + " bytes of shared memory, and " + ctx.gpu->name +
-                                    " gives a block " + std::to_string(ctx.gpu->shared_memory)};
   KernelTable once, &table = ctx.kernels ? *ctx.kernels : once;
   SLUICE_ASSIGN_OR_RETURN(Kernel * known, table.find(reinterpret_cast<const void*>(kernel)));
+  if (const size_t shared = s.shared + known->fixed_shared; shared > ctx.gpu->shared_memory)
+    return {Code::kUnsupported, "a kernel needs " + std::to_string(shared) + " bytes of shared memory, and " + ctx.gpu->name +
+                                    " gives a block " + std::to_string(ctx.gpu->shared_memory)};
   if (s.shared > known->shared) {
     SLUICE_RETURN_IF_ERROR(to_status(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(s.shared)),
                                      "shared memory of a kernel"));

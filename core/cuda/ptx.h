@@ -176,6 +176,37 @@ __device__ inline void fence_barrier_init() { asm volatile("fence.mbarrier_init.
 // One of the 16 hardware barriers, for `threads` threads; 0 is __syncthreads().
 __device__ inline void named_barrier(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 
+template <int N>
+__device__ inline void set_max_registers_up() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
+}
+
+template <int N>
+__device__ inline void set_max_registers_down() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
+}
+
+// --- copies by threads, clusters ---
+
+// 16 bytes of memory to shared memory, past the first-level cache; they have arrived after cp_async_wait.
+__device__ inline void cp_async_16(uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+
+// The same where it is wanted; zeros elsewhere, with nothing read.
+__device__ inline void cp_async_16(uint32_t to, const void* from, bool wanted) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(wanted ? 16 : 0) : "memory");
+}
+
+// Ends a group of this thread's copies.
+__device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most N of this thread's groups have not arrived.
+template <int N>
+__device__ inline void cp_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
 // A block's number within its cluster.
 __device__ inline uint32_t cluster_rank() {
   uint32_t rank;
@@ -197,36 +228,6 @@ __device__ inline uint32_t load_cluster_shared(const uint32_t* mine, uint32_t ra
   return r;
 }
 
-template <int N>
-__device__ inline void set_max_registers_up() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
-}
-
-template <int N>
-__device__ inline void set_max_registers_down() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
-}
-
-// --- copies by threads, clusters ---
-
-// 16 bytes of memory to shared memory, past the first-level cache; they have arrived after cp_async_wait.
-__device__ inline void cp_async_16(uint32_t to, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
-
-// Ends a group of this thread's copies.
-__device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Waits until at most N of this thread's groups have not arrived.
-template <int N>
-__device__ inline void cp_async_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
-}
-
-// All threads of a cluster arrive; after the wait, each sees what the others wrote before they arrived.
-__device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
-__device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
-
 // Writes x where block `rank` of the cluster has what is at `address` here.
 __device__ inline void store_in_cluster(uint32_t address, uint32_t rank, float x) {
   asm volatile("{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1; st.shared::cluster.f32 [there], %2; }" ::"r"(address),
@@ -239,18 +240,6 @@ __device__ inline void store_in_cluster(uint32_t address, uint32_t rank, float x
 // Writes 16 bytes at once, which is not certain of a plain store whose words were computed.
 __device__ inline void store_global(uint4* to, uint4 x) {
   asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
-}
-
-// 16 bytes to shared memory, asynchronously and past the first-level cache; zeros instead, with nothing read, where not `wanted`.
-__device__ inline void cp_async_16(uint32_t to, const void* from, bool wanted) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(wanted ? 16 : 0) : "memory");
-}
-__device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Waits until at most N of this thread's groups of such copies are unfinished.
-template <int N>
-__device__ inline void cp_async_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
 // Brings the cache line at `p` from memory into the second-level cache; nothing waits for it.

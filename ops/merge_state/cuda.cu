@@ -94,14 +94,23 @@ struct Merge {
   float a_to_out, two_to_out;
 };
 
-// The states of a row, as TokenStates.
-struct RowStates {
-  int64_t token, head, first, of_a, count;
+struct Place {
+  int64_t token, head;
 
-  __device__ RowStates(const Merge& m, int64_t row) {
+  __device__ Place(const Merge& m, int64_t row) {
     const bool small = ((row | m.heads) >> 32) == 0;  // a division of 32 bits is a fraction of one of 64
     token = small ? uint32_t(row) / uint32_t(m.heads) : row / m.heads;
     head = row - token * m.heads;
+  }
+};
+
+__device__ float empty_as_lowest(float lse) { return lse == INFINITY ? -INFINITY : lse; }
+
+// The states of a row, as TokenStates.
+struct RowStates : Place {
+  int64_t first, of_a, count;
+
+  __device__ RowStates(const Merge& m, int64_t row) : Place(m, row) {
     first = m.indptr ? m.indptr[token] : token;
     of_a = m.indptr ? m.indptr[token + 1] - first : 1;
     count = of_a + m.has_b;
@@ -112,8 +121,7 @@ struct RowStates {
   }
   __device__ float scale(const Merge& m, int64_t i) const { return i < of_a ? m.a.scale : m.b.scale; }
   __device__ float lse(const Merge& m, int64_t i) const {
-    const float lse = i < of_a ? *m.a.log(first + i, head) : *m.b.log(token, head) * m.b_to_a;
-    return lse == INFINITY ? -INFINITY : lse;
+    return empty_as_lowest(i < of_a ? *m.a.log(first + i, head) : *m.b.log(token, head) * m.b_to_a);
   }
 };
 
@@ -165,6 +173,15 @@ __device__ RunningMerge merge_run(const Merge& m, const RowStates& states, int64
   return merge;
 }
 
+template <bool kWide, class Y>
+__device__ void store_run_of(const Merge& m, const Place& at, int64_t d, const RunningMerge& merge, int n) {
+  store<kWide>(m.out.value<Y>(at.token, at.head) + d, merge.sum, merge.total == 0 ? 0 : 1 / (merge.total * m.out.scale), n);
+}
+
+__device__ float log_of(const Merge& m, const RunningMerge& merge) {
+  return merge.total == 0 ? -INFINITY : merge.most * m.a_to_out + log2f(merge.total) * m.two_to_out;
+}
+
 // A row of no elements has a log-sum-exp all the same: its first thread comes here with n <= 0.
 template <bool kWide, class X, class Y>
 __device__ void merge_row(const Merge& m, int64_t row, int lane, uint32_t group) {
@@ -175,23 +192,47 @@ __device__ void merge_row(const Merge& m, int64_t row, int lane, uint32_t group)
     const int n = int(min(m.dim - d, int64_t(kRun)));
     if (n <= 0 && d > 0) break;
     const RunningMerge merge = merge_run<kWide, X>(m, states, d, n);
-    const float total = merge.total;
-    store<kWide>(m.out.value<Y>(states.token, states.head) + d, merge.sum, total == 0 ? 0 : 1 / (total * m.out.scale), n);
-    log_of_row = total == 0 ? -INFINITY : merge.most * m.a_to_out + log2f(total) * m.two_to_out;
+    store_run_of<kWide, Y>(m, states, d, merge, n);
+    log_of_row = log_of(m, merge);
     d += int64_t(m.lanes) * kRun;
   } while (d < m.dim);
   __syncwarp(group);  // the output may be an input: all of the group have read it
   if (lane == 0 && m.out.lse) *m.out.log(states.token, states.head) = log_of_row;
 }
 
-template <bool kWide, class X, class Y>
-__global__ void __launch_bounds__(kThreads, kWide && sizeof(X) < 4 ? 4 : 3) merge_state_kernel(const __grid_constant__ Merge m) {
+// Two states a token, which is what most calls have, in wide runs: few registers, so that many threads' reads are on their way.
+// The same arithmetic as above.
+template <class X, class Y>
+__device__ void merge_pair(const Merge& m, int64_t row, int lane, uint32_t group) {
+  const Place at(m, row);
+  float log_of_row = -INFINITY;
+  for (int64_t d = int64_t(lane) * kRun; d < m.dim; d += int64_t(m.lanes) * kRun) {
+    const auto v_a = load<true>(m.a.value<const X>(at.token, at.head) + d, kRun);
+    const auto v_b = load<true>(m.b.value<const X>(at.token, at.head) + d, kRun);
+    const float a = empty_as_lowest(*m.a.log(at.token, at.head)), b = empty_as_lowest(*m.b.log(at.token, at.head) * m.b_to_a);
+    RunningMerge merge{.most = fmaxf(a, b)};
+    merge.add(RunningMerge::weight(a, merge.most, m.a_to_two), m.a.scale, v_a);
+    merge.add(RunningMerge::weight(b, merge.most, m.a_to_two), m.b.scale, v_b);
+    store_run_of<true, Y>(m, at, d, merge, kRun);
+    log_of_row = log_of(m, merge);
+  }
+  __syncwarp(group);  // as above
+  if (lane == 0 && m.out.lse) *m.out.log(at.token, at.head) = log_of_row;
+}
+
+// kPairs: two states a token, in wide runs.
+template <bool kWide, bool kPairs, class X, class Y>
+__global__ void __launch_bounds__(kThreads, kPairs                   ? 6
+                                            : kWide && sizeof(X) < 4 ? 4
+                                                                     : 3) merge_state_kernel(const __grid_constant__ Merge m) {
   wait_for_previous_kernel();
   const int in_warp = int(threadIdx.x) % kWarp, lane = in_warp % m.lanes;
   const uint32_t group = (m.lanes == kWarp ? 0xffffffffu : (1u << m.lanes) - 1) << (in_warp - lane);
   const int64_t at_once = kThreads / m.lanes;  // rows of a block
-  for (int64_t row = blockIdx.x * at_once + threadIdx.x / m.lanes; row < m.rows; row += gridDim.x * at_once)
-    merge_row<kWide, X, Y>(m, row, lane, group);
+  for (int64_t row = blockIdx.x * at_once + threadIdx.x / m.lanes; row < m.rows; row += gridDim.x * at_once) {
+    if constexpr (kPairs) merge_pair<X, Y>(m, row, lane, group);
+    else merge_row<kWide, X, Y>(m, row, lane, group);
+  }
   __syncthreads();  // the block's stores are behind it
   let_next_kernel_start();
 }
@@ -230,12 +271,14 @@ Merge merge_of(const MergeStateArgs& args) {
 
 Status merge_state_cuda(Context& ctx, const MergeStateArgs& args, std::byte*) {
   const Merge m = merge_of(args);
+  const bool wide = has_wide_runs(args), pairs = wide && m.has_b && !m.indptr;
   const int64_t at_once = kThreads / m.lanes, blocks = (m.rows + at_once - 1) / at_once;
   const LaunchShape shape{.grid = unsigned(std::min<int64_t>(blocks, INT_MAX)), .block = kThreads, .dependent = true};
   return visit_partial(args.a.v, [&]<class X>(X*) {
     return visit_value(args.out.v, [&]<class Y>(Y*) {
-      return has_wide_runs(args) ? launch(ctx, merge_state_kernel<true, X, Y>, shape, m)
-                                 : launch(ctx, merge_state_kernel<false, X, Y>, shape, m);
+      if (pairs) return launch(ctx, merge_state_kernel<true, true, X, Y>, shape, m);
+      return wide ? launch(ctx, merge_state_kernel<true, false, X, Y>, shape, m)
+                  : launch(ctx, merge_state_kernel<false, false, X, Y>, shape, m);
     });
   });
 }

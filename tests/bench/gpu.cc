@@ -169,6 +169,7 @@ Result<std::vector<HostCopy>> GpuBench::on_cpu(const Case& c, bool reference, st
 
 Status GpuBench::judge(const Case& c, const AnyCall& call, const Trial& trial, const std::vector<Trial>& all, Row& row) {
   SLUICE_RETURN_IF_ERROR(trial.status);
+  if (call.outputs.empty()) return {};  // it is there for its time alone
   const bool small = call.work.flops <= kSmallFlops && call.work.bytes <= kSmallBytes;
   const Trial* other = nullptr;  // the last in the list is the plainest
   for (const Trial& t : all)

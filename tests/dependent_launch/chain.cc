@@ -10,7 +10,7 @@ namespace {
 
 using cuda::to_status;
 
-Status copy(void* to, const void* from, size_t bytes) {
+Status copy_bytes(void* to, const void* from, size_t bytes) {
   return to_status(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copy of a chain's memory");
 }
 
@@ -28,13 +28,13 @@ Result<Log> run_chain(Context ctx, std::span<const Span> work, const std::functi
   SLUICE_ASSIGN_OR_RETURN(Buffer table, cuda::allocate(pieces.size() * sizeof(Piece) + 1));
   SLUICE_ASSIGN_OR_RETURN(Buffer log, cuda::allocate(sizeof(Log)));
   const auto keep = [&](Buffer& all) -> Status {
-    for (const Piece& p : pieces) SLUICE_RETURN_IF_ERROR(copy(all.data() + p.offset, p.at, p.bytes));
+    for (const Piece& p : pieces) SLUICE_RETURN_IF_ERROR(copy_bytes(all.data() + p.offset, p.at, p.bytes));
     return {};
   };
   const auto finished = [&] { return to_status(cudaStreamSynchronize(cuda::stream_of(ctx)), "a chain of launches"); };
   Log start;
-  SLUICE_RETURN_IF_ERROR(copy(log.data(), &start, sizeof start));
-  SLUICE_RETURN_IF_ERROR(copy(table.data(), pieces.data(), pieces.size() * sizeof(Piece)));
+  SLUICE_RETURN_IF_ERROR(copy_bytes(log.data(), &start, sizeof start));
+  SLUICE_RETURN_IF_ERROR(copy_bytes(table.data(), pieces.data(), pieces.size() * sizeof(Piece)));
   SLUICE_RETURN_IF_ERROR(keep(before));
   Context plain = ctx;
   plain.dependent_launch = false;
@@ -54,7 +54,7 @@ Result<Log> run_chain(Context ctx, std::span<const Span> work, const std::functi
   for (int i = 0; i < replays; ++i) SLUICE_RETURN_IF_ERROR(graph.launch(ctx));
   SLUICE_RETURN_IF_ERROR(finished());
   Log found;
-  SLUICE_RETURN_IF_ERROR(copy(&found, log.data(), sizeof found));
+  SLUICE_RETURN_IF_ERROR(copy_bytes(&found, log.data(), sizeof found));
   return found;
 }
 

@@ -92,11 +92,13 @@ class Inputs {
     return normal(
         DType::kF32, shape, [&](float x) { return float(Bf16(f(x))); }, layout);
   }
-  Tensor ints(const std::vector<int32_t>& values) {
-    const Tensor t = make(DType::kI32, {int64_t(values.size())}, GpuLayout::kAsIs);
+  template <class T>
+  Tensor of(const std::vector<T>& values) {
+    const Tensor t = make(DTypeOf<T>::value, {int64_t(values.size())}, GpuLayout::kAsIs);
     if (t.data) memory_.repeat(static_cast<std::byte*>(t.data), t.bytes(), std::as_bytes(std::span(values)));
     return t;
   }
+  Tensor ints(const std::vector<int32_t>& values) { return of(values); }
   // 0, 1, 2, ...
   Tensor count(int64_t n) {
     std::vector<int32_t> v;
