@@ -104,7 +104,8 @@ __device__ uint32_t groups_of_registers(const Gate& g, const int (&key)[R], int 
     const uint32_t has_best = __ballot_sync(kAll, first == best);
     if (lane == __ffs(has_best) - 1) first = second;
     const int next = __reduce_max_sync(kAll, first);
-    if (lane == group) mine = moe_gate_group_key(best, next);
+    const int of_group = moe_gate_group_key(best, next);  // the same in every lane: no branch for one
+    mine = lane == group ? of_group : mine;
     ++group, in_group = 0, first = second = kGateExcluded;
   }
   int better = 0;

@@ -22,7 +22,7 @@ namespace sluice {
 // 8, 4, 2 and 1: a warp of a GPU, or two vectors.
 inline constexpr int kGateStrands = 32;
 
-// e^x for x <= 88; 0 below -104; NaN stays NaN. As simd::exp (Cephes expf, S. Moshier), with 1 ulp more.
+// e^x for x <= 88; 0 below -104; NaN stays NaN. As simd::exp (Cephes expf, S. Moshier), 2 ulp too.
 template <class V>
 SLUICE_GATE_FUNCTION typename V::F moe_gate_exp(typename V::F x) {
   using F = typename V::F;
@@ -89,9 +89,9 @@ SLUICE_GATE_FUNCTION int32_t moe_gate_key(float x) {
 }
 // Of a group, from the keys of its two best experts; kGateExcluded stands for one that it does not have.
 SLUICE_GATE_FUNCTION int32_t moe_gate_group_key(int32_t first, int32_t second) {
-  if (second == kGateExcluded || second == kGateNan) return second == kGateNan ? kGateNan : first;
   const auto value = [](int32_t key) { return std::bit_cast<float>(key < 0 ? key ^ 0x7fffffff : key); };
-  return moe_gate_key(value(first) + value(second));
+  const int32_t sum = moe_gate_key(value(first) + value(second));
+  return second > kGateNan ? sum : second == kGateNan ? kGateNan : first;
 }
 
 // Experts are chosen by their logits.
