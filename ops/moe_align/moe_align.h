@@ -42,7 +42,8 @@ void each_tensor(MoeAlignArgs& a, F&& f) {
   f(a.topk_ids), f(a.expert_map), f(a.sorted_token_ids), f(a.expert_ids), f(a.num_tokens_post_pad);
 }
 
-// Entries of sorted_token_ids that are always enough: each expert that occurs pads by less than a block.
+// Entries of sorted_token_ids that are always enough: each expert that occurs pads by less than a block. What vLLM and SGLang
+// allocate, for one expert more and rounded up, is enough too.
 constexpr int64_t moe_align_capacity(int64_t entries, int64_t experts, int64_t block) {
   return entries + std::min(entries, experts) * (block - 1);
 }
