@@ -15,9 +15,9 @@
 // scale_weights, else 1 / routed_scaling (the caller multiplies all by routed_scaling later).
 //
 // All is fp32. s is the expression of score.h, without a fused multiply-add and with sums in one fixed order: ids and weights have
-// the same bits in every implementation. Against the formula in fp64 the relative error of a sigmoid is below 2.5e-7 and of a softmax
-// below 1e-6 + 6e-8 |logit - largest logit|, so that experts or groups whose scores differ by less may change places; every other
-// choice is that of fp64.
+// the same bits in every implementation. Against the formula in fp64 the relative error of a sigmoid is below 2.5e-7 and of a
+// softmax below 1e-6 + 6e-8 |logit - largest logit|, so that experts or groups whose scores differ by less may change places; every
+// other choice is that of fp64.
 //
 // Logits beyond the finite numbers: an infinite one counts as the largest finite number of its sign in a softmax. A NaN logit
 // counts as the lowest there, has s = NaN, and makes weights NaN only where it is chosen. A sigmoid is at least 1.6e-38.
