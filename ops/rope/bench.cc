@@ -1,8 +1,10 @@
+#include <cstring>
+
 #include "ops/rope/cases.h"
 #include "ops/rope/rope.h"
 #include "tests/support/op_bench.h"
 
-namespace sluice {
+namespace sluice::benching {
 namespace {
 
 struct Memory {
@@ -11,6 +13,29 @@ struct Memory {
   std::vector<int32_t> positions;
   std::vector<double> frequencies;
 };
+
+std::string label_of(const RopeCase& c) {
+  return std::to_string(c.tokens) + "x" + std::to_string(c.q_heads + c.k_heads) + "x" + std::to_string(c.dim);
+}
+
+// bf16 in place, as an engine calls it: only what turns is read and written.
+void add(const RopeCase& c) {
+  bench<RopeArgs>({"rope", label_of(c) + "/bf16", Where::kGpu}, {rope_impls(), check_rope}, [c](Inputs& in) {
+    const Tensor q = in.normal(DType::kBF16, {c.tokens, c.q_heads, c.dim}), k = in.normal(DType::kBF16, {c.tokens, c.k_heads, c.dim});
+    const Tensor q_out = in.output(DType::kBF16, {c.tokens, c.q_heads, c.dim}),
+                 k_out = in.output(DType::kBF16, {c.tokens, c.k_heads, c.dim});
+    const RopeArgs args{.q = q,
+                        .k = k,
+                        .positions = in.count(c.tokens),
+                        .inv_freq = in.doubles(rope_frequencies(1e7, int(c.rotary_dim))),
+                        .q_out = q_out,
+                        .k_out = k_out};
+    return Call<RopeArgs>{.args = args,
+                          .work = {.bytes = 2.0 * double(q.bytes() + k.bytes()),
+                                   .flops = 3.0 * double(c.tokens * (c.q_heads + c.k_heads) * c.rotary_dim)},
+                          .outputs = {q_out, k_out}};
+  });
+}
 
 const bool registered = [] {
   for (const RopeCase& c : kRopeBenchCases) {
@@ -26,11 +51,11 @@ const bool registered = [] {
                         .q_out = Tensor::of(m->q_out.data(), {T, HQ, D}),
                         .k_out = Tensor::of(m->k_out.data(), {T, HK, D})};
     const double heads = double(T * (HQ + HK));
-    benching::bench_impls("rope", std::to_string(T) + "x" + std::to_string(HQ + HK) + "x" + std::to_string(D), rope_impls(), args,
-                          {.bytes = 6 * heads * double(D), .flops = 3 * heads * double(c.rotary_dim)}, m);
+    bench_impls("rope", label_of(c), rope_impls(), args, {.bytes = 6 * heads * double(D), .flops = 3 * heads * double(c.rotary_dim)}, m);
   }
+  for (const RopeCase& c : kRopeGpuBenchCases) add(c);
   return true;
 }();
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::benching

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/checked.h"
-#include "core/simd.h"
+#include "core/simd_plain.h"
 #include "ops/rope/rope.h"
 
 namespace sluice {
@@ -10,6 +10,7 @@ namespace sluice {
 Status rope_reference(Context&, const RopeArgs&, std::byte*);
 Status rope_cpu(Context&, const RopeArgs&, std::byte*);
 Status rope_avx512(Context&, const RopeArgs&, std::byte*);
+Status rope_cuda(Context&, const RopeArgs&, std::byte*);
 
 // The position that turns pair i of token t: that of the token, or with mrope that of the pair's axis.
 SLUICE_INLINE int32_t rope_position(const RopeArgs& a, int64_t t, int64_t i) {

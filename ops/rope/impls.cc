@@ -36,7 +36,18 @@ size_t rope_workspace(const Context& ctx, const RopeArgs& a) {
 }
 
 namespace {
+
+// A GPU counts a token's elements and the blocks of a grid in 32 bits.
+Can rope_cuda_can(const RopeArgs& a) {
+  const auto elements = [](const Tensor& x) { return x.present() ? x.shape[1] * x.shape[2] : 0; };
+  const int64_t of_token = elements(a.q) + elements(a.k), tokens = a.positions.rank ? a.positions.shape[a.positions.rank - 1] : 0;
+  constexpr int64_t kMost = INT32_MAX, kElementsOfBlock = 256;
+  const bool few = of_token <= kMost && tokens * (of_token / kElementsOfBlock + 1) <= kMost;
+  return few ? Can{} : Can::no("it has more elements than the kernel's grid counts");
+}
+
 constexpr Impl<RopeArgs> kImpls[] = {
+    {.name = "portable", .isa = Isa::kCuda, .can = rope_cuda_can, .run = SLUICE_CUDA_FORM(rope_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = rope_workspace, .run = rope_avx512},
     {.name = "cpu", .workspace = rope_workspace, .run = rope_cpu},
     {.name = "reference", .run = rope_reference},

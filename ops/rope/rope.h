@@ -32,6 +32,11 @@ struct RopeArgs {
   float cos_sin_factor = 1;            // yarn's scale on cosine and sine; 1 otherwise
 };
 
+template <class F>
+void each_tensor(RopeArgs& a, F&& f) {
+  f(a.q), f(a.k), f(a.positions), f(a.inv_freq), f(a.q_out), f(a.k_out);
+}
+
 // YaRN (Peng et al., 2023) as DeepSeek publishes it. factor == 1 means none.
 struct RopeScaling {
   double factor = 1, original_max_position = 0, beta_fast = 32, beta_slow = 1, mscale = 1, mscale_all_dim = 0;
