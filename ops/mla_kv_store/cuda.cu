@@ -10,7 +10,7 @@ namespace {
 
 using namespace cuda;
 
-constexpr int kBlocks = 5;    // of a multiprocessor at once: enough reads under way
+constexpr int kBlocks = 4;    // of a multiprocessor at once: enough reads under way
 constexpr int kTogether = 3;  // accesses of a thread under way: 512 | 64 elements of bf16 are 72 of 16 bytes, 2.25 a thread
 
 struct StoreCall {
@@ -80,7 +80,6 @@ __global__ void __launch_bounds__(kMostRowWarps* kWarp, kBlocks)
 // --- FlashMLA's V32: half a warp has a group of the latent ---
 
 constexpr int kGroupThreads = int(kMlaV32Group) / kRun;
-constexpr int kGroupBlocks = 4;
 constexpr int kGroupsTogether = 2;  // of half a warp: 512 elements are on their way at once
 
 // Thread `lane`'s run of a group; zeros behind the last group.
@@ -158,8 +157,7 @@ __device__ void store_v32(const StoreCall& call, int64_t row, int lane) {
 }
 
 template <bool kWide, class X>
-__global__ void __launch_bounds__(kMostRowWarps* kWarp, kGroupBlocks)
-    mla_kv_store_v32_kernel(const __grid_constant__ StoreCall call) {
+__global__ void __launch_bounds__(kMostRowWarps* kWarp, kBlocks) mla_kv_store_v32_kernel(const __grid_constant__ StoreCall call) {
   wait_for_previous_kernel();
   const int64_t warps = blockDim.x / kWarp;
   for (int64_t row = blockIdx.x * warps + threadIdx.x / kWarp; row < call.latent.count; row += gridDim.x * warps)

@@ -10,7 +10,7 @@ namespace {
 using namespace cuda;
 
 constexpr int kTogether = 2;  // runs of a thread under way: 512 elements of a row
-constexpr int kBlocks = 5;    // of a multiprocessor at once: enough reads under way
+constexpr int kBlocks = 4;    // of a multiprocessor at once: enough reads under way
 
 // A pair of the rope part, before and after its turn.
 template <class X>

@@ -18,16 +18,24 @@ std::string label_of(const RopeCase& c) {
   return std::to_string(c.tokens) + "x" + std::to_string(c.q_heads + c.k_heads) + "x" + std::to_string(c.dim);
 }
 
-// bf16 in place, as an engine calls it: only what turns is read and written.
-void add(const RopeCase& c) {
+Tensor frequencies(Inputs& in, const std::vector<double>& values) {
+  std::vector<int32_t> halves(2 * values.size());
+  std::memcpy(halves.data(), values.data(), values.size() * sizeof(double));
+  Tensor t = in.ints(halves);
+  t.dtype = DType::kF64, t.shape[0] = int64_t(values.size());
+  return t;
+}
+
+void add_bf16(const RopeCase& c) {
   bench<RopeArgs>({"rope", label_of(c) + "/bf16", Where::kGpu}, {rope_impls(), check_rope}, [c](Inputs& in) {
-    const Tensor q = in.normal(DType::kBF16, {c.tokens, c.q_heads, c.dim}), k = in.normal(DType::kBF16, {c.tokens, c.k_heads, c.dim});
+    const Tensor q = in.normal(DType::kBF16, {c.tokens, c.q_heads, c.dim}),
+                 k = in.normal(DType::kBF16, {c.tokens, c.k_heads, c.dim});
     const Tensor q_out = in.output(DType::kBF16, {c.tokens, c.q_heads, c.dim}),
                  k_out = in.output(DType::kBF16, {c.tokens, c.k_heads, c.dim});
     const RopeArgs args{.q = q,
                         .k = k,
                         .positions = in.count(c.tokens),
-                        .inv_freq = in.doubles(rope_frequencies(1e7, int(c.rotary_dim))),
+                        .inv_freq = frequencies(in, rope_frequencies(1e7, int(c.rotary_dim))),
                         .q_out = q_out,
                         .k_out = k_out};
     return Call<RopeArgs>{.args = args,
@@ -51,9 +59,10 @@ const bool registered = [] {
                         .q_out = Tensor::of(m->q_out.data(), {T, HQ, D}),
                         .k_out = Tensor::of(m->k_out.data(), {T, HK, D})};
     const double heads = double(T * (HQ + HK));
-    bench_impls("rope", label_of(c), rope_impls(), args, {.bytes = 6 * heads * double(D), .flops = 3 * heads * double(c.rotary_dim)}, m);
+    bench_impls("rope", label_of(c), rope_impls(), args,
+                {.bytes = 6 * heads * double(D), .flops = 3 * heads * double(c.rotary_dim)}, m);
   }
-  for (const RopeCase& c : kRopeGpuBenchCases) add(c);
+  for (const RopeCase& c : kRopeGpuBenchCases) add_bf16(c);
   return true;
 }();
 
