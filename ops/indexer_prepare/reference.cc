@@ -1,3 +1,5 @@
+#include "ops/hadamard/reference.h"
+
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -43,13 +45,7 @@ void turn(Row& row, const IndexerPrepareArgs& a, int64_t t) {
     const double c = cos_sin[i], s = cos_sin[pairs + i], x = one, y = two;
     one = x * c - y * s, two = y * c + x * s;
   }
-  if (!a.hadamard) return;
-  const Row x = row;
-  for (size_t i = 0; i < row.size(); ++i) {
-    row[i] = 0;
-    for (size_t j = 0; j < row.size(); ++j) row[i] += std::popcount(i & j) % 2 ? -x[j] : x[j];
-    row[i] /= std::sqrt(double(row.size()));
-  }
+  if (a.hadamard) hadamard_in_fp64(row);
 }
 
 // Gives the scale.
