@@ -60,7 +60,9 @@ __device__ inline float to_float(F8E4M3 x) { return __half2float(__half(__nv_cvt
 __device__ inline float to_float(F8E5M2 x) { return __half2float(__ushort_as_half(uint16_t(x.bits << 8))); }
 
 // Two neighbours, the first in the lower byte.
-__device__ inline float2 to_float_pair_e4m3(uint16_t x) { return __half22float2(__half2(__nv_cvt_fp8x2_to_halfraw2(x, __NV_E4M3))); }
+__device__ inline float2 to_float_pair_e4m3(uint16_t x) {
+  return __half22float2(__half2(__nv_cvt_fp8x2_to_halfraw2(x, __NV_E4M3)));
+}
 
 template <class T>
 __device__ T from_float(float x);

@@ -11,18 +11,18 @@ namespace sluice {
 // Rows' results over the keys so far: outputs not yet divided by their sums.
 struct MlaState {
   float *o, *max, *sum;
-  MlaState from_row(int64_t r, int64_t pitch) const { return {o + r * pitch, max + r, sum + r}; }
+  SLUICE_INLINE MlaState from_row(int64_t r, int64_t pitch) const { return {o + r * pitch, max + r, sum + r}; }
 };
 
 // A key is a run of `first` elements and one of `second`; the latter lies elsewhere, or there is none. A packed query holds both,
 // each from a multiple of kPair on.
 struct MlaDims {
   int64_t first, second, value;
-  int64_t second_at() const { return round_up(first, kPair); }
-  int64_t q_pitch() const { return second_at() + round_up(second, kPair); }
-  int64_t o_pitch() const { return round_up(value, kPair); }
-  int64_t state_floats(int64_t rows) const { return rows * (o_pitch() + 2); }
-  MlaState state_at(float* memory, int64_t rows) const {
+  SLUICE_INLINE int64_t second_at() const { return round_up(first, kPair); }
+  SLUICE_INLINE int64_t q_pitch() const { return second_at() + round_up(second, kPair); }
+  SLUICE_INLINE int64_t o_pitch() const { return round_up(value, kPair); }
+  SLUICE_INLINE int64_t state_floats(int64_t rows) const { return rows * (o_pitch() + 2); }
+  SLUICE_INLINE MlaState state_at(float* memory, int64_t rows) const {
     return {memory, memory + rows * o_pitch(), memory + rows * (o_pitch() + 1)};
   }
 };
@@ -33,8 +33,8 @@ struct MlaBlock {
   int count = 0;
   const X *first[kGqaBlock], *second[kGqaBlock], *value[kGqaBlock];
 
-  GqaKeys<X> keys() const { return {first, value, 0, 0, count}; }
-  void repeat_last() {
+  SLUICE_INLINE GqaKeys<X> keys() const { return {first, value, 0, 0, count}; }
+  SLUICE_INLINE void repeat_last() {
     for (int j = count; j < kGqaBlock && count > 0; ++j)
       first[j] = first[count - 1], second[j] = second[count - 1], value[j] = value[count - 1];
   }

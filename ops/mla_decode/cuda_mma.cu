@@ -141,15 +141,18 @@ class Attention {
   }
 
   __device__ void run() {
-    load_query();
-    if (begin_ < end_) {
-      put_keys(begin_, find_key(begin_));
-      __syncthreads();
-      start(begin_);
-      put_keys(begin_ + 1, find_key(begin_ + 1));
+    if (begin_ == end_ && c_.cut.splits > 1) {  // a stretch without keys; the merge does not read its outputs
+      if (thread_ < kRows && work_.has(c_, thread_)) c_.part_lse[part_of(thread_)] = -INFINITY;
+      return;
     }
+    put_keys(begin_, find_key(begin_));
+    __syncthreads();
+    start(begin_);
+    load_query();
+    put_keys(begin_ + 1, find_key(begin_ + 1));
     __syncthreads();
     for (int64_t b = begin_; b < end_; ++b) step(b);
+    ptx::cp_async_wait<0>();  // of a row without keys
     finish();
   }
 
@@ -462,8 +465,8 @@ __global__ void __launch_bounds__(kMergeThreads) mla_decode_merge_kernel(const _
 #pragma unroll 8
   for (int i = 0; i < splits; ++i) {
     const float w = __shfl_sync(0xffffffffu, i < kWarp ? weight[0] : weight[1], i % kWarp);
-    if (w == 0) continue;  // what an empty stretch holds is not written
-    const float4 x = *reinterpret_cast<const float4*>(part + i * kLatent);
+    float4 x = make_float4(0, 0, 0, 0);
+    if (w != 0) x = *reinterpret_cast<const float4*>(part + i * kLatent);  // what an empty stretch holds is not written
     sum = make_float4(fmaf(w, x.x, sum.x), fmaf(w, x.y, sum.y), fmaf(w, x.z, sum.z), fmaf(w, x.w, sum.w));
   }
   const float inverse = inverse_of(total);

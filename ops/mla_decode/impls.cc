@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "core/check.h"
 #include "ops/mla_decode/forms.h"
 #include "ops/mla_decode/keys.h"

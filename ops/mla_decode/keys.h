@@ -1,47 +1,30 @@
 // The keys that a row sees, on the CPU: what the reference and the vector forms share.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
 
-#include "core/dtype.h"
+#include "core/simd_plain.h"
 #include "ops/mla_decode/mla_decode.h"
 
 namespace sluice {
 
-inline bool mla_fp8(const MlaDecodeArgs& a) { return dtype_size(a.kv.dtype) == 1; }
+SLUICE_INLINE bool mla_fp8(const MlaDecodeArgs& a) { return dtype_size(a.kv.dtype) == 1; }
 
 // Calls f with a null pointer of the type that keys are computed with: fp8 rows stand for bf16.
 template <class F>
-decltype(auto) visit_mla_key(const MlaDecodeArgs& a, F&& f) {
+SLUICE_INLINE decltype(auto) visit_mla_key(const MlaDecodeArgs& a, F&& f) {
   return a.kv.dtype == DType::kF32 ? f(static_cast<float*>(nullptr)) : f(static_cast<Bf16*>(nullptr));
 }
 
 // The list of keys of query row `row`: positions of its sequence, or the entries of its indices.
 class MlaKeyList {
  public:
-  MlaKeyList(const MlaDecodeArgs& a, int64_t row) : a_(a) {
-    if (a.indices.present()) {
-      entries_ = a.indices.as<int32_t>() + row * a.indices.stride[0], count_ = a.indices.dim(1);
-      return;
-    }
-    const int64_t batch = a.seq_lens.dim(0);
-    int64_t sequence, behind;  // rows of the sequence from this one on
-    if (a.cu_seqlens.present()) {
-      const int32_t* cu = a.cu_seqlens.as<int32_t>();
-      sequence = std::upper_bound(cu, cu + batch + 1, row) - cu - 1, behind = cu[sequence + 1] - row;
-    } else {
-      const int64_t each = a.q_nope.dim(0) / batch;
-      sequence = row / each, behind = each - row % each;
-    }
-    entries_ = a.block_table.as<int32_t>() + sequence * a.block_table.stride[0];
-    count_ = std::max<int64_t>(0, a.seq_lens.as<int32_t>()[sequence] - behind + 1);
-  }
+  MlaKeyList(const MlaDecodeArgs& a, int64_t row);
 
-  int64_t count() const { return count_; }             // of entries
-  const int32_t* entries() const { return entries_; }  // slots, or the sequence's pages
+  SLUICE_INLINE int64_t count() const { return count_; }             // of entries
+  SLUICE_INLINE const int32_t* entries() const { return entries_; }  // slots, or the sequence's pages
   // The row of the cache that entry j names; null where it names none.
-  const std::byte* at(int64_t j) const {
+  SLUICE_INLINE const std::byte* at(int64_t j) const {
     const int64_t page_size = a_.kv.dim(1);
     const bool sparse = a_.indices.present();
     const int64_t page = sparse ? entries_[j] / page_size : entries_[j / page_size];

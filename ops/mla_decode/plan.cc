@@ -1,5 +1,7 @@
 #include "ops/mla_decode/plan.h"
 
+#include <algorithm>
+
 #include "ops/mla_decode/forms.h"
 
 namespace sluice {
@@ -10,6 +12,24 @@ constexpr int64_t kTasksAThread = 2;
 constexpr size_t kMostPartBytes = size_t(256) << 20;  // of scratch for the spans' results; past it tiles stay whole
 
 }  // namespace
+
+MlaKeyList::MlaKeyList(const MlaDecodeArgs& a, int64_t row) : a_(a) {
+  if (a.indices.present()) {
+    entries_ = a.indices.as<int32_t>() + row * a.indices.stride[0], count_ = a.indices.dim(1);
+    return;
+  }
+  const int64_t batch = a.seq_lens.dim(0);
+  int64_t sequence, behind;  // rows of the sequence from this one on
+  if (a.cu_seqlens.present()) {
+    const int32_t* cu = a.cu_seqlens.as<int32_t>();
+    sequence = std::upper_bound(cu, cu + batch + 1, row) - cu - 1, behind = cu[sequence + 1] - row;
+  } else {
+    const int64_t each = a.q_nope.dim(0) / batch;
+    sequence = row / each, behind = each - row % each;
+  }
+  entries_ = a.block_table.as<int32_t>() + sequence * a.block_table.stride[0];
+  count_ = std::max<int64_t>(0, a.seq_lens.as<int32_t>()[sequence] - behind + 1);
+}
 
 MlaPlan plan_mla_decode(const Context& ctx, const MlaDecodeArgs& a) {
   const int64_t T = a.q_nope.dim(0), H = a.q_nope.dim(1), R = a.q_nope.dim(2), P = a.q_pe.dim(2);

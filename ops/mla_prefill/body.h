@@ -8,7 +8,7 @@ namespace sluice {
 
 inline constexpr int64_t kMlaTileRows = 64;  // enough to read a key from L1 or L2 rather than from memory
 
-inline MlaDims mla_prefill_dims(const MlaPrefillArgs& a) {
+SLUICE_INLINE MlaDims mla_prefill_dims(const MlaPrefillArgs& a) {
   const int64_t N = a.k_nope.dim(2);
   return {.first = N, .second = a.q.dim(2) - N, .value = a.v.dim(2)};
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/checked.h"
+#include "core/simd_plain.h"
 #include "ops/mla_prefill/mla_prefill.h"
 
 namespace sluice {
@@ -24,7 +25,7 @@ struct MlaSequence {
     return n < 0 ? 0 : n;
   }
 };
-inline MlaSequence mla_sequence(const MlaPrefillArgs& a, int64_t b) {
+SLUICE_INLINE MlaSequence mla_sequence(const MlaPrefillArgs& a, int64_t b) {
   const int32_t *q = a.cu_seqlens_q.as<int32_t>() + b, *k = a.cu_seqlens_k.as<int32_t>() + b;
   return {q[0], int64_t(q[1]) - q[0], k[0], int64_t(k[1]) - k[0]};
 }
