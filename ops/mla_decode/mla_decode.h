@@ -13,7 +13,8 @@
 //
 // A row without keys: o = 0, lse = -inf. Blocks of 64 list entries, softmax running over them; on the CPU every 512 entries give a
 // partial result, and these are merged in order: a row's bits depend on its list of keys only. On a GPU they depend on how many
-// rows come with it too, by which a list is split.
+// rows come with it too, by which a list is split; and without cu_seqlens a NaN in a key of a sequence's last row may reach its
+// other rows, which share a tile.
 //
 // fp8 rows ("V32", deepseek-ai/FlashMLA): R bytes of e4m3, R / 128 fp32 scales, P bf16 of k_pe: 656 bytes for 512 and 64. They
 // stand for bf16 rows, e4m3 * scale rounded to bf16 (exact for scales that are powers of two).
