@@ -92,6 +92,20 @@ __device__ inline int opaque(int x) {
 
 // --- conversions and arithmetic ---
 
+// The larger of x and 0; NaN stays NaN.
+__device__ inline float relu(float x) {
+  float y;
+  asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Two e4m3 codes as fp16, the first in the lower half. Since sm_89.
+__device__ inline uint32_t widen_e4m3(uint16_t codes) {
+  uint32_t r;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(r) : "h"(codes));
+  return r;
+}
+
 // Two floats as bf16 in one register, `low` in the lower half.
 __device__ inline uint32_t pack_bf16(float low, float high) {
   uint32_t r;
@@ -240,6 +254,20 @@ __device__ inline void store_in_cluster(uint32_t address, uint32_t rank, float x
 // Writes 16 bytes at once, which is not certain of a plain store whose words were computed.
 __device__ inline void store_global(uint4* to, uint4 x) {
   asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
+
+// Copies 8 or 16 bytes of memory to shared memory, both aligned so, by way of the first-level cache. Threads count their own groups
+// of copies; what arrived is seen by the thread that asked for it.
+template <int kBytes>
+__device__ inline void copy_async(uint32_t to, const void* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to), "l"(from), "n"(kBytes) : "memory");
+}
+__device__ inline void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most N of this thread's groups of copies are unfinished.
+template <int N>
+__device__ inline void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
 // Brings the cache line at `p` from memory into the second-level cache; nothing waits for it.
