@@ -33,6 +33,7 @@ template <int kBlocks>
 __device__ void meet() {
 #if __CUDA_ARCH__ >= 900
   if constexpr (kBlocks > 1) {
+    __syncwarp();  // a warp arrives as one
     ptx::cluster_arrive(), ptx::cluster_wait();
     return;
   }
@@ -98,7 +99,10 @@ __device__ void select_row(const TopkRows& rows, int64_t number, const Row& row,
       rows, number, t, part.quads, above, ties, s, [&](int64_t i) { return keys[i]; },
       [&](int64_t i) { return row.index(part.begin + i); });
 #if __CUDA_ARCH__ >= 900
-  if constexpr (kBlocks > 1) ptx::cluster_wait();
+  if constexpr (kBlocks > 1) {
+    __syncwarp();
+    ptx::cluster_wait();
+  }
 #endif
 }
 
