@@ -1,8 +1,8 @@
-// The CPU's product by e4m3 weights in blocks. Lanes run along k: lane l of a block's sum takes its elements l, l + 16, ..., which
-// is multiplied by the block's scale and added to lane l of the row's; the sixteen lanes meet in the tree of V::reduce_add.
+// The CPU's product by e4m3 weights in blocks. Lanes run along k: lane l of a block's sum takes its elements l, l + 16, ...; times
+// the block's scale it is added to lane l of the row's sum, whose sixteen lanes meet in the tree of V::reduce_add.
 //
-// A tile is up to kRows tokens times 4 rows of w: a vector of w is converted once for the tokens, and w comes from memory for the
-// first tile of tokens, from the caches for the others.
+// Four rows of w are taken at a time, a block of 128 columns after another: converted once, they are used for up to 64 tokens,
+// whose sums rest in L1.
 #pragma once
 
 #include <algorithm>
@@ -14,85 +14,79 @@
 namespace sluice {
 
 inline constexpr int kFusedAColumns = 4;  // rows of w in a tile; they share their scales
+inline constexpr int kFusedATokens = 64;  // that share a conversion of w
 
+// What one thread has of a tile while it goes along k.
 struct FusedATile {
-  const Bf16* x;  // the first token's row
-  int64_t x_row;
-  const F8E4M3* w[kFusedAColumns];
-  const float* scale;  // of the blocks along k
-  int64_t depth;       // K
-  int64_t ahead;       // elements of w from a line to the one that is prefetched with it
+  alignas(64) float w[kFusedAColumns][kFusedABlock];                    // one block, widened
+  alignas(64) float sums[kFusedATokens][kFusedAColumns][simd::kLanes];  // of the blocks so far
 };
 
-// sums[token][column]
-template <class V, int R>
-__attribute__((noinline)) void fused_a_tile(const FusedATile& tile, float (*sums)[kFusedAColumns]) {
-  constexpr int C = kFusedAColumns;
+// Widens `depth` columns of rows n to n + 3 and prefetches the next rows; beyond the last row that one again, not stored.
+template <class V>
+SLUICE_INLINE void fused_a_widen(const Tensor& w, int64_t n, int64_t begin, int64_t depth, FusedATile& tile) {
   constexpr int64_t kLine = 64;  // bytes
-  typename V::F total[R][C];
+  for (int c = 0; c < kFusedAColumns; ++c) {
+    const F8E4M3* from = w.as<F8E4M3>() + std::min(n + c, w.shape[0] - 1) * w.stride[0] + begin;
+    for (int64_t d = 0; d < depth; d += kLine)
+      __builtin_prefetch(reinterpret_cast<const char*>(from) + kFusedAColumns * w.stride[0] + d);
+    for (int64_t d = 0; d < depth; d += simd::kLanes) V::store(tile.w[c] + d, V::load_n(from + d, simd::lanes_at(d, depth)));
+  }
+}
+
+// sums += scale * (x of R tokens times the block).
+template <class V, int R>
+SLUICE_INLINE void fused_a_add(const Bf16* x, int64_t x_row, const FusedATile& tile, int64_t depth, float scale,
+                               float (*sums)[kFusedAColumns][simd::kLanes]) {
+  constexpr int C = kFusedAColumns;
+  typename V::F block[R][C];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) total[r][c] = V::zero();
-  for (int64_t begin = 0; begin < tile.depth; begin += kFusedABlock) {
-    const int64_t end = std::min(begin + kFusedABlock, tile.depth);
-    for (int64_t d = begin; d < end; d += kLine)
-      for (int c = 0; c < C; ++c) __builtin_prefetch(reinterpret_cast<const char*>(tile.w[c]) + tile.ahead + d);
-    typename V::F block[R][C];
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) block[r][c] = V::zero();
+  for (int64_t d = 0; d < depth; d += simd::kLanes) {
+    const int lanes = simd::lanes_at(d, depth);
+    const typename V::F w[C] = {V::load(tile.w[0] + d), V::load(tile.w[1] + d), V::load(tile.w[2] + d), V::load(tile.w[3] + d)};
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const auto row = V::load_n(x + r * x_row + d, lanes);
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) block[r][c] = V::zero();
-    for (int64_t d = begin; d < end; d += simd::kLanes) {
-      const int lanes = simd::lanes_at(d, end);
-      typename V::F w[C];
-#pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) w[c] = V::load_n(tile.w[c] + d, lanes);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) {
-        const auto x = V::load_n(tile.x + r * tile.x_row + d, lanes);
-#pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) block[r][c] = V::fma(x, w[c], block[r][c]);
-      }
+      for (int c = 0; c < C; ++c) block[r][c] = V::fma(row, w[c], block[r][c]);
     }
-    const auto scale = V::set1(tile.scale[begin / kFusedABlock]);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) total[r][c] = V::fma(block[r][c], scale, total[r][c]);
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) sums[r][c] = V::reduce_add(total[r][c]);
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) V::store(sums[r][c], V::fma(block[r][c], V::set1(scale), V::load(sums[r][c])));
 }
 
+// The same of any number of tokens.
 template <class V, int kRows>
-void fused_a_tile(int rows, const FusedATile& tile, float (*sums)[kFusedAColumns]) {
-  if constexpr (kRows > 1)
-    if (rows < kRows) return fused_a_tile<V, kRows - 1>(rows, tile, sums);
-  fused_a_tile<V, kRows>(tile, sums);
+void fused_a_add_block(const Bf16* x, int64_t x_row, int tokens, FusedATile& tile, int64_t depth, float scale) {
+  int t = 0;
+  for (; t + kRows <= tokens; t += kRows) fused_a_add<V, kRows>(x + t * x_row, x_row, tile, depth, scale, tile.sums + t);
+  for (; t < tokens; ++t) fused_a_add<V, 1>(x + t * x_row, x_row, tile, depth, scale, tile.sums + t);
 }
 
-// All tokens times rows n to n + 3 of w, as many as there are.
+// Tokens t on, as many as a tile takes, times rows n to n + 3 of w, as many as there are.
 template <class V, int kRows>
-void fused_a_columns(const FusedAGemmArgs& a, int64_t n) {
-  const int64_t T = a.x.shape[0], last = a.w.shape[0] - 1;
-  FusedATile tile{.x = nullptr,
-                  .x_row = a.x.stride[0],
-                  .w = {},
-                  .scale = a.w_scale.as<float>() + n / kFusedABlock * a.w_scale.stride[0],
-                  .depth = a.x.shape[1],
-                  .ahead = kFusedAColumns * a.w.stride[0]};
-  for (int c = 0; c < kFusedAColumns; ++c)  // beyond the last row that one again, not stored
-    tile.w[c] = a.w.as<F8E4M3>() + std::min(n + c, last) * a.w.stride[0];
-  for (int64_t t = 0; t < T; t += kRows) {
-    float sums[kRows][kFusedAColumns];
-    const int rows = int(std::min<int64_t>(kRows, T - t));
-    tile.x = a.x.as<Bf16>() + t * a.x.stride[0];
-    fused_a_tile<V, kRows>(rows, tile, sums);
-    visit_float(a.y, [&]<class Y>(Y*) {
-      for (int r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < std::min<int64_t>(kFusedAColumns, last + 1 - n); ++c)
-          a.y.as<Y>()[(t + r) * a.y.stride[0] + n + c] = Y(sums[r][c]);
-    });
+void fused_a_tile(const FusedAGemmArgs& a, int64_t t, int64_t n) {
+  const int64_t K = a.x.shape[1], columns = std::min<int64_t>(kFusedAColumns, a.w.shape[0] - n);
+  const int tokens = int(std::min<int64_t>(kFusedATokens, a.x.shape[0] - t));
+  const Bf16* x = a.x.as<Bf16>() + t * a.x.stride[0];
+  const float* scale = a.w_scale.as<float>() + n / kFusedABlock * a.w_scale.stride[0];
+  FusedATile tile;
+  std::fill_n(&tile.sums[0][0][0], tokens * kFusedAColumns * simd::kLanes, 0.0f);
+  for (int64_t begin = 0; begin < K; begin += kFusedABlock) {
+    const int64_t depth = std::min(kFusedABlock, K - begin);
+    fused_a_widen<V>(a.w, n, begin, depth, tile);
+    fused_a_add_block<V, kRows>(x + begin, a.x.stride[0], tokens, tile, depth, scale[begin / kFusedABlock]);
   }
+  visit_float(a.y, [&]<class Y>(Y*) {
+    for (int r = 0; r < tokens; ++r)
+      for (int64_t c = 0; c < columns; ++c)
+        a.y.as<Y>()[(t + r) * a.y.stride[0] + n + c] = Y(V::reduce_add(V::load(tile.sums[r][c])));
+  });
 }
 
 template <class V, int kRows>
@@ -101,7 +95,8 @@ Status fused_a_body(Context& ctx, const FusedAGemmArgs& a) {
   const int64_t of_tile = std::max<int64_t>(1, a.x.numel() * kFusedAColumns);
   const int64_t tiles = (a.w.shape[0] + kFusedAColumns - 1) / kFusedAColumns;
   ctx.team->split(tiles, std::max<int64_t>(1, kProducts / of_tile), [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) fused_a_columns<V, kRows>(a, i * kFusedAColumns);
+    for (int64_t t = 0; t < a.x.shape[0]; t += kFusedATokens)
+      for (int64_t i = begin; i < end; ++i) fused_a_tile<V, kRows>(a, t, i * kFusedAColumns);
   });
   return {};
 }

@@ -105,24 +105,25 @@ struct StageOfX {
       load_token(word[run][1], from + run * 4 * kWords * 4 + to_second_token, second);
     }
   }
+  // An instruction's operand that goes with weights_of quad j.
+  __device__ void operand(int run, int j, uint32_t (&a)[4]) const {
+#pragma unroll
+    for (int token = 0; token < 2; ++token) {
+      const uint32_t low = word[run][token][2 * j], high = word[run][token][2 * j + 1];
+      if constexpr (WeightRun<W>::kScaled) a[token] = __byte_perm(low, high, 0x5410), a[token + 2] = upper_halves(low, high);
+      else a[token] = low, a[token + 2] = high;
+    }
+  }
 
  private:
   __device__ static void load_token(uint32_t (&w)[kWords], const char* from, bool there) {
-    uint32_t raw[kWords] = {};
-    if (there) {
-      if constexpr (kWords == 2) put(raw, *reinterpret_cast<const uint2*>(from));
-      else
 #pragma unroll
-        for (int i = 0; i < kWords; i += 4) put(raw + i, *reinterpret_cast<const uint4*>(from + i * 4));
-    }
+    for (int i = 0; i < kWords; ++i) w[i] = 0;
+    if (!there) return;
+    if constexpr (kWords == 2) put(w, *reinterpret_cast<const uint2*>(from));
+    else
 #pragma unroll
-    for (int i = 0; i < kWords; i += 2) {
-      if constexpr (WeightRun<W>::kScaled) {  // elements 0 and 2, then 1 and 3, as bf16_of_e4m3 gives them
-        w[i] = __byte_perm(raw[i], raw[i + 1], 0x5410), w[i + 1] = upper_halves(raw[i], raw[i + 1]);
-      } else {
-        w[i] = raw[i], w[i + 1] = raw[i + 1];
-      }
-    }
+      for (int i = 0; i < kWords; i += 4) put(w + i, *reinterpret_cast<const uint4*>(from + i * 4));
   }
   __device__ static void put(uint32_t* to, uint2 v) { to[0] = v.x, to[1] = v.y; }
   __device__ static void put(uint32_t* to, uint4 v) { to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w; }
@@ -157,7 +158,7 @@ template <class W, int kTiles>
 class FewRowsWarp {
   using Run = WeightRun<W>;
   static constexpr int kRows = 8 * kTiles, kSlotBytes = kRows * kStageBytes;
-  static constexpr int kAhead = (std::is_same_v<W, F8E4M3> ? 2 : 4) / few_rows_blocks(kTiles);  // stages whose x is read at once
+  static constexpr int kAhead = (std::is_same_v<W, F8E4M3> ? 2 : 4) / few_rows_blocks(kTiles);  // stages of x, in registers
 
  public:
   __device__ FewRowsWarp(const FewRows& p, char* ring, int64_t first_row, int first_stage, int sharers)
@@ -165,38 +166,35 @@ class FewRowsWarp {
     count_ = p.stages > first_stage ? (p.stages - first_stage + sharers - 1) / sharers : 0;
   }
 
-  // Sends for the first stages.
+  // Sends for the first stages, and for all scales to L2.
   __device__ void fill() const {
     for (int i = 0; i < p_.slots; ++i) send_for(i, i);
+    if constexpr (Run::kScaled)
+      for (int64_t i = lane_; i < count_; i += kWarp)
+        for (const int row : {0, kRows - 1}) ptx::prefetch_l2(scale_of(row, i));
   }
 
-  // sum[tile] is a fragment of 16 tokens by 8 rows of w.
+  // sum[tile] is a fragment of 16 tokens by 8 rows of w. kAhead stages of x are on their way, each read when its place is free.
   __device__ void multiply(int64_t first_token, float (&sum)[kTiles][4]) const {
-    const int64_t token = first_token + lane_ / 4;
-    const bool first = token < p_.tokens, second = token + 8 < p_.tokens;
-    const char* x = p_.x + token * p_.x_row + lane_ % 4 * (Run::kElements * 2);
+    StageOfX<W> of_x[kAhead];
+    float scale[kAhead][kTiles];
     uint32_t nan[kTiles] = {};
+#pragma unroll
+    for (int a = 0; a < kAhead; ++a) read_ahead(a, first_token, of_x[a], scale[a]);
     int slot = 0;
-    for (int64_t begin = 0; begin < count_; begin += kAhead) {
-      StageOfX<W> of_x[kAhead];
-      float scale[kAhead][kTiles];
+    for (int64_t begin = 0; begin < count_; begin += kAhead)
 #pragma unroll
       for (int a = 0; a < kAhead; ++a) {
-        const bool here = begin + a < count_;
-        of_x[a].load(x + stage(begin + a) * (Run::kStageElements * 2), 8 * p_.x_row, here && first, here && second);
-        if constexpr (Run::kScaled) load_scales(begin + a, here, scale[a]);
-      }
-#pragma unroll
-      for (int a = 0; a < kAhead; ++a) {
-        if (begin + a >= count_) break;
+        const int64_t i = begin + a;
+        if (i >= count_) break;
         wait_for_copies(p_.slots - 1);
         __syncwarp();  // the other lanes' copies have arrived too
         multiply_stage(ring_ + slot * kSlotBytes, of_x[a], scale[a], sum, nan);
         __syncwarp();  // all lanes have read the slot
-        send_for(begin + a + p_.slots, slot);
+        send_for(i + p_.slots, slot);
+        read_ahead(i + kAhead, first_token, of_x[a], scale[a]);
         slot = slot + 1 == p_.slots ? 0 : slot + 1;
       }
-    }
     wait_for_copies(0);
     if constexpr (Run::kScaled) spread_nan(nan, sum);
   }
@@ -219,10 +217,19 @@ class FewRowsWarp {
   }
 
   // A stage of e4m3 is a block of the scales.
-  __device__ void load_scales(int64_t i, bool here, float (&scale)[kTiles]) const {
+  __device__ const float* scale_of(int row, int64_t i) const {
+    return p_.scale + min(first_row_ + row, p_.rows - 1) / 128 * p_.scale_row + stage(i);
+  }
+
+  // x of stage i, and the scales.
+  __device__ void read_ahead(int64_t i, int64_t first_token, StageOfX<W>& of_x, float (&scale)[kTiles]) const {
+    const int64_t token = first_token + lane_ / 4;
+    const bool here = i < count_;
+    const char* x = p_.x + token * p_.x_row + (stage(i) * Run::kStageElements + lane_ % 4 * Run::kElements) * 2;
+    of_x.load(x, 8 * p_.x_row, here && token < p_.tokens, here && token + 8 < p_.tokens);
+    if constexpr (Run::kScaled)
 #pragma unroll
-    for (int n = 0; n < kTiles; ++n)
-      scale[n] = here ? p_.scale[min(first_row_ + n * 8, p_.rows - 1) / 128 * p_.scale_row + stage(i)] : 0;
+      for (int n = 0; n < kTiles; ++n) scale[n] = here ? *scale_of(8 * n, i) : 0;
   }
 
   __device__ void multiply_stage(const char* slot, const StageOfX<W>& x, const float (&scale)[kTiles], float (&sum)[kTiles][4],
@@ -239,8 +246,8 @@ class FewRowsWarp {
         if constexpr (Run::kScaled) note_nan(word, nan[n]);
 #pragma unroll
         for (int j = 0; j < Run::kQuads; ++j) {
-          const uint32_t a[4] = {x.word[run][0][2 * j], x.word[run][1][2 * j], x.word[run][0][2 * j + 1],
-                                 x.word[run][1][2 * j + 1]};
+          uint32_t a[4];
+          x.operand(run, j, a);
 #pragma unroll
           for (int term = 0; term < Run::kTerms; ++term) {
             uint32_t b0, b1;

@@ -14,6 +14,7 @@ namespace {
 using namespace cuda;
 
 constexpr int kThreads = 128, kWarps = kThreads / kWarp, kTokens = 4;
+constexpr int kTogether = 2;  // runs of a row that are on their way at once
 
 // Strides in elements.
 struct Router {
@@ -26,16 +27,27 @@ struct Router {
 
 template <bool kWide, class X, class W>
 __device__ void multiply(const Router& r, const W* w, int64_t token, float (&sum)[kTokens]) {
-  for (int64_t k = int64_t(threadIdx.x) * kRun; k < r.depth; k += kThreads * kRun) {
-    const int n = int(min(r.depth - k, int64_t(kRun)));
-    const Run<W> of_w = load_run(w + k, n, kWide);
+  for (int64_t begin = int64_t(threadIdx.x) * kRun; begin < r.depth; begin += kTogether * kThreads * kRun) {
+    Run<W> of_w[kTogether];
+    int n[kTogether];
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const int64_t k = begin + j * kThreads * kRun;
+      n[j] = int(max(min(r.depth - k, int64_t(kRun)), int64_t(0)));
+      of_w[j] = load_run(w + k, n[j], kWide);
+    }
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
       if (token + t >= r.tokens) break;
-      const Run<X> of_x = load_run(static_cast<const X*>(r.x) + (token + t) * r.x_row + k, n, kWide);
+      const X* x = static_cast<const X*>(r.x) + (token + t) * r.x_row + begin;
+      Run<X> of_x[kTogether];
 #pragma unroll
-      for (int i = 0; i < kRun; ++i)
-        if (kWide || i < n) sum[t] = fmaf(of_x[i], of_w[i], sum[t]);
+      for (int j = 0; j < kTogether; ++j) of_x[j] = load_run(x + j * kThreads * kRun, n[j], kWide);
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j)
+#pragma unroll
+        for (int i = 0; i < kRun; ++i)
+          if (i < n[j]) sum[t] = fmaf(of_x[j][i], of_w[j][i], sum[t]);
     }
   }
 }
