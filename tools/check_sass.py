@@ -8,7 +8,7 @@
 - no kernel of HOT spills registers to local memory (LDL, STL);
 - every kernel for sm_90 and newer keeps the rules of programmatic dependent launch: it waits for the kernel before it (ACQBULK) ahead
   of all its accesses to global memory but for the READS_EARLY, reads nothing through the cache that does not see other kernels' writes
-  (LDG.CONSTANT), and lets the next kernel start (PREEXIT) behind its last store, unless STARTS_NEXT_EARLY.
+  (LDG.CONSTANT), and does not let the next kernel start (PREEXIT) ahead of its own wait.
 
 Needs cuobjdump and nvdisasm, from the CUDA toolkit or the wheels nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm. Exit code 77: nothing
 was checked.
@@ -36,13 +36,6 @@ READS_EARLY = {
     "gdn_decode_classic": "hints",
     "gdn_step": "taps, A_log, dt_bias, the norm's weight; hints",
     "qkv_conv_split": "taps, A_log, dt_bias",
-}
-# Operators that let the next kernel's blocks be placed as soon as they run, with stores still to come. Audited: every kernel of the
-# library waits in each thread that touches global memory, and the wait covers all stores of the kernel before it, those behind its
-# trigger too: dependent_launch_test has a kernel that stores 100 us after its trigger, and runs each of these 1000 times.
-STARTS_NEXT_EARLY = {
-    "causal_conv1d", "chunk_table", "gated_rmsnorm", "gating", "gdn_chunk", "gdn_close", "gdn_decode", "gdn_decode_classic",
-    "gdn_prefill", "gdn_step", "gdn_verify", "l2norm", "qkv_conv_split", "qkv_split",
 }
 FIRST_WITH_WAIT = 90  # sm_90
 # Global memory: ordinary loads and stores, atomics, the copy engine's (UTMA*, UBLKCP, UBLKPF).
@@ -94,8 +87,8 @@ def launch_problems(op, lines):
         yield "reads global memory ahead of its wait"
     if places(CONSTANT):
         yield "reads through a cache that does not see other kernels' writes: a const __restrict__ or __ldg is left"
-    if op not in STARTS_NEXT_EARLY and starts and writes and starts[0] < writes[-1]:
-        yield "lets the next kernel start ahead of its last store"
+    if any(i < waits[0] for i in starts):
+        yield "lets the next kernel start ahead of its own wait"
 
 
 def problems(op, kind, kernels):

@@ -25,8 +25,14 @@ struct LaunchShape {
 };
 
 #ifdef __CUDACC__
-__device__ inline void wait_for_previous_kernel() { ptx::wait_for_dependencies(); }
-__device__ inline void let_next_kernel_start() { ptx::launch_dependents(); }
+// Every thread that touches memory which other kernels touch calls this first, and at least one of every block, also where it has
+// nothing to do: the kernel behind this one waits for this one alone. Then the next kernel's blocks may be placed once all of this
+// one's have come here. That they come while this one's stores are still to come is sound, because their wait covers all of them
+// (tests/dependent_launch has a kernel that stores 100 us later), and gives what is read ahead of a wait its time.
+__device__ inline void wait_for_previous_kernel() {
+  ptx::wait_for_dependencies();
+  ptx::launch_dependents();
+}
 #endif
 
 // A grid without blocks launches nothing. Arguments are converted to the kernel's parameter types.

@@ -27,6 +27,7 @@ void add(Where where, const CausalConv1dBenchCase& c, DType out) {
         .work = {.bytes = double(args.x.bytes() + args.weight.bytes() + 2 * state.bytes() + args.y.bytes()),
                  .flops = 2.0 * kWidth * double(T * C)},
         .outputs = {args.y, state},
+        .weights = {args.weight},
         .limit = 4e-3,
         .state_bytes = state.bytes()};
   });

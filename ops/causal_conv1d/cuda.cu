@@ -197,7 +197,6 @@ __global__ void __launch_bounds__(kThreads, kConvBlocks<X, Rows>)
   ConvRun<X, Y, Rows, Wide> run(v, c, int(min(max(v.channels - c, int64_t(0)), int64_t(kRun))));
   if (Rows < kManyRows) run.load_taps();
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const int64_t group = int64_t(blockIdx.x / strips) * kGroups + threadIdx.x / kLanes;
   if (Rows != kSingles || !walk_singles<Rows>(v.sequences, group * Rows, v.rows, run))
     walk_rows<kLanes, Rows>(v.sequences, group * Rows, v.rows, run);

@@ -52,7 +52,6 @@ __device__ int first_above(const int* ends, int n, int x) {
 __global__ void __launch_bounds__(kThreads) chunk_table_kernel(TableView v) {
   __shared__ int ends[kThreads], warp_sums[kWarps];
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const int64_t first = int64_t(blockIdx.x) * kShare, last = min(first + kShare, v.rows);
   int total = 0;  // chunks of the sequences before the tile
   for (int tile = 0; tile < v.sequences; tile += kThreads) {

@@ -20,6 +20,7 @@ void add(Where where, int64_t tokens, const FusedACase& c, DType weights) {
         return Call<FusedAGemmArgs>{.args = args,
                                     .work = {.bytes = bytes, .flops = 2.0 * double(tokens) * double(args.w.numel())},
                                     .outputs = {args.y},
+                                    .weights = {args.w, args.w_scale},
                                     .limit = 4e-3};
       });
 }

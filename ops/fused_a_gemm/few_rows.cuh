@@ -392,8 +392,6 @@ __global__ void __launch_bounds__(kFewThreads, few_rows_blocks(kTiles)) few_rows
     wait_for_cluster<kBlocks>();
     add_blocks<kTiles, kBlocks>(p, arriving, first_row + rank * (kRows / kBlocks), first_token, tokens);
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // kSplit or 1, as the kernels do it: a GPU newer than all machine code in this program runs what was compiled for an older one.

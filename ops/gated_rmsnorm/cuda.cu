@@ -89,7 +89,6 @@ __device__ inline void apply_gate(const GatedNorm& a, float (&x)[kWidth], float 
 template <bool kAligned, class X, class Z>
 __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, 3) gated_rmsnorm_kernel(const __grid_constant__ GatedNorm a) {
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const uint32_t first = (blockIdx.x * kWarpsPerBlock + threadIdx.y) * kRowsPerWarp, count = a.x.count, heads = a.x.inner;
   const int64_t n = a.x.length;
   if (first >= count) return;

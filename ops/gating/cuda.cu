@@ -14,7 +14,6 @@ __global__ void __launch_bounds__(kThreads)
     gating_kernel(FloatsView a, FloatsView b, FloatsView A_log, FloatsView dt_bias, float* log_g, int64_t log_g_stride, float* beta,
                   int64_t beta_stride, int64_t count, int64_t heads, float top_beta) {
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const int64_t e = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (e >= count) return;
   const int64_t t = e / heads, h = e % heads;

@@ -411,7 +411,6 @@ template <class F, class Op>
 __global__ void __launch_bounds__(kThreads, blocks<F, Op>()) append_kernel(const __grid_constant__ Op op) {
   extern __shared__ __align__(128) char memory[];
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const Pool& pool = op.pool;
   const Sequences& q = op.sequences;
   const int b = int(blockIdx.z);

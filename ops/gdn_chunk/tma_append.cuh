@@ -349,7 +349,6 @@ __global__ void __launch_bounds__(kThreads, kBlocks<S, T>)
   in.prepare(op, p);
   if (p.b * pool.HV + p.head < early) approach<S>(op, p, rows, in);
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
 
   int end;
   find_rows(p, pool, op.sequences, end);

@@ -12,7 +12,6 @@ __global__ void __launch_bounds__(kThreads, N == 4 ? 3 : 2)
     close_kernel(const __grid_constant__ Pool pool, const int32_t* slots, const int32_t* rows) {
   extern __shared__ __align__(128) char memory[];
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const int b = blockIdx.x / pool.HV, head = blockIdx.x % pool.HV, n = rows[b], K = pool.K, V = pool.V;
   const int64_t slot = slots[b];
   if (slot < 0 || slot >= pool.S || n < 1 || n > pool.R) return;

@@ -17,7 +17,6 @@ __global__ void __launch_bounds__(kThreads, 3)
   Piece p = find_head(pool);
   PoolRows from(pool, p);
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
 
   p.slot = slots[p.b], p.n = rows[p.b];
   if (p.slot < 0 || p.slot >= pool.S || p.n < 1 || p.n > pool.R) return;

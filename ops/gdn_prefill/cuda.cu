@@ -10,7 +10,6 @@ template <class S, int VT, int KD>
 __global__ void __launch_bounds__(2 * VT, 2) append_kernel(const __grid_constant__ Call c) {
   extern __shared__ __align__(16) float memory[];
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const Pool& pool = c.pool;
   const int slices = pool.V / VT, head = blockIdx.x / slices, b = blockIdx.y;
   Memory<VT> w;
@@ -52,7 +51,6 @@ constexpr int kKeepThreads = 128;
 // 8 blocks of a multiprocessor at once: without a number the compiler spills to get along with 32 registers.
 __global__ void __launch_bounds__(kKeepThreads, 8) keep_rows_kernel(const __grid_constant__ Call c) {
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const Pool& pool = c.pool;
   const int key_head = blockIdx.x, group = pool.HV / pool.HK;
   const Extent x(c, blockIdx.y);

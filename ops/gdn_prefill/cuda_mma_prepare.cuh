@@ -206,7 +206,6 @@ template <int K>
 __global__ void __launch_bounds__(kThreads) prepare_kernel(const __grid_constant__ Call c, Factors* factors, int B) {
   extern __shared__ __align__(16) char memory[];
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   PrepareMemory<K>& w = *reinterpret_cast<PrepareMemory<K>*>(memory);
   const int head = blockIdx.x, key_head = head / (c.pool.HV / c.pool.HK), number = blockIdx.y;
   const int b = find_sequence(c.sequences.cu_seqlens, B, number);

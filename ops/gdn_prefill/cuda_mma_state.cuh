@@ -214,7 +214,6 @@ template <class S, int K, int Stages>
 __global__ void __launch_bounds__(kThreads, 2) state_kernel(const __grid_constant__ Call c, const Factors* factors) {
   extern __shared__ __align__(16) char memory[];
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   StateStage<K>* stages = reinterpret_cast<StateStage<K>*>(memory);
   const Pool& pool = c.pool;
   const int slices = pool.V / kColumns, head = blockIdx.x / slices, first_column = blockIdx.x % slices * kColumns, b = blockIdx.y;

@@ -39,7 +39,6 @@ __global__ void __launch_bounds__(kThreads, 1) gdn_prefill_sm100_update(const __
   __syncthreads();
   ptx::tcgen05_fence_after();
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   run_role(p, sm);
   __syncwarp();
   ptx::tcgen05_fence_before();
@@ -51,7 +50,6 @@ __global__ void __launch_bounds__(kThreads, 1) gdn_prefill_sm100_update(const __
 // The keys of rows that stay open. Block i: key head i % HK of sequence i / HK; a thread an element.
 __global__ void __launch_bounds__(kDim) gdn_prefill_sm100_keep_keys(const __grid_constant__ Params p) {
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const int key_head = blockIdx.x % p.HK;
   const Unit u = make_unit(p, blockIdx.x / p.HK, key_head * (p.HV / p.HK));
   if (u.chunks == 0) return;

@@ -27,7 +27,6 @@ __global__ void __launch_bounds__(kGroup, kSolveBlocks) gdn_prefill_sm90_solve(c
   const bool leader = threadIdx.x == 0;
   if (leader) ptx::mbarrier_init(&sm.full, 1), ptx::fence_barrier_init();
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   if (n >= p.counts->chunks) return;
   const ChunkRows chunk = p.chunk_rows[n];
   if (chunk.rows == 0) return;

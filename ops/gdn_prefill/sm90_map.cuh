@@ -204,7 +204,6 @@ __global__ void __launch_bounds__(kJoinThreads) gdn_prefill_sm90_join(const __gr
     ptx::fence_barrier_init();
   }
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   constexpr int kSlices = kDim / Rows;
   const int cuts = p.counts->cuts;
   uint32_t n = 0;

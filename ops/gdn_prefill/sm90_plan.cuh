@@ -198,7 +198,6 @@ __global__ void __launch_bounds__(kPlanThreads) gdn_prefill_sm90_plan(const __gr
   for (int i = threadIdx.x; i < kLengths; i += kPlanThreads) place[i] = 0;
   if (threadIdx.x == 0) cuts.segments = cuts.sequences = 0;
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   for (int i = threadIdx.x; i < p.B * p.HK; i += kPlanThreads) p.tickets[i] = 0;
   int segments = 0;
   const int chunks = count_chunks(p);

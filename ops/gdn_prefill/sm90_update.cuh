@@ -407,7 +407,6 @@ __device__ inline void run_block(const Params& p) {
   clear_triangles(sm);
   __syncthreads();
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   if (threadIdx.x >= 2 * kGroup) {
     ptx::set_max_registers_down<kLoadRegisters>();
     const int warp = threadIdx.x / 32 - 2 * kGroup / 32;

@@ -30,6 +30,7 @@ Call<GdnStepArgs> make(Inputs& in, const GdnProblem& p, DType ring, double open,
   return {.args = args,
           .work = {.bytes = gdn_step_bytes(a, open, 1, closes) - gdn_row_bytes(a) + double(a.o.bytes()) + conv},
           .outputs = {args.y, a.state.s},
+          .weights = {args.conv_weight, args.A_log, args.dt_bias, args.norm_weight},
           .state_bytes = a.state.s.bytes() + a.state.k.bytes() + a.state.u.bytes() + a.state.g.bytes() + args.conv_ring.bytes()};
 }
 

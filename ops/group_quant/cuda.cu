@@ -127,8 +127,6 @@ __global__ void __launch_bounds__(kThreads, kBlocks) group_quant_kernel(const __
       quantise_tile<X, kSilu, kWide>(a, tile_of_expert(a, expert, tile - expert * a.expert_tiles, a.rows));
     }
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // Few rows make many tiles of one row each.

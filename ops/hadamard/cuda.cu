@@ -37,8 +37,6 @@ __global__ void __launch_bounds__(kThreads, 8) hadamard_kernel(RowsView x, RowsV
     for (int i = 0; i < kRun; ++i) v[j][i] *= scale;
     store_run(y.row<Y>(place) + first + j * Lanes * kRun, v[j], n, wide);
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 template <class X, class Y, int Lanes, int Runs>

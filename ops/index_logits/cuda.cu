@@ -212,8 +212,6 @@ __global__ void __launch_bounds__(kThreads, blocks_at_once(kHeadTiles))
     if (p.clean) clean(p, token, c, share, shares);
     if (c.begin < c.end) score_tiles<X, kDim, kHeadTiles>(p, token, c, share, shares, reinterpret_cast<std::byte*>(memory));
   }
-  __syncthreads();
-  let_next_kernel_start();
 }
 
 // --- any type, address and number of heads ---
@@ -256,8 +254,6 @@ __global__ void __launch_bounds__(kThreads) logits_plain_kernel(const __grid_con
   }
   const float* scale = seen ? p.keys.scale(page, key) : nullptr;
   if (seen) p.logits[token * p.logits_row + key] = sum * (scale ? *scale : 1);
-  __syncthreads();
-  let_next_kernel_start();
 }
 
 // --- launches ---

@@ -116,8 +116,6 @@ __global__ void __launch_bounds__(kThreads, 1024 / kThreads) topk_row_kernel(con
   const Row row(rows, number);
   if (row.length <= rows.k) write_whole_row(rows, number, row.length, rank * kThreads + int(threadIdx.x), kBlocks * kThreads);
   else select_row<kThreads, kBlocks>(rows, number, row, rank, keys, s);
-  __syncthreads();
-  let_next_kernel_start();
 }
 
 // --- rows that no cluster holds ---
@@ -135,8 +133,6 @@ __global__ void __launch_bounds__(kSplitThreads) topk_clear_kernel(uint32_t* his
   wait_for_previous_kernel();
   const int64_t i = blockIdx.x * int64_t(kSplitThreads) + threadIdx.x;
   if (i < n) histograms[i] = 0;
-  __syncthreads();
-  let_next_kernel_start();
 }
 
 // What the digits found so far say.
@@ -173,8 +169,6 @@ __global__ void __launch_bounds__(kSplitThreads, 2) topk_digit_kernel(const __gr
   const Row row(rows, number);
   if (row.length > rows.k)
     add_part<kDigit>(row, Part(row.quads, blockIdx.x % split.parts, split.parts), rows.k, split.histograms + number * kAllBins, s);
-  __syncthreads();
-  let_next_kernel_start();
 }
 
 __global__ void __launch_bounds__(kSplitThreads, 2) topk_count_kernel(const __grid_constant__ TopkRows rows, Split split) {
@@ -188,8 +182,6 @@ __global__ void __launch_bounds__(kSplitThreads, 2) topk_count_kernel(const __gr
     count_chosen<kSplitThreads>(t, part.quads, s, [&](int64_t i) { return row.keys(part.begin + i); });
     if (threadIdx.x == 0) split.counts[blockIdx.x * 2] = s.block_above, split.counts[blockIdx.x * 2 + 1] = s.block_ties;
   }
-  __syncthreads();
-  let_next_kernel_start();
 }
 
 // The sum over the row's parts before this one of their counts; `which`: 0 above the threshold, 1 equal to it.
@@ -217,8 +209,6 @@ __global__ void __launch_bounds__(kSplitThreads, 2) topk_write_kernel(const __gr
   if (row.length > rows.k) write_part(rows, split, number, row, s);
   else
     write_whole_row(rows, number, row.length, blockIdx.x % split.parts * kSplitThreads + threadIdx.x, split.parts * kSplitThreads);
-  __syncthreads();
-  let_next_kernel_start();
 }
 
 // --- launches ---

@@ -123,8 +123,6 @@ static __global__ void __launch_bounds__(kAnyWidthWarps* kWarp) prepare_any_widt
   const int64_t r = (int64_t(blockIdx.x) - (key ? 0 : p.key_blocks)) * kAnyWidthWarps + warp;
   if (key && r < p.k.x.count) prepare_key(p, row, r);
   if (!key && r < p.q.x.count) prepare_query(p, row, r);
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 inline Status prepare_any_width(const Context& ctx, Prepare p) {

@@ -88,8 +88,6 @@ __global__ void __launch_bounds__(kThreads, kBlocks<X>) indexer_prepare_kernel(c
   const int64_t block = int64_t(blockIdx.x) - p.key_blocks;
   if (block < 0) prepare_keys<kWide>(p, int64_t(blockIdx.x) * kKeyRows + threadIdx.x / kKeyLanes);
   else prepare_queries<kWide, X, Y>(p, block * kQueryRows + threadIdx.x / kQueryLanes);
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // Whether all runs may be accessed 16 bytes at a time, and codes 8.

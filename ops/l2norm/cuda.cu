@@ -14,7 +14,6 @@ constexpr int kThreads = 256, kBlocks = 5;  // of a multiprocessor at once: what
 template <class X, class Y, int Lanes>
 __global__ void __launch_bounds__(kThreads, kBlocks) l2norm_kernel(RowsView x, RowsView y, float eps, bool wide) {
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const int64_t r = int64_t(blockIdx.x) * (kThreads / Lanes) + threadIdx.x / Lanes;
   const bool here = r < x.count;  // every thread takes part in the sum
   const X* in = here ? x.row<X>(r) : nullptr;

@@ -233,8 +233,6 @@ __global__ void __launch_bounds__(kThreads, kPairs                   ? 6
     if constexpr (kPairs) merge_pair<X, Y>(m, row, lane, group);
     else merge_row<kWide, X, Y>(m, row, lane, group);
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 bool has_wide_runs(const MergeStateArgs& args) {

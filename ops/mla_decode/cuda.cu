@@ -70,9 +70,8 @@ __global__ void __launch_bounds__(kPlainThreads) mla_decode_kernel(const __grid_
     for (int64_t d = threadIdx.x; d < latent; d += kPlainThreads) o[d] = from_float<O>(result.value(sums[d]));
     if (threadIdx.x == 0 && c.lse.data)
       static_cast<float*>(c.lse.data)[token * c.lse.stride[0] + head * c.lse.stride[1]] = result.log() * c.to_base;
-    __syncthreads();  // the next row takes the same memory, and the last one's stores are behind it
+    __syncthreads();  // the next row takes the same memory
   }
-  let_next_kernel_start();
 }
 
 }  // namespace

@@ -439,8 +439,6 @@ __global__ void __launch_bounds__(kThreads, 1) mla_decode_mma_kernel(const __gri
   extern __shared__ __align__(128) char memory[];
   wait_for_previous_kernel();
   Attention<kRows, kAhead, kFp8>(c, memory).run();
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // --- the merge of stretches: a block of threads a row of o, 4 columns a thread ---
@@ -479,8 +477,6 @@ __global__ void __launch_bounds__(kMergeThreads) mla_decode_merge_kernel(const _
     to[0] = ptx::pack_bf16(sum.x * inverse, sum.y * inverse), to[1] = ptx::pack_bf16(sum.z * inverse, sum.w * inverse);
   }
   if (threadIdx.x == 0 && c.lse) c.lse[token * c.lse_row + head * c.lse_head] = log2_of(most, total) * c.to_base;
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // --- the host's side ---

@@ -73,8 +73,6 @@ __global__ void __launch_bounds__(kMostRowWarps* kWarp, kBlocks)
   const int64_t warps = blockDim.x / kWarp;
   for (int64_t row = blockIdx.x * warps + threadIdx.x / kWarp; row < call.latent.count; row += gridDim.x * warps)
     store_units<From, To>(call, row, threadIdx.x % kWarp, latents, units);
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // --- FlashMLA's V32: half a warp has a group of the latent ---
@@ -162,8 +160,6 @@ __global__ void __launch_bounds__(kMostRowWarps* kWarp, kBlocks) mla_kv_store_v3
   const int64_t warps = blockDim.x / kWarp;
   for (int64_t row = blockIdx.x * warps + threadIdx.x / kWarp; row < call.latent.count; row += gridDim.x * warps)
     store_v32<kWide, X>(call, row, threadIdx.x % kWarp);
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // --- launches ---

@@ -302,8 +302,6 @@ __global__ void __launch_bounds__(S::kThreads) mla_prefill_mma_kernel(const __gr
   if (work.found) {
     Attention<S>(c, work, int(blockIdx.x / uint32_t(c.tiles)), memory).run();
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 template <class S>

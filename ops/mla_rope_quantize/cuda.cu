@@ -100,8 +100,6 @@ __global__ void __launch_bounds__(kMostRowWarps* kWarp, kBlocks)
     const uint32_t of_token = uint32_t(call.rows), token = row / of_token;
     quantize_row<kWide, X, F8>(call, first + token, row - token * of_token, threadIdx.x % kWarp);
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // Whether every row of a part begins at a multiple of `bytes`, a power of two.

@@ -52,8 +52,6 @@ __global__ void __launch_bounds__(kTile) moe_align_count_kernel(const __grid_con
   __syncthreads();
   int32_t* to = a.before + int64_t(blockIdx.x) * a.experts;
   for (int e = threadIdx.x; e < a.experts; e += kTile) to[e] = count[e];
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // A block has 32 experts, a lane one of them, a warp a run of tiles: their numbers become those of all tiles before.
@@ -80,8 +78,6 @@ __global__ void __launch_bounds__(kTile) moe_align_sum_kernel(const __grid_const
       of_tile[int64_t(t) * a.experts] = before;
       before += here;
     }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 // The bytes of an expert: how many of its entries each warp has. 1024 entries make no byte overflow.
@@ -191,8 +187,6 @@ __global__ void __launch_bounds__(kTile) moe_align_place_kernel(const __grid_con
     a.sorted[begin[expert] + before + in_tile] = int32_t(entry);
   }
   write_the_rest(a, begin, count_of);
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 Align align_of(const MoeAlignArgs& a, std::byte* scratch, int64_t tiles) {

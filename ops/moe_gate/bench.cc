@@ -24,6 +24,7 @@ void add(Where where, const MoeGateCase& c, int64_t tokens, DType dtype) {
         .args = args,
         .work = {.bytes = double(logits.bytes() + args.topk_weights.bytes() + args.topk_ids.bytes()), .flops = 25 * scores},
         .outputs = {args.topk_weights, args.topk_ids},
+        .weights = {bias},
         .limit = 0};
   });
 }

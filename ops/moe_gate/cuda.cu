@@ -254,8 +254,6 @@ __global__ void __launch_bounds__(kThreads) moe_gate_kernel(const __grid_constan
   wait_for_previous_kernel();
   for (int64_t row = int64_t(blockIdx.x) * kWarps + warp; row < g.tokens; row += int64_t(gridDim.x) * kWarps)
     gate_row<R, X>(g, row, bias, lane, scratch[warp]);
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 Gate gate_of(const MoeGateArgs& a) {

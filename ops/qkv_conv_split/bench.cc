@@ -53,6 +53,7 @@ void add(Where where, const std::string& label, const Shape& s) {
     return Call<QkvConvSplitArgs>{.args = args,
                                   .work = {.bytes = bytes, .flops = 2.0 * kWidth * double(T * C)},
                                   .outputs = {args.q, args.k, args.v, args.log_g, args.beta, args.conv_ring},
+                                  .weights = {args.weight, args.A_log, args.dt_bias},
                                   .limit = 4e-3,
                                   .state_bytes = args.conv_ring.bytes()};
   });

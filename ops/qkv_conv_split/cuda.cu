@@ -274,7 +274,6 @@ __device__ inline void gate_rows(const SplitView& v, int64_t begin, int h) {
   const bool head = h < v.value_heads;
   const float rate = head ? -expf(v.A_log.at(0, h)) : 0, dt_bias = head ? v.dt_bias.at(0, h) : 0;
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   Sequence s = v.sequences.of<Lanes>(begin);
   uint32_t inside = 0, live = 0;  // bits of rows: in a sequence, and not padding
 #pragma unroll 1
@@ -310,7 +309,6 @@ __global__ void __launch_bounds__(kThreads, kConvBlocks<X, Rows>) qkv_conv_split
   SplitRun<X, Y, Lanes, Rows, Wide> run(v, channels);
   if (Rows < kManyRows) run.load_taps();
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   if (Rows != kSingles || !walk_singles<Rows>(v.sequences, begin, v.rows, run))
     walk_rows<Lanes, Rows>(v.sequences, begin, v.rows, run);
 }

@@ -111,7 +111,6 @@ __device__ void copy_head(const Unit& u, int64_t begin, int64_t end, int size) {
 __global__ void __launch_bounds__(kCopyThreads, 5)
     qkv_split_copy_kernel(const __grid_constant__ Pieces p, int size, int tile_rows) {
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   const Unit unit(p, int(blockIdx.x % p.units));
   const int64_t begin = int64_t(blockIdx.x / p.units) * tile_rows, end = min(begin + tile_rows, p.rows);
   switch (unit.piece->word) {
@@ -186,7 +185,6 @@ __device__ Square<E> transposed(const Square<E>& x) {
 template <class E>
 __global__ void __launch_bounds__(kTransposeThreads) qkv_split_transpose_kernel(const __grid_constant__ Pieces p, unsigned tiles) {
   cuda::wait_for_previous_kernel();
-  cuda::let_next_kernel_start();
   constexpr int kSide = Square<E>::kSide, kAcross = kTileRows / kSide, kDown = kTransposeThreads / kAcross;
   const Unit u(p, int(blockIdx.x / tiles));
   const Piece& piece = *u.piece;

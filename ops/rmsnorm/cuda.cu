@@ -173,8 +173,6 @@ __global__ void __launch_bounds__((kChunks == kMostChunks ? kMostWarps : kBlockW
       quantise_chunk<1, kWide>(a.quantised, rows, [&](int, int half, int i) { return s[c][half][i]; });
     }
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 constexpr int kShortThreads = 256, kShortBlocks = 4;  // of a multiprocessor at once
@@ -213,8 +211,6 @@ __global__ void __launch_bounds__(kShortThreads, kShortBlocks) rmsnorm_short_ker
     const Row row(a, min(r, a.rows - 1));
     store<true>(a.y, row.outer, row.inner, d, y, r < a.rows ? n : 0);
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 Norm norm_of(const RmsnormArgs& a) {

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "ops/rope/cases.h"
 #include "ops/rope/rope.h"
 #include "tests/support/op_bench.h"
@@ -18,14 +16,6 @@ std::string label_of(const RopeCase& c) {
   return std::to_string(c.tokens) + "x" + std::to_string(c.q_heads + c.k_heads) + "x" + std::to_string(c.dim);
 }
 
-Tensor frequencies(Inputs& in, const std::vector<double>& values) {
-  std::vector<int32_t> halves(2 * values.size());
-  std::memcpy(halves.data(), values.data(), values.size() * sizeof(double));
-  Tensor t = in.ints(halves);
-  t.dtype = DType::kF64, t.shape[0] = int64_t(values.size());
-  return t;
-}
-
 void add_bf16(const RopeCase& c) {
   bench<RopeArgs>({"rope", label_of(c) + "/bf16", Where::kGpu}, {rope_impls(), check_rope}, [c](Inputs& in) {
     const Tensor q = in.normal(DType::kBF16, {c.tokens, c.q_heads, c.dim}),
@@ -35,13 +25,14 @@ void add_bf16(const RopeCase& c) {
     const RopeArgs args{.q = q,
                         .k = k,
                         .positions = in.count(c.tokens),
-                        .inv_freq = frequencies(in, rope_frequencies(1e7, int(c.rotary_dim))),
+                        .inv_freq = in.of(rope_frequencies(1e7, int(c.rotary_dim))),
                         .q_out = q_out,
                         .k_out = k_out};
     return Call<RopeArgs>{.args = args,
                           .work = {.bytes = 2.0 * double(q.bytes() + k.bytes()),
                                    .flops = 3.0 * double(c.tokens * (c.q_heads + c.k_heads) * c.rotary_dim)},
-                          .outputs = {q_out, k_out}};
+                          .outputs = {q_out, k_out},
+                          .weights = {args.inv_freq}};
   });
 }
 

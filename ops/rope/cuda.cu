@@ -154,8 +154,6 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const __grid_constant__ 
     item.load(call, t, i);
     item.store(call, cosine, sine);
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 RopeCall call_of(const RopeArgs& a) {

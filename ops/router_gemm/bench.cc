@@ -15,6 +15,7 @@ void add(Where where, int64_t tokens, const RouterCase& c, DType weights) {
         .args = {.x = x, .w = w, .logits = logits},
         .work = {.bytes = double(x.bytes() + w.bytes() + logits.bytes()), .flops = 2.0 * double(tokens) * double(w.numel())},
         .outputs = {logits},
+        .weights = {w},
         .limit = 1e-5};
   });
 }

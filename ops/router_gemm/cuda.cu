@@ -79,7 +79,6 @@ __global__ void __launch_bounds__(kThreads) router_gemm_kernel(const __grid_cons
     }
     __syncthreads();
   }
-  let_next_kernel_start();
 }
 
 }  // namespace

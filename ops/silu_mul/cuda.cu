@@ -49,8 +49,6 @@ __global__ void __launch_bounds__(kThreads, kBlocks) silu_mul_kernel(const __gri
       store_run(static_cast<Y*>(a.y) + row * a.y_row + d, y, int(min(a.length - d, int64_t(kRun))), kWide);
     }
   }
-  __syncthreads();  // the block's stores are behind it
-  let_next_kernel_start();
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// poison -> slow kernel -> the call under test -> last kernel, as a graph that is replayed; each but the first may start early.
+// poison -> slow kernel -> the call under test -> last kernel, as a graph that is replayed, and a tenth as often launch by launch;
+// each but the first two may start early.
 #pragma once
 
 #include <functional>
@@ -13,8 +14,9 @@ struct Span {
   size_t bytes;
 };
 
-// Replays the chain `replays` times and tells what the kernels found. `work` is all memory that `call` reads and writes, with the
+// Runs the chain and tells what the kernels found. `work` is all memory that `call` reads and writes, with the
 // contents that it wants; the right results are those of one call by plain launches.
-Result<Log> run_chain(Context ctx, std::span<const Span> work, const std::function<Status(Context&)>& call, int replays);
+Result<Log> run_chain(Context ctx, std::span<const Span> work, const std::function<Status(Context&)>& call, int replays,
+                      bool last_waits = true);
 
 }  // namespace sluice::dependent_launch

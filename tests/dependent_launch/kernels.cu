@@ -4,7 +4,6 @@
 namespace sluice::dependent_launch {
 namespace {
 
-using cuda::let_next_kernel_start;
 using cuda::wait_for_previous_kernel;
 
 constexpr std::byte kPoison{0xee};
@@ -26,9 +25,8 @@ __global__ void poison_kernel(Memory m) {
 }
 
 __global__ void slow(Memory m) {
-  wait_for_previous_kernel();
-  let_next_kernel_start();
-  __nanosleep(kSleep);  // a thread sleeps at most a millisecond
+  wait_for_previous_kernel();  // and lets the next kernel start
+  __nanosleep(kSleep);         // a thread sleeps at most a millisecond
   each_byte(m, [&](const Piece& p, size_t i) {
     if (*reinterpret_cast<volatile std::byte*>(p.at + i) != kPoison) atomicAdd(&m.log->early, 1u);
     p.at[i] = m.before[p.offset + i];
@@ -37,8 +35,8 @@ __global__ void slow(Memory m) {
   if (blockIdx.x == 0 && threadIdx.x == 0) m.log->late = m.log->replay;
 }
 
-__global__ void last(Memory m) {
-  wait_for_previous_kernel();
+__global__ void last(Memory m, bool waits) {
+  if (waits) wait_for_previous_kernel();
   if (blockIdx.x == 0 && threadIdx.x == 0 && *reinterpret_cast<volatile uint32_t*>(&m.log->late) != m.log->replay) ++m.log->missed;
   each_byte(m, [&](const Piece& p, size_t i) {
     if (p.at[i] != m.after[p.offset + i]) atomicAdd(&m.log->wrong, 1u);
@@ -54,7 +52,7 @@ __global__ void copy_kernel(const uint32_t* x, uint32_t* y, int n) {
   if (How == Copy::kReadsEarly && i < n) value = *reinterpret_cast<const volatile uint32_t*>(x + i);
   if (How == Copy::kWritesEarly && i < n) y[i] = 0;
   if (How != Copy::kNeverWaits) wait_for_previous_kernel();
-  if (How == Copy::kNeverWaits) let_next_kernel_start();
+  if (How == Copy::kNeverWaits) cuda::ptx::launch_dependents();
   if (How != Copy::kReadsEarly && i < n) value = *reinterpret_cast<const volatile uint32_t*>(x + i);
   if (i < n) y[i] = value + 1;
 }
@@ -65,8 +63,8 @@ Status poison(const Context& ctx, const Memory& m) {
   return cuda::launch(ctx, poison_kernel, {.grid = kMany, .block = kThreads}, m);
 }
 Status slow_kernel(const Context& ctx, const Memory& m) { return cuda::launch(ctx, slow, {.grid = kFew, .block = kThreads}, m); }
-Status last_kernel(const Context& ctx, const Memory& m) {
-  return cuda::launch(ctx, last, {.grid = kMany, .block = kThreads, .dependent = true}, m);
+Status last_kernel(const Context& ctx, const Memory& m, bool waits) {
+  return cuda::launch(ctx, last, {.grid = kMany, .block = kThreads, .dependent = true}, m, waits);
 }
 Status count_replay(const Context& ctx, const Memory& m) { return cuda::launch(ctx, count_kernel, {.grid = 1, .block = 1}, m); }
 

@@ -37,7 +37,8 @@ Status poison(const Context& ctx, const Memory& m);
 // `late`.
 Status slow_kernel(const Context& ctx, const Memory& m);
 // Compares the memory with `after`, and `late` with this replay's number.
-Status last_kernel(const Context& ctx, const Memory& m);
+// It may be broken too, and not wait.
+Status last_kernel(const Context& ctx, const Memory& m, bool waits = true);
 Status count_replay(const Context& ctx, const Memory& m);
 
 // Kernels under test: y = x + 1 over n words. The first does it right, the others break a rule each.

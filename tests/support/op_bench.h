@@ -168,6 +168,7 @@ struct Call {
   Args args;
   Work work;
   std::vector<Tensor> outputs{};  // by which forms are compared
+  std::vector<Tensor> weights{};  // written long before the call: a kernel may read them ahead of its wait for the one before it
   double limit = 8e-3;            // on their relative RMS difference: the contract's for bf16 unless said otherwise
   size_t state_bytes = 0;         // what the call keeps for the next one
   int64_t cycle = 1;              // calls differ by position with this period: a mean over whole periods is measured
@@ -188,7 +189,7 @@ class AnyCall {
 #endif
 
   Work work;
-  std::vector<Tensor> outputs;
+  std::vector<Tensor> outputs, weights;
   double limit = 0;
   size_t state_bytes = 0;
   int64_t cycle = 1;
@@ -226,7 +227,8 @@ template <class Args>
 class TypedCall : public AnyCall {
  public:
   TypedCall(Call<Args> call, Forms<Args> forms) : args_(std::move(call.args)), forms_(forms) {
-    work = call.work, outputs = std::move(call.outputs), limit = call.limit, state_bytes = call.state_bytes, cycle = call.cycle;
+    work = call.work, outputs = std::move(call.outputs), weights = std::move(call.weights), limit = call.limit,
+    state_bytes = call.state_bytes, cycle = call.cycle;
     peer = std::move(call.peer);
   }
   Status check() const override { return forms_.check ? forms_.check(args_) : Status(); }
