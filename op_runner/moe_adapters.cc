@@ -1,14 +1,14 @@
 // Routing to experts.
 #include "op_runner/op_runner.h"
-#include "ops/matmul/matmul.h"
 #include "ops/moe_gate/moe_gate.h"
+#include "ops/router_gemm/router_gemm.h"
 
 namespace sluice {
 namespace {
 
 // logits[T, E] = hidden[T, H] weight[E, H]^T, of the types in the file and in fp32.
 Status router_logits(OpCall& call, const Tensor& hidden, const Tensor& weight, const Tensor& logits) {
-  return call.run(matmul, {.x = hidden, .w = weight, .y = logits});
+  return call.run(router_gemm, {.x = hidden, .w = weight, .logits = logits});
 }
 
 Status run_router(OpCall& call) {
@@ -33,6 +33,6 @@ Status run_router(OpCall& call) {
 
 }  // namespace
 
-std::vector<OpAdapter> moe_adapters() { return {{"router", "moe_gate", run_router, {"matmul"}}}; }
+std::vector<OpAdapter> moe_adapters() { return {{"router", "moe_gate", run_router, {"router_gemm"}}}; }
 
 }  // namespace sluice
