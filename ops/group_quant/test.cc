@@ -64,6 +64,27 @@ TEST(GroupQuant, MatchesReference) {
     }
 }
 
+// As many as give a GPU's threads several rows each.
+TEST(GroupQuant, ManyRowsMatchReference) {
+  constexpr GroupQuantCase kSmall{0, 8501, 5, 16, 0}, kLarge{0, 4323, 5, 128, 0};
+  constexpr ScaleLayout kColumn = ScaleLayout::kColumnMajorTma, kPacked = ScaleLayout::kPackedColumnTma;
+  struct Many {
+    GroupQuantCase shape;
+    DType in;
+    ScaleLayout layout;
+    bool silu_mul;
+  };
+  Random random(7);
+  for (const Many& m : {Many{kSmall, DType::kBF16, kColumn, false}, Many{kSmall, DType::kF32, kPacked, false},
+                        Many{kSmall, DType::kF16, kPacked, true}, Many{kLarge, DType::kBF16, kPacked, false}}) {
+    const Storage x = random_rows(random, m.in, m.shape, m.silu_mul);
+    expect_as_reference(
+        {.x = x, .silu_mul = m.silu_mul},
+        [&] { return Quantised(DType::kF8E4M3, shape_of(m.shape), m.layout, {.group = m.shape.group}); }, !m.silu_mul,
+        name_of(m.shape, m.in, DType::kF8E4M3, m.layout, false));
+  }
+}
+
 TEST(GroupQuant, SiluMulMatchesReference) {
   Random random(2);
   for (const GroupQuantCase& c : kGroupQuantCases)
