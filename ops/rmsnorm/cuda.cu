@@ -132,6 +132,19 @@ __global__ void __launch_bounds__((kChunks == kMostChunks ? kMostWarps : kBlockW
   wait_for_previous_kernel();
   const auto here = [&](int64_t d) { return r < a.rows ? in_row(d) : 0; };
   float s[kChunks][kHalves][kRun], squares = 0;
+  const auto keep_sum = [&](int c) {
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      float(&sum)[kRun] = s[c][half];
+      if (a.residual_out.data) {
+        const int64_t d = first_of(c, half);
+        store<kWide>(a.residual_out, row.outer, row.inner, d, sum, here(d));
+        if (a.norm_rounded_sum && a.residual_out.bf16) round_to_bf16(sum);
+      }
+#pragma unroll
+      for (int i = 0; i < kRun; ++i) squares = fmaf(sum[i], sum[i], squares);
+    }
+  };
 #pragma unroll
   for (int c = 0; c < kChunks; ++c) {
     RunOf<X> x[kHalves];
@@ -143,18 +156,14 @@ __global__ void __launch_bounds__((kChunks == kMostChunks ? kMostWarps : kBlockW
       residual[half] = load<R>(a.residual, row.outer, row.inner, d, a.residual.data ? here(d) : 0);
     }
 #pragma unroll
-    for (int half = 0; half < kHalves; ++half) {
-      float(&sum)[kRun] = s[c][half];
+    for (int half = 0; half < kHalves; ++half)
 #pragma unroll
-      for (int i = 0; i < kRun; ++i) sum[i] = a.residual.data ? x[half][i] + residual[half][i] : x[half][i];
-      if (a.residual_out.data) {
-        const int64_t d = first_of(c, half);
-        store<kWide>(a.residual_out, row.outer, row.inner, d, sum, here(d));
-        if (a.norm_rounded_sum && a.residual_out.bf16) round_to_bf16(sum);
-      }
+      for (int i = 0; i < kRun; ++i) s[c][half][i] = a.residual.data ? x[half][i] + residual[half][i] : x[half][i];
+    if (kChunks == kMostChunks) keep_sum(c);  // registers do not hold all reads of so long a row
+  }
+  if (kChunks < kMostChunks) {  // behind all reads, which stores between them would hold up
 #pragma unroll
-      for (int i = 0; i < kRun; ++i) squares = fmaf(sum[i], sum[i], squares);
-    }
+    for (int c = 0; c < kChunks; ++c) keep_sum(c);
   }
   const float scale = rsqrt_of_mean(row_sum(squares), a.length, a.eps);
 
