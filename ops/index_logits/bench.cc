@@ -23,7 +23,7 @@ void add(Where where, const IndexLogitsCase& c, DType type) {
                                .k_scale = in.normal(DType::kF32, {c.keys}),
                                .k_end = in.ints(ends),
                                .logits = in.output(DType::kF32, {c.tokens, c.keys}),
-                               .clean = false};
+                               .clean = true};
     return Call<IndexLogitsArgs>{.args = args,
                                  .work = {.bytes = double(args.q.bytes() + args.k.bytes() + args.k_scale.bytes()) + 4 * seen,
                                           .flops = flops(seen, c.heads, c.dim)},
