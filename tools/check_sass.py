@@ -32,10 +32,15 @@ SPILL = re.compile(r"\s(LDL|STL)\b")
 # read past the first-level cache to bring what lies behind it nearer, and read again behind the wait.
 READS_EARLY = {
     "causal_conv1d": "taps",
+    "fused_a_gemm": "weights and their scales",
     "gdn_chunk": "hints",
     "gdn_decode_classic": "hints",
     "gdn_step": "taps, A_log, dt_bias, the norm's weight; hints",
+    "moe_gate": "bias",
     "qkv_conv_split": "taps, A_log, dt_bias",
+    "rmsnorm": "the norm's weight",
+    "rope": "frequencies",
+    "router_gemm": "weights",
 }
 FIRST_WITH_WAIT = 90  # sm_90
 # Global memory: ordinary loads and stores, atomics, the copy engine's (UTMA*, UBLKCP, UBLKPF).
