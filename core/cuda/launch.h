@@ -3,6 +3,9 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
+#include <string>
+
 #include "core/context.h"
 #include "core/cuda/kernel_table.h"
 #include "core/cuda/status.h"
@@ -39,6 +42,10 @@ __device__ inline void wait_for_previous_kernel() {
 template <class... Params, class... Args>
 Status launch(const Context& ctx, void (*kernel)(Params...), const LaunchShape& s, Args&&... args) {
   if (s.grid.x == 0 || s.grid.y == 0 || s.grid.z == 0) return {};
+  constexpr unsigned kMostAcross = 65535;  // blocks along y or z
+  if (s.grid.y > kMostAcross || s.grid.z > kMostAcross)
+    return {Code::kUnsupported, "a kernel needs " + std::to_string(std::max(s.grid.y, s.grid.z)) +
+                                    " blocks along one side of its grid, and a GPU has 65535: call with fewer sequences at a time"};
   KernelTable once, &table = ctx.kernels ? *ctx.kernels : once;
   SLUICE_ASSIGN_OR_RETURN(Kernel * known, table.find(reinterpret_cast<const void*>(kernel)));
   if (const size_t shared = s.shared + known->fixed_shared; shared > ctx.gpu->shared_memory)
