@@ -83,6 +83,8 @@ void print_json(const Run& run, std::FILE* out) {
 
 std::string file_name(const Run& run, const std::vector<std::string>& ops) {
   std::string name = device_file_name(run.gpu.name) + "-" + run.date;
+  constexpr size_t kMostNamed = 4;  // beyond them a name says no more
+  if (ops.size() > kMostNamed) return name + "-" + std::to_string(ops.size()) + "-operators";
   for (const std::string& op : ops) name += "-" + op;
   return name;
 }
