@@ -92,13 +92,6 @@ __device__ inline int opaque(int x) {
 
 // --- conversions and arithmetic ---
 
-// The larger of x and 0; NaN stays NaN.
-__device__ inline float relu(float x) {
-  float y;
-  asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // Two e4m3 codes as fp16, the first in the lower half. Since sm_89.
 __device__ inline uint32_t widen_e4m3(uint16_t codes) {
   uint32_t r;

@@ -16,15 +16,17 @@ namespace sluice::cuda {
 
 inline constexpr int kWarp = 32;  // threads
 
+// a / b of numbers that are not negative.
+__device__ inline int64_t divide(int64_t a, int64_t b) {
+  const bool small = ((a | b) >> 32) == 0;  // a division of 32 bits is a fraction of one of 64
+  return small ? uint32_t(a) / uint32_t(b) : a / b;
+}
+
 // Where row r of a tensor [T, H, D] is.
 struct RowPlace {
   int64_t outer, inner;
 
-  __device__ RowPlace(int64_t r, int64_t inner_count) {
-    const bool small = ((r | inner_count) >> 32) == 0;  // a division of 32 bits is a fraction of one of 64
-    outer = small ? uint32_t(r) / uint32_t(inner_count) : r / inner_count;
-    inner = r - outer * inner_count;
-  }
+  __device__ RowPlace(int64_t r, int64_t inner_count) : outer(divide(r, inner_count)), inner(r - outer * inner_count) {}
 };
 
 // Rows of a tensor [R, D] or [T, H, D]; strides in elements.

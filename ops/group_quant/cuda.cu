@@ -32,11 +32,6 @@ struct GroupQuant {
   GroupsView out;
 };
 
-__device__ int64_t divide(int64_t a, int64_t b) {
-  const bool small = ((a | b) >> 32) == 0;  // a division of 32 bits is a fraction of one of 64
-  return small ? uint32_t(a) / uint32_t(b) : a / b;
-}
-
 // Tile `tile` of an expert that has `rows` rows.
 __device__ ChunkRows tile_of_expert(const GroupQuant& a, int64_t expert, int64_t tile, int64_t rows) {
   const int64_t of_rows = divide(tile, a.chunks), row = of_rows * a.tile_rows;

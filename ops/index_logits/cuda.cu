@@ -152,8 +152,8 @@ __device__ float2 tile_logits(const Queries<X, kDim, kHeadTiles>& queries, const
   for (int n = 0; n < kHeadTiles; ++n)
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      sum.x = fmaf(queries.weight[n][i], ptx::relu(dot[n][i]), sum.x);
-      sum.y = fmaf(queries.weight[n][i], ptx::relu(dot[n][2 + i]), sum.y);
+      sum.x = fmaf(queries.weight[n][i], ptx::max_nan(dot[n][i], 0), sum.x);
+      sum.y = fmaf(queries.weight[n][i], ptx::max_nan(dot[n][2 + i], 0), sum.y);
     }
 #pragma unroll
   for (int d = 1; d < 4; d *= 2) {
@@ -248,7 +248,7 @@ __global__ void __launch_bounds__(kThreads) logits_plain_kernel(const __grid_con
       dot.x = fmaf(q.x, x, dot.x), dot.y = fmaf(q.y, x, dot.y), dot.z = fmaf(q.z, x, dot.z), dot.w = fmaf(q.w, x, dot.w);
     }
     const auto add = [&](int64_t head, float x) {
-      if (head < p.heads) sum = fmaf(weights[head], ptx::relu(x), sum);
+      if (head < p.heads) sum = fmaf(weights[head], ptx::max_nan(x, 0), sum);
     };
     add(h, dot.x), add(h + 1, dot.y), add(h + 2, dot.z), add(h + 3, dot.w);
   }

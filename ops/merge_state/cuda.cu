@@ -97,11 +97,7 @@ struct Merge {
 struct Place {
   int64_t token, head;
 
-  __device__ Place(const Merge& m, int64_t row) {
-    const bool small = ((row | m.heads) >> 32) == 0;  // a division of 32 bits is a fraction of one of 64
-    token = small ? uint32_t(row) / uint32_t(m.heads) : row / m.heads;
-    head = row - token * m.heads;
-  }
+  __device__ Place(const Merge& m, int64_t row) : token(divide(row, m.heads)), head(row - token * m.heads) {}
 };
 
 __device__ float empty_as_lowest(float lse) { return lse == INFINITY ? -INFINITY : lse; }

@@ -29,8 +29,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) silu_mul_kernel(const __gri
   wait_for_previous_kernel();
   const int64_t step = int64_t(gridDim.x) * kWarps;
   for (int64_t chunk = int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarp; chunk < a.chunks; chunk += step) {
-    const bool small = ((chunk | a.row_chunks) >> 32) == 0;  // a division of 32 bits is a fraction of one of 64
-    const int64_t row = small ? uint32_t(chunk) / uint32_t(a.row_chunks) : chunk / a.row_chunks;
+    const int64_t row = divide(chunk, a.row_chunks);
     const int64_t first = (chunk - row * a.row_chunks) * kChunk + threadIdx.x % kWarp * kRun;
     Run<X> gate[kRuns], up[kRuns];
 #pragma unroll
