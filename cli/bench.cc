@@ -91,15 +91,17 @@ Result<double> time_prefill(Engine& engine, const BenchOptions& o, int64_t promp
 Result<double> time_decode(Engine& engine, const BenchOptions& o, int64_t gen) {
   SLUICE_ASSIGN_OR_RETURN(auto sequences, open_at_depth(engine, o.batch, o.depth));
   for (auto& s : sequences) SLUICE_RETURN_IF_ERROR(engine.append(*s, 1));
+  const SamplingParams greedy;
+  std::vector<SampledToken> tokens;
   const double begin = now_seconds();
   for (int64_t i = 0; i < gen; ++i) {
     std::vector<Work> work;
     for (auto& s : sequences) work.push_back({s.get(), 1, WantLogits::kLast});
     SLUICE_ASSIGN_OR_RETURN(const StepOutput step, engine.step(work));
-    for (size_t b = 0; b < sequences.size(); ++b) {
-      SLUICE_ASSIGN_OR_RETURN(const SampledToken token, engine.draw(*sequences[b], step.logits, int64_t(b), {}));
-      SLUICE_RETURN_IF_ERROR(engine.append(*sequences[b], token.id));
-    }
+    std::vector<Draw> draws;
+    for (size_t b = 0; b < sequences.size(); ++b) draws.push_back({int64_t(b), sequences[b]->computed, &greedy});
+    SLUICE_RETURN_IF_ERROR(engine.draw(step.logits, draws, tokens));
+    for (size_t b = 0; b < sequences.size(); ++b) SLUICE_RETURN_IF_ERROR(engine.append(*sequences[b], tokens[b].id));
   }
   const double seconds = now_seconds() - begin;
   close_all(engine, sequences);
@@ -171,7 +173,7 @@ void print_json(const Facts& f, const std::vector<Series>& all) {
 }
 
 Result<std::unique_ptr<Engine>> bench_engine(const BenchOptions& o) {
-  if (!o.random_weights) return make_engine(o.model, o.batch);
+  if (!o.random_weights) return make_engine(o.model, {.max_sequences = o.batch});
   SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
   EngineOptions e{.model = o.config,
                   .random_weights = true,

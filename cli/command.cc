@@ -64,6 +64,12 @@ void add_backend_options(CLI::App& app, BackendFlags& flags) {
       ->envname("SLUICE_LINEAR_ATTN_DECODE_BACKEND");
 }
 
+void add_speculation_option(CLI::App& app, ModelOptions& o) {
+  app.add_option("--speculate", o.speculate, "tokens that the checkpoint's draft head guesses ahead; the answer stays the same")
+      ->check(CLI::Range(0, 4))
+      ->capture_default_str();
+}
+
 Result<ImplChoices> choose_implementations(const BackendFlags& flags, const Gpu* gpu) {
   SLUICE_ASSIGN_OR_RETURN(Environment env, read_environment());
   SLUICE_ASSIGN_OR_RETURN(const BackendPlan plan, choose_backends(flags, gpu));
@@ -109,14 +115,17 @@ Result<std::string> model_dir(const ModelOptions& o) {
   return o.model;
 }
 
-Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, int64_t max_sequences) {
+Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity) {
   SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o));
   EngineOptions e{.model = dir,
                   .threads = o.threads,
                   .prefill_chunk = o.prefill_chunk,
                   .max_context = o.max_context,
-                  .max_sequences = max_sequences,
+                  .max_sequences = capacity.max_sequences,
+                  .state_slots = capacity.state_slots,
+                  .kv_tokens = capacity.kv_tokens,
+                  .speculate = o.speculate,
                   .impl = env.impl};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
   return Engine::create(e);

@@ -9,7 +9,7 @@
 #include "core/backend.h"
 #include "core/context.h"
 #include "engine/engine.h"
-#include "engine/generation.h"
+#include "engine/scheduler.h"
 #include "io/model_config.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -32,12 +32,15 @@ struct ModelOptions {
   std::string model;  // empty: the demo model
   std::string dtype = "auto", device = "cpu", state_dtype = "fp32";
   int threads = 0;
-  int64_t prefill_chunk = 512, max_context = 0;
+  int64_t prefill_chunk = 512, max_context = 0, speculate = 0;
   bool batch_invariant = true;
 };
 
 // --dtype, --threads and the others that run, score, eval and bench have in common. `positional` adds MODEL.
 void add_model_options(CLI::App& app, ModelOptions& o, bool positional = true);
+
+// --speculate, where a subcommand generates text.
+void add_speculation_option(CLI::App& app, ModelOptions& o);
 
 // --linear-attn-backend and its overrides.
 void add_backend_options(CLI::App& app, BackendFlags& flags);
@@ -59,7 +62,11 @@ void warn_about(const std::vector<Fallback>& fallbacks);
 Result<std::string> demo_model_dir();
 Result<std::string> model_dir(const ModelOptions& o);
 
-Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, int64_t max_sequences = 1);
+// How much is served at once, see EngineOptions.
+struct Capacity {
+  int64_t max_sequences = 1, state_slots = 0, kv_tokens = 0;
+};
+Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity = {});
 
 // A checkpoint's tokenizer, chat template (where it has one) and defaults for generation.
 struct Texts {

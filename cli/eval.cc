@@ -62,6 +62,9 @@ Result<std::vector<Task>> read_tasks(const EvalOptions& o, const std::string& pa
   return tasks;
 }
 
+// Tasks answered in the same steps, and tokens of memory planned for each: longer ones leave fewer at once.
+constexpr int64_t kAtOnce = 8, kTaskTokens = 4096;
+
 // What stands between "The answer is " and the next full stop, of the last such sentence.
 std::string final_answer(const std::string& text) {
   constexpr std::string_view kPhrase = "The answer is ";
@@ -69,12 +72,6 @@ std::string final_answer(const std::string& text) {
   if (at == std::string::npos) return {};
   const size_t begin = at + kPhrase.size();
   return text.substr(begin, text.find('.', begin) - begin);
-}
-
-Result<std::string> answer(Engine& engine, const Texts& texts, const Task& task, const GenerationParams& params) {
-  SLUICE_ASSIGN_OR_RETURN(auto prompt, encode_chat(texts, {{{"role", "user"}, {"content", task.user}}}, false));
-  SLUICE_ASSIGN_OR_RETURN(const auto tokens, generate(engine, std::move(prompt), params));
-  return texts.tokenizer.decode(ids_of(tokens), true);
 }
 
 void print_table(const std::map<std::string, Tally>& tallies) {
@@ -95,15 +92,38 @@ Result<bool> eval(const EvalOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const auto tasks, read_tasks(o, path));
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model));
   SLUICE_ASSIGN_OR_RETURN(const Texts texts, load_texts(dir));
-  const GenerationParams params{.max_tokens = o.max_tokens, .stop_ids = stop_ids(texts, engine->model().config())};
   std::map<std::string, Tally> tallies;
+  Scheduler scheduler(*engine);
+  struct Running {
+    const Task* task;
+    std::shared_ptr<Outbox> outbox;
+    std::string text;
+  };
+  std::vector<Running> running;
+  for (const Task& task : tasks) {
+    Request request{
+        .max_tokens = o.max_tokens, .stop_ids = stop_ids(texts, engine->model().config()), .tokenizer = &texts.tokenizer};
+    SLUICE_ASSIGN_OR_RETURN(request.prompt, encode_chat(texts, {{{"role", "user"}, {"content", task.user}}}, false));
+    running.push_back({&task, std::make_shared<Outbox>(), {}});
+    scheduler.submit(std::move(request), running.back().outbox);
+  }
   Progress progress("evaluating");
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    SLUICE_ASSIGN_OR_RETURN(const std::string text, answer(*engine, texts, tasks[i], params));
-    Tally& t = tallies[tasks[i].name];
-    ++t.count;
-    t.correct += final_answer(text) == tasks[i].expected;
-    progress.show(int64_t(i) + 1, int64_t(tasks.size()));
+  while (!running.empty()) {
+    SLUICE_RETURN_IF_ERROR(scheduler.step());
+    for (Running& r : running)
+      while (r.outbox)
+        if (const auto event = r.outbox->pop(); !event) break;
+        else {
+          if (event->finish == FinishReason::kError) return event->error;
+          r.text += event->text;
+          if (event->finish == FinishReason::kNone) continue;
+          Tally& t = tallies[r.task->name];
+          ++t.count;
+          t.correct += final_answer(r.text) == r.task->expected;
+          r.outbox.reset();
+        }
+    std::erase_if(running, [](const Running& r) { return !r.outbox; });
+    progress.show(int64_t(tasks.size() - running.size()), int64_t(tasks.size()));
   }
   progress.clear();
   o.json ? print_json(tallies) : print_table(tallies);
@@ -116,6 +136,7 @@ void add_eval(CLI::App& app, Command& command) {
   auto o = std::make_shared<EvalOptions>();
   CLI::App* sub = app.add_subcommand("eval", "count right answers over a file of tasks");
   add_model_options(*sub, o->model);
+  add_speculation_option(*sub, o->model);
   sub->add_option("TASKS", o->tasks, "JSON lines {task, user, expected}; the demo's tasks if left out");
   sub->add_option("--task", o->only, "only tasks of this name; may be repeated");
   sub->add_option("--limit", o->limit, "only the first so many of each task; 0: all")

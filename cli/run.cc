@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "cli/command.h"
-#include "text/detokenizer.h"
 
 namespace sluice::cli {
 namespace {
@@ -24,12 +23,8 @@ struct RunOptions {
   uint64_t seed = 0;
 };
 
-struct Answer {
-  std::vector<int32_t> ids;
-  std::vector<float> logprobs;
-  std::string text;
-  FinishReason finish = FinishReason::kNone;
-  int64_t prompt_tokens = 0;  // computed for this answer
+struct Timed {
+  Answer answer;
   double prefill_s = 0, decode_s = 0;
 };
 
@@ -47,50 +42,51 @@ SamplingParams sampling_params(const RunOptions& o, const GenerationConfig& g) {
 }
 
 // Streams the answer to stdout as it comes, unless `quiet`.
-Result<Answer> answer(Engine& engine, const Texts* texts, Sequence& sequence, const GenerationParams& params, bool quiet) {
-  Answer a;
-  a.prompt_tokens = sequence.pending();
-  Generation generation(engine, sequence, params);
-  std::optional<Detokenizer> detokenizer;
-  if (texts) detokenizer.emplace(texts->tokenizer, true);
-  auto emit = [&](const std::string& piece) {
-    a.text += piece;
-    if (!quiet) fmt::print("{}", piece), std::fflush(stdout);
-  };
+Result<Timed> stream(Scheduler& scheduler, Request request, bool quiet) {
+  const int64_t total = int64_t(request.prompt.size());
+  const bool text = request.tokenizer != nullptr;
   Progress progress("reading the prompt");
   const double begin = now_seconds();
-  double first = begin;
-  for (;;) {
-    SLUICE_ASSIGN_OR_RETURN(const auto token,
-                            generation.next([&](int64_t done) { progress.show(done, int64_t(sequence.tokens.size())); }));
-    if (!token) break;
-    if (a.ids.empty()) first = now_seconds(), progress.clear();
-    a.ids.push_back(token->id);
-    a.logprobs.push_back(token->logprob);
-    if (detokenizer) emit(detokenizer->push(token->id));
-    else if (!quiet) fmt::print("{}{}", a.ids.size() > 1 ? " " : "", token->id), std::fflush(stdout);
-  }
-  if (detokenizer) emit(detokenizer->finish());
-  a.prefill_s = first - begin, a.decode_s = now_seconds() - first;
-  a.finish = generation.finished();
-  return a;
+  double first = 0;
+  int64_t printed = 0;
+  auto a = answer(scheduler, std::move(request), [&](const Event& e) {
+    if (first == 0 && !e.tokens.empty()) first = now_seconds(), progress.clear();
+    if (first == 0) progress.show(e.prompt_done, total);
+    if (quiet) return;
+    if (text) fmt::print("{}", e.text);
+    else
+      for (const SampledToken& t : e.tokens) fmt::print("{}{}", printed++ ? " " : "", t.id);
+    std::fflush(stdout);
+  });
+  if (!a.ok()) return a.status();
+  const double end = now_seconds();
+  return Timed{std::move(a).value(), (first > 0 ? first : end) - begin, first > 0 ? end - first : 0};
 }
 
-void print_stats(const Answer& a) {
-  const double decoded = double(a.ids.size()) - 1;
-  fmt::print(stderr, "[{} prompt tokens, {:.0f} tokens/s; {} new tokens, {:.0f} tokens/s]\n", a.prompt_tokens,
-             a.prompt_tokens / std::max(a.prefill_s, 1e-9), a.ids.size(), decoded > 0 ? decoded / std::max(a.decode_s, 1e-9) : 0.0);
+void print_stats(const Timed& t) {
+  const Usage& u = t.answer.usage;
+  const int64_t computed = u.prompt_tokens - u.cached_tokens;
+  const double decoded = double(t.answer.tokens.size()) - 1;
+  fmt::print(stderr, "[{} prompt tokens, {} of them cached, {:.0f} tokens/s; {} new tokens, {:.0f} tokens/s", u.prompt_tokens,
+             u.cached_tokens, computed / std::max(t.prefill_s, 1e-9), t.answer.tokens.size(),
+             decoded > 0 ? decoded / std::max(t.decode_s, 1e-9) : 0.0);
+  if (u.drafted > 0) fmt::print(stderr, "; {} of {} drafts accepted", u.accepted, u.drafted);
+  fmt::print(stderr, "]\n");
 }
 
-void print_json(const std::vector<int32_t>& prompt, const Answer& a, double load_s) {
+void print_json(const std::vector<int32_t>& prompt, const Timed& t, double load_s) {
+  const Answer& a = t.answer;
+  const std::vector<int32_t> ids = ids_of(a.tokens);
+  boost::json::array logprobs;
+  for (const SampledToken& token : a.tokens) logprobs.push_back(token.logprob);
   boost::json::object o;
   o["prompt_ids"] = boost::json::array(prompt.begin(), prompt.end());
-  o["ids"] = boost::json::array(a.ids.begin(), a.ids.end());
+  o["ids"] = boost::json::array(ids.begin(), ids.end());
   o["text"] = a.text;
   o["finish_reason"] = finish_reason_name(a.finish);
-  o["logprobs"] = boost::json::array(a.logprobs.begin(), a.logprobs.end());
-  o["timing"] = {{"load_s", load_s}, {"prefill_s", a.prefill_s}, {"decode_s", a.decode_s}};
-  o["speculation"] = {{"drafted", 0}, {"accepted", 0}};
+  o["logprobs"] = std::move(logprobs);
+  o["timing"] = {{"load_s", load_s}, {"prefill_s", t.prefill_s}, {"decode_s", t.decode_s}};
+  o["speculation"] = {{"drafted", a.usage.drafted}, {"accepted", a.usage.accepted}};
   fmt::print("{}\n", boost::json::serialize(o));
 }
 
@@ -124,35 +120,22 @@ Result<std::vector<int32_t>> prompt_ids(const RunOptions& o, const Texts* texts)
   return encode_chat(*texts, messages, o.parse_special);
 }
 
-Status run_once(const RunOptions& o, Engine& engine, const Texts* texts, const GenerationParams& params, double load_s) {
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> prompt, prompt_ids(o, texts));
-  SLUICE_ASSIGN_OR_RETURN(const auto sequence, engine.open(prompt));
-  SLUICE_ASSIGN_OR_RETURN(const Answer a, answer(engine, texts, *sequence, params, o.json));
-  if (o.json) print_json(prompt, a, load_s);
+Status run_once(const RunOptions& o, Engine& engine, const Texts* texts, Request request, double load_s) {
+  SLUICE_ASSIGN_OR_RETURN(request.prompt, prompt_ids(o, texts));
+  request.use_cache = false;  // nobody comes after
+  Scheduler scheduler(engine);
+  SLUICE_ASSIGN_OR_RETURN(const Timed t, stream(scheduler, request, o.json));
+  if (o.json) print_json(request.prompt, t, load_s);
   else fmt::print("\n");
-  if (o.stats || stderr_is_terminal()) print_stats(a);
-  engine.close(*sequence);
+  if (o.stats || stderr_is_terminal()) print_stats(t);
   return {};
 }
 
-// Continues the sequence where its tokens are a prefix of `ids`, which spares the second reading of all turns before.
-Status continue_or_reopen(Engine& engine, std::unique_ptr<Sequence>& sequence, std::vector<int32_t> ids) {
-  if (sequence) {
-    const auto& have = sequence->tokens;
-    if (sequence->computed < int64_t(ids.size()) && std::equal(have.begin(), have.begin() + sequence->computed, ids.begin())) {
-      sequence->tokens = std::move(ids);
-      return {};
-    }
-    engine.close(*sequence);
-  }
-  SLUICE_ASSIGN_OR_RETURN(sequence, engine.open(std::move(ids)));
-  return {};
-}
-
-Status chat(const RunOptions& o, Engine& engine, const Texts& texts, const GenerationParams& params) {
+// Each turn is a request of its own; the prefix cache spares the second reading of those before.
+Status chat(const RunOptions& o, Engine& engine, const Texts& texts, const Request& like) {
   if (stderr_is_terminal()) fmt::print(stderr, "Type a message and Enter; /new starts over, /exit or Ctrl-D ends.\n");
   boost::json::array messages = first_messages(o);
-  std::unique_ptr<Sequence> sequence;
+  Scheduler scheduler(engine);
   for (std::string line;;) {
     if (stderr_is_terminal()) fmt::print(stderr, "> ");
     if (!std::getline(std::cin, line) || line == "/exit") break;
@@ -162,14 +145,13 @@ Status chat(const RunOptions& o, Engine& engine, const Texts& texts, const Gener
       continue;
     }
     messages.push_back({{"role", "user"}, {"content", line}});
-    SLUICE_ASSIGN_OR_RETURN(std::vector<int32_t> ids, encode_chat(texts, messages, o.parse_special));
-    SLUICE_RETURN_IF_ERROR(continue_or_reopen(engine, sequence, std::move(ids)));
-    SLUICE_ASSIGN_OR_RETURN(const Answer a, answer(engine, &texts, *sequence, params, false));
+    Request request = like;
+    SLUICE_ASSIGN_OR_RETURN(request.prompt, encode_chat(texts, messages, o.parse_special));
+    SLUICE_ASSIGN_OR_RETURN(const Timed t, stream(scheduler, std::move(request), false));
     fmt::print("\n");
-    if (o.stats || stderr_is_terminal()) print_stats(a);
-    messages.push_back({{"role", "assistant"}, {"content", a.text}});
+    if (o.stats || stderr_is_terminal()) print_stats(t);
+    messages.push_back({{"role", "assistant"}, {"content", t.answer.text}});
   }
-  if (sequence) engine.close(*sequence);
   return {};
 }
 
@@ -177,7 +159,9 @@ Status run(const RunOptions& o) {
   const double begin = now_seconds();
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
   // The engine first: a damaged checkpoint is refused before a large tokenizer is read.
-  SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model));
+  const bool one_shot = o.prompt || !o.prompt_file.empty() || !o.ids.empty();
+  constexpr int64_t kChatSnapshots = 8;  // slots for what a conversation may go back to
+  SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model, {.state_slots = one_shot ? 0 : 1 + kChatSnapshots}));
   // Token ids in and out need no tokenizer; everything else does.
   std::optional<Texts> texts;
   if (auto loaded = load_texts(dir); loaded.ok()) texts = std::move(loaded).value();
@@ -185,13 +169,13 @@ Status run(const RunOptions& o) {
   if (stderr_is_terminal())
     for (const auto& note : engine->notes()) fmt::print(stderr, "note: {}\n", note);
   const double load_s = now_seconds() - begin;
-  GenerationParams params{.max_tokens = o.max_tokens};
+  Request request{.max_tokens = o.max_tokens};
   const ModelConfig& config = engine->model().config();
-  params.sampling = sampling_params(o, texts ? texts->generation : GenerationConfig{});
-  params.stop_ids = texts ? stop_ids(*texts, config) : config.eos_token_ids;
-  const bool one_shot = o.prompt || !o.prompt_file.empty() || !o.ids.empty();
-  if (one_shot) return run_once(o, *engine, texts ? &*texts : nullptr, params, load_s);
-  return chat(o, *engine, *texts, params);
+  request.sampling = sampling_params(o, texts ? texts->generation : GenerationConfig{});
+  request.stop_ids = texts ? stop_ids(*texts, config) : config.eos_token_ids;
+  request.tokenizer = texts ? &texts->tokenizer : nullptr;
+  if (one_shot) return run_once(o, *engine, texts ? &*texts : nullptr, std::move(request), load_s);
+  return chat(o, *engine, *texts, request);
 }
 
 }  // namespace
@@ -217,6 +201,7 @@ void add_run(CLI::App& app, Command& command) {
   sub->add_option("--top-k", o->top_k, "sample from this many best tokens; 0: all")->check(CLI::Range(0, 1 << 30));
   sub->add_option("--min-p", o->min_p, "drop tokens below this share of the best one's probability")->check(CLI::Range(0.0, 1.0));
   sub->add_option("--seed", o->seed, "the same seed gives the same text")->capture_default_str();
+  add_speculation_option(*sub, o->model);
   sub->add_flag("--json", o->json, "print one JSON object instead of text");
   sub->add_flag("--stats", o->stats, "print tokens per second on stderr even when it is not a terminal");
   sub->callback([o, &command] { command = [o] { return exit_code(run(*o)); }; });

@@ -6,7 +6,8 @@ namespace sluice {
 namespace {
 
 void clear(Batch& b) {
-  for (auto* v : {&b.ids, &b.positions, &b.cu_seqlens, &b.cu_settled, &b.start, &b.seq_lens, &b.slots, &b.block_table, &b.logit_rows})
+  for (auto* v :
+       {&b.ids, &b.positions, &b.cu_seqlens, &b.cu_settled, &b.start, &b.seq_lens, &b.slots, &b.block_table, &b.logit_rows})
     v->clear();
   b.cu_seqlens.push_back(0);
   b.cu_settled.push_back(0);
@@ -29,7 +30,8 @@ void append_rows(const Sequence& s, int64_t begin, int64_t end, WantLogits logit
 template <class F>
 void fill_block_table(F&& sequence, Batch& b) {
   b.pages_per_sequence = 0;
-  for (size_t i = 0; i < b.start.size(); ++i) b.pages_per_sequence = std::max(b.pages_per_sequence, int64_t(sequence(i).pages.size()));
+  for (size_t i = 0; i < b.start.size(); ++i)
+    b.pages_per_sequence = std::max(b.pages_per_sequence, int64_t(sequence(i).pages.size()));
   b.block_table.assign(b.start.size() * size_t(b.pages_per_sequence), -1);
   for (size_t i = 0; i < b.start.size(); ++i)
     std::ranges::copy(sequence(i).pages, b.block_table.begin() + int64_t(i) * b.pages_per_sequence);

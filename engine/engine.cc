@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/checked.h"
 
@@ -139,34 +140,47 @@ Result<StepOutput> Engine::draft(std::span<const DraftRows> rows, const Tensor& 
   return model_->draft(ctx_, draft_batch_, hidden_before, pools_);
 }
 
-Result<Tensor> Engine::prefill(Sequence& s, const std::function<void(int64_t)>& progress) {
+Result<Tensor> Engine::prefill(Sequence& s) {
   Tensor logits;
   while (s.pending() > 0) {
     const int64_t count = std::min(options_.prefill_chunk, s.pending());
     const Work work{&s, count, count == s.pending() ? WantLogits::kLast : WantLogits::kNone};
     SLUICE_ASSIGN_OR_RETURN(const StepOutput out, step({&work, 1}));
     logits = out.logits;
-    if (progress) progress(s.computed);
   }
   return logits;
 }
 
-Result<SampledToken> Engine::draw(const Sequence& s, const Tensor& logits, int64_t row, const SamplingParams& params) {
-  SampledToken token;
-  const int32_t position = int32_t(s.computed);
-  SLUICE_RETURN_IF_ERROR(sample(ctx_, {.logits = logits.slice(0, row, row + 1),
-                                       .params = {&params, 1},
-                                       .positions = Tensor::of(&position, {1}),
-                                       .ids = Tensor::of(&token.id, {1}),
-                                       .logprobs = Tensor::of(&token.logprob, {1})}));
-  if (token.id < 0) return explain_not_finite(s);
-  return token;
+Status Engine::draw(const Tensor& logits, std::span<const Draw> draws, std::vector<SampledToken>& tokens) {
+  const int64_t count = int64_t(draws.size());
+  bool all = count == logits.dim(0);
+  for (int64_t i = 0; i < count; ++i) all &= draws[size_t(i)].row == i;
+  const Tensor rows = all ? logits : ctx_.arena->tensor(logits.dtype, {count, logits.dim(1)});
+  if (!rows.present()) return {Code::kResourceExhausted, "the logits do not fit in the workspace"};
+  std::vector<SamplingParams> params;
+  std::vector<int32_t> positions, ids(draws.size());
+  std::vector<float> logprobs(draws.size());
+  for (int64_t i = 0; i < count; ++i) {
+    const Draw& d = draws[size_t(i)];
+    if (!all) std::memcpy(rows[i].data, logits[d.row].data, rows[i].bytes());
+    params.push_back(*d.params);
+    positions.push_back(int32_t(d.position));
+  }
+  SLUICE_RETURN_IF_ERROR(sample(ctx_, {.logits = rows,
+                                       .params = params,
+                                       .positions = Tensor::of(positions.data(), {count}),
+                                       .ids = Tensor::of(ids.data(), {count}),
+                                       .logprobs = Tensor::of(logprobs.data(), {count})}));
+  tokens.resize(draws.size());
+  for (size_t i = 0; i < draws.size(); ++i) tokens[i] = {ids[i], logprobs[i]};
+  return {};
 }
 
 Status Engine::explain_not_finite(const Sequence& s) {
   const Status plain{Code::kModelError, "the model's logits are not finite",
                      "the checkpoint is damaged or overflows in this dtype; try --dtype fp32"};
-  auto again = open({s.tokens.begin(), s.tokens.begin() + s.computed});
+  constexpr int64_t kMostTokens = 4096;  // worth the time of those who wait
+  auto again = open({s.tokens.begin(), s.tokens.begin() + std::min(s.computed, kMostTokens)});
   if (!again.ok()) return plain;
   Sequence& seq = **again;
   Status found = plain;

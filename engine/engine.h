@@ -11,6 +11,7 @@
 #include "engine/batch.h"
 #include "engine/kv_pool.h"
 #include "engine/prefix_cache.h"
+#include "engine/request.h"
 #include "engine/sequence.h"
 #include "engine/state_pool.h"
 #include "models/model.h"
@@ -32,9 +33,10 @@ struct EngineOptions {
   ImplChoices impl;
 };
 
-struct SampledToken {
-  int32_t id = -1;
-  float logprob = 0;  // natural, of the model's own distribution, before temperature and filters
+// A token to be drawn from row `row` of logits, for a position.
+struct Draw {
+  int64_t row = 0, position = 0;
+  const SamplingParams* params = nullptr;
 };
 
 class Engine {
@@ -66,18 +68,17 @@ class Engine {
   Result<StepOutput> draft(std::span<const DraftRows> rows, const Tensor& hidden_before);
   bool drafting() const { return options_.speculate > 0; }
 
-  // Computes all pending tokens in steps of prefill_chunk; returns the logits of the last one, [1, vocab]. `progress` hears the
-  // number of tokens computed so far.
-  Result<Tensor> prefill(Sequence& sequence, const std::function<void(int64_t)>& progress = {});
+  // Computes all pending tokens in steps of prefill_chunk; returns the logits of the last one, [1, vocab].
+  Result<Tensor> prefill(Sequence& sequence);
 
-  // Draws the next token of `sequence` from row `row` of logits. kModelError, naming the first layer, where they are not finite.
-  Result<SampledToken> draw(const Sequence& sequence, const Tensor& logits, int64_t row, const SamplingParams& params);
+  // Draws a token from some rows of logits. An id of -1: the row is not finite.
+  Status draw(const Tensor& logits, std::span<const Draw> draws, std::vector<SampledToken>& tokens);
+  // Runs the sequence's computed tokens again and finds the first layer whose output is not finite: a kModelError that names it.
+  Status explain_not_finite(const Sequence& sequence);
 
  private:
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}
   Status make_pools();
-  // Runs the sequence's tokens again and finds the first layer whose output is not finite.
-  Status explain_not_finite(const Sequence& sequence);
 
   EngineOptions options_;
   std::unique_ptr<CpuRuntime> runtime_;

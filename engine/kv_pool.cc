@@ -1,6 +1,7 @@
 #include "engine/kv_pool.h"
 
 #include <cassert>
+#include <cstring>
 
 #include "base/checked.h"
 
@@ -35,10 +36,17 @@ Status KvPool::grow(std::vector<int32_t>& pages, int64_t tokens) {
   return {};
 }
 
+void KvPool::poison(int32_t page) {
+  for (const AttentionLayerCache& layer : layers_)
+    for (const Tensor& t : {layer.k, layer.v}) std::memset(t[page].data, 0xff, t[page].bytes());
+}
+
 void KvPool::release(std::vector<int32_t>& pages) {
   for (const int32_t page : pages) {
     assert(users_[page] > 0);
-    if (--users_[page] == 0) free_.push_back(page);
+    if (--users_[page] > 0) continue;
+    free_.push_back(page);
+    if (poison_) poison(page);
   }
   pages.clear();
 }

@@ -22,12 +22,18 @@ class KvPool {
   int64_t users(int32_t page) const { return users_[size_t(page)]; }
   void release(std::vector<int32_t>& pages);
 
+  // For tests, as StatePool's.
+  void poison_freed() { poison_ = true; }
+
   int64_t free_pages() const { return int64_t(free_.size()); }
   int64_t pages() const { return int64_t(users_.size()); }
   const std::vector<AttentionLayerCache>& layers() const { return layers_; }
 
  private:
+  void poison(int32_t page);
+
   Buffer memory_;
+  bool poison_ = false;
   std::vector<AttentionLayerCache> layers_;
   std::vector<int32_t> free_, users_;
 };

@@ -14,7 +14,8 @@ size_t PrefixCache::Hash::operator()(const Key& key) const {
 PrefixCache::~PrefixCache() { clear(); }
 
 void PrefixCache::clear() {
-  while (evict_slot()) {}
+  while (evict_slot()) {
+  }
   roots_.clear();
 }
 
@@ -43,7 +44,6 @@ PrefixCache::Node* PrefixCache::add_child(Node* parent, std::span<const int32_t>
 
 PrefixCache::Match PrefixCache::find(std::string_view salt, std::span<const int32_t> tokens, int64_t most) {
   Match m;
-  ++counters_.queries, counters_.query_tokens += int64_t(tokens.size());
   std::vector<int32_t> pages;
   Node* best = nullptr;
   const Node* at = root(salt);
@@ -60,8 +60,12 @@ PrefixCache::Match PrefixCache::find(std::string_view salt, std::span<const int3
   m.length = best->depth * kPage, m.snapshot = best->snapshot;
   pages.resize(size_t(best->depth));
   m.pages = std::move(pages);
-  ++counters_.hits, counters_.hit_tokens += m.length;
   return m;
+}
+
+void PrefixCache::count(const Match& m, int64_t tokens) {
+  ++counters_.queries, counters_.query_tokens += tokens;
+  counters_.hits += m.length > 0, counters_.hit_tokens += m.length;
 }
 
 bool PrefixCache::has(std::string_view salt, std::span<const int32_t> tokens) const {
@@ -112,8 +116,7 @@ void PrefixCache::prune(Node* node) {
     nodes_.erase(nodes_.find(*node->key));
     node = parent;
   }
-  if (!node->parent && node->children == 0)
-    std::erase_if(roots_, [&](const auto& entry) { return entry.second.get() == node; });
+  if (!node->parent && node->children == 0) std::erase_if(roots_, [&](const auto& entry) { return entry.second.get() == node; });
 }
 
 bool PrefixCache::evict_slot() {

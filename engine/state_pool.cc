@@ -41,10 +41,14 @@ void StatePool::lay_out(const PoolSpec& c, int64_t slots) {
   const size_t ring = floats(kRingRows * c.conv_channels), k = floats(c.key_heads * c.key_dim * kChunk);
   const size_t u = floats(c.value_heads * kChunk * c.value_dim), g = floats(c.value_heads * kChunk);
   closed_floats_ = layers * (s + tail) + floats(c.hidden_size);
-  slot_floats_ = closed_floats_ + layers * (ring + k + u + g);
+  const size_t resumed = closed_floats_ + layers * (ring + k + u + g);
+  slot_floats_ = resumed + floats(c.hidden_size);
   layers_.clear();
   if (!base) return;
-  if (c.hidden_size > 0) closed_hidden_ = over_slots(base, layers * (s + tail), slots, pitch, {c.hidden_size}, c.kv_dtype);
+  if (c.hidden_size > 0) {
+    closed_hidden_ = over_slots(base, layers * (s + tail), slots, pitch, {c.hidden_size}, c.kv_dtype);
+    resumed_hidden_ = over_slots(base, resumed, slots, pitch, {c.hidden_size}, c.kv_dtype);
+  }
   for (size_t l = 0; l < layers; ++l) {
     const size_t closed = l * (s + tail), open = closed_floats_ + l * (ring + k + u + g);
     const auto part = [&](size_t offset, std::initializer_list<int64_t> dims) {
@@ -94,6 +98,7 @@ Result<int32_t> StatePool::resume(int32_t snapshot) {
     const Tensor tail = layer.conv_tail[slot], ring = layer.conv_ring[slot];
     std::memcpy(ring[kRingRows - tail.dim(0)].data, tail.data, tail.bytes());
   }
+  if (closed_hidden_.present()) std::memcpy(resumed_hidden_[slot].data, closed_hidden_[slot].data, closed_hidden_[slot].bytes());
   return slot;
 }
 
@@ -106,6 +111,7 @@ void StatePool::release(int32_t slot) {
   assert(users_[slot] != 0);
   if (users_[slot] != kLive && --users_[slot] > 0) return;
   users_[slot] = 0;
+  if (poison_) std::memset(slot_data(slot), 0xff, slot_bytes());
   free_.push_back(slot);
 }
 

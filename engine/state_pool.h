@@ -2,8 +2,8 @@
 //
 // A slot is free, live (one running sequence writes it) or a snapshot (never written, counted by its users). It has two parts.
 // Closed: state and convolution tail of every layer, and a draft head's hidden row, as of the sequence's last multiple of 64
-// tokens. Open: the rows since, and the convolution's ring. A snapshot is the closed part alone, so it is exact, it can be taken
-// wherever its sequence stands, and a live slot becomes one without a copy.
+// tokens. Open: the rows since, the convolution's ring, and the hidden row that a resumed sequence goes on from. A snapshot is the
+// closed part alone, so it is exact, it can be taken wherever its sequence stands, and a live slot becomes one without a copy.
 #pragma once
 
 #include <cstdint>
@@ -34,11 +34,16 @@ class StatePool {
   // Frees a live slot, or takes one user off a snapshot and frees it with the last.
   void release(int32_t slot);
 
+  // For tests: what is freed is overwritten with NaN, so that nobody reads it unseen.
+  void poison_freed() { poison_ = true; }
+
   int64_t free_slots() const { return int64_t(free_.size()); }
   int64_t slots() const { return int64_t(users_.size()); }
   size_t slot_bytes() const { return slot_floats_ * sizeof(float); }
   const std::vector<LinearLayerState>& layers() const { return layers_; }
-  const Tensor& closed_hidden() const { return closed_hidden_; }  // [S, hidden]; absent without a draft head
+  // [S, hidden], absent without a draft head: of the last closed chunk, and of the snapshot that a live slot was resumed from.
+  const Tensor& closed_hidden() const { return closed_hidden_; }
+  const Tensor& resumed_hidden() const { return resumed_hidden_; }
 
  private:
   void lay_out(const PoolSpec& spec, int64_t slots);
@@ -46,10 +51,11 @@ class StatePool {
   void copy_closed(int32_t from, int32_t to);
 
   Buffer memory_;
-  size_t slot_floats_ = 0;    // one slot: [states and tails of all layers, hidden row | rings and open rows of all layers]
+  bool poison_ = false;
+  size_t slot_floats_ = 0;    // one slot: [states and tails of all layers, hidden row | the same of all open parts]
   size_t closed_floats_ = 0;  // its first part
   std::vector<LinearLayerState> layers_;
-  Tensor closed_hidden_;
+  Tensor closed_hidden_, resumed_hidden_;
   std::vector<int32_t> free_;
   std::vector<int32_t> users_;  // of each slot: 0 free, kLive, or the users of a snapshot
   static constexpr int32_t kLive = -1;

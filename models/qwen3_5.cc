@@ -279,8 +279,7 @@ Status Qwen3_5::delta_rule(Step& s, const GdnArgs& all) const {
     a.cu_seqlens = cu;
     return a;
   };
-  if (sequences > 0)
-    SLUICE_RETURN_IF_ERROR(gdn_verify(s.ctx, {part(0, rows, 0, sequences, s.cu.slice(0, 0, sequences + 1))}));
+  if (sequences > 0) SLUICE_RETURN_IF_ERROR(gdn_verify(s.ctx, {part(0, rows, 0, sequences, s.cu.slice(0, 0, sequences + 1))}));
   if (sequences == s.B) return {};
   return gdn_prefill(s.ctx, {part(rows, s.T, sequences, s.B, s.cu_settled)});
 }
@@ -348,7 +347,9 @@ Tensor gather_rows(Arena& arena, const Tensor& x, const std::vector<int32_t>& ro
   return out;
 }
 
-void copy_row(const Tensor& from, int64_t i, const Tensor& to, int64_t j) { std::memcpy(to[j].data, from[i].data, from[i].bytes()); }
+void copy_row(const Tensor& from, int64_t i, const Tensor& to, int64_t j) {
+  std::memcpy(to[j].data, from[i].data, from[i].bytes());
+}
 
 // For sequences that close a chunk in this step: the hidden row of its last token.
 void keep_closed_hidden(const Batch& b, const Tensor& hidden, const Tensor& kept) {
@@ -422,8 +423,8 @@ Result<StepOutput> Qwen3_5::draft(Context& ctx, const Batch& batch, const Tensor
   SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = Tensor::of(batch.ids.data(), {s.T}), .table = embed_, .out = embedding}));
   SLUICE_RETURN_IF_ERROR(
       rmsnorm(ctx, {.x = embedding, .weight = mtp_->norm_embedding, .y = both.slice(1, 0, h), .eps = eps, .weight_offset = 1}));
-  SLUICE_RETURN_IF_ERROR(
-      rmsnorm(ctx, {.x = hidden_before, .weight = mtp_->norm_hidden, .y = both.slice(1, h, 2 * h), .eps = eps, .weight_offset = 1}));
+  SLUICE_RETURN_IF_ERROR(rmsnorm(
+      ctx, {.x = hidden_before, .weight = mtp_->norm_hidden, .y = both.slice(1, h, 2 * h), .eps = eps, .weight_offset = 1}));
   SLUICE_RETURN_IF_ERROR(matmul(ctx, {.x = both, .w = mtp_->fc, .y = r.hidden}));
   SLUICE_RETURN_IF_ERROR(norm(s, r, mtp_->layer.input_norm));
   SLUICE_RETURN_IF_ERROR(full_attention(s, std::get<FullAttention>(mtp_->layer.mixer), pools.attention.back(), r.x, r.delta));

@@ -5,8 +5,8 @@
 //
 //   tail[slot, i] = input row of position L - (W-1) + i      where L > start, or where the call brings no rows and L = start > 0
 //
-// The tails of other sequences keep their bits. Rows of this step come from qkv, earlier ones from the ring, which must be as it was
-// before the step. Copies are exact. Slot < 0: skipped.
+// The tails of other sequences keep their bits. Rows of this step come from qkv, earlier ones from the ring, which must be as it
+// was before the step. Copies are exact. Slot < 0: skipped.
 #pragma once
 
 #include <span>

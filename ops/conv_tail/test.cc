@@ -11,7 +11,9 @@ constexpr int64_t kSlots = 4, kRing = 16, kChannels = 5, kKept = 3;
 
 struct Pool {
   Storage ring{DType::kF32, {kSlots, kRing, kChannels}}, tail{DType::kF32, {kSlots, kKept, kChannels}};
-  Pool() { tail.fill([] { return -1; }); }
+  Pool() {
+    tail.fill([] { return -1; });
+  }
   // The ring as it is when the sequence in `slot` has `length` tokens.
   void reach(int64_t slot, int64_t length) {
     for (int64_t p = std::max<int64_t>(0, length - kRing); p < length; ++p)
@@ -34,12 +36,8 @@ void run(Pool& pool, const std::vector<int64_t>& starts, const std::vector<int64
       for (int64_t c = 0; c < kChannels; ++c) qkv.tensor()[cu[b] + i].as<float>()[c] = float(100 * (starts[b] + i) + c);
   }
   const Storage cu_seqlens = ints(cu), start = ints(starts), slot = ints(slots);
-  const Status s = conv_tail(context(), {.qkv = qkv,
-                                         .conv_ring = pool.ring,
-                                         .cu_seqlens = cu_seqlens,
-                                         .start = start,
-                                         .slots = slot,
-                                         .tail = pool.tail});
+  const Status s = conv_tail(
+      context(), {.qkv = qkv, .conv_ring = pool.ring, .cu_seqlens = cu_seqlens, .start = start, .slots = slot, .tail = pool.tail});
   EXPECT_TRUE(s.ok()) << s.to_string();
 }
 

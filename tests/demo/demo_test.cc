@@ -5,7 +5,7 @@
 #include <cmath>
 #include <map>
 
-#include "engine/generation.h"
+#include "engine/scheduler.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "text/chat.h"
@@ -35,8 +35,10 @@ TEST_P(Demo, GreedyIdsEqualTransformers) {
   ASSERT_GE(keys.size(), 36u);
   for (const std::string& key : keys) {
     const auto want = ids_of(*oracle.find(key + ".greedy_ids"));
-    const GenerationParams params{.max_tokens = 96, .stop_ids = engine->model().config().eos_token_ids};
-    const auto got = generate(*engine, ids_of(*oracle.find(key + ".input_ids")), params).value();
+    const Request request{
+        .prompt = ids_of(*oracle.find(key + ".input_ids")), .max_tokens = 96, .stop_ids = engine->model().config().eos_token_ids};
+    Scheduler scheduler(*engine);
+    const auto got = answer(scheduler, request).value().tokens;
     EXPECT_EQ(ids_of(got), want) << key;
     const Tensor& expected = *oracle.find(key + ".next_logprobs");  // ends with the log-probability of the last new token
     const double limit = GetParam() == DTypeChoice::kF32 ? 1e-3 : 0.25;
@@ -66,7 +68,8 @@ TEST_P(Demo, DraftsEqualTransformers) {
         const auto draft = engine->draft({&row, 1}, step.hidden.slice(0, before - begin, before - begin + 1)).value();
         const float* logits = draft.logits.as<float>();
         if (margin.as<float>()[before] < close_call) continue;
-        EXPECT_EQ(std::max_element(logits, logits + draft.logits.dim(1)) - logits, best.as<int32_t>()[before]) << key << " " << before;
+        EXPECT_EQ(std::max_element(logits, logits + draft.logits.dim(1)) - logits, best.as<int32_t>()[before])
+            << key << " " << before;
         ++compared;
       }
     }

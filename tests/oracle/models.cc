@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "engine/generation.h"
+#include "engine/scheduler.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "tests/oracle/parts.h"
@@ -42,10 +42,11 @@ Result<std::vector<float>> all_logits(Engine& engine, const std::vector<int32_t>
 }
 
 Result<std::vector<int32_t>> greedy(Engine& engine, const std::vector<int32_t>& prompt, int64_t count, bool stop_at_eos) {
-  GenerationParams params{.max_tokens = count};
-  if (stop_at_eos) params.stop_ids = engine.model().config().eos_token_ids;
-  SLUICE_ASSIGN_OR_RETURN(const auto tokens, generate(engine, prompt, params));
-  return ids_of(tokens);
+  Request request{.prompt = prompt, .max_tokens = count};
+  if (stop_at_eos) request.stop_ids = engine.model().config().eos_token_ids;
+  Scheduler scheduler(engine);
+  SLUICE_ASSIGN_OR_RETURN(const Answer a, answer(scheduler, std::move(request)));
+  return ids_of(a.tokens);
 }
 
 struct Row {

@@ -1,0 +1,101 @@
+// What is asked of the engine, and what it answers: plain data between a frontend and the scheduler.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "ops/sample/sample.h"
+
+namespace sluice {
+
+class Tokenizer;
+
+struct Request {
+  std::vector<int32_t> prompt;
+  SamplingParams sampling;
+  int64_t max_tokens = 256;  // 0: the prompt is computed and nothing is drawn
+  std::vector<int64_t> stop_ids;
+  // With a tokenizer, which must live as long as the request, the answer comes as text too, and may be stopped by it.
+  const Tokenizer* tokenizer = nullptr;
+  std::vector<std::string> stop_strings;
+  int64_t speculate = -1;  // most drafts a step; -1: as the engine was started
+  int priority = 0;        // the higher goes first, and is preempted last
+  // What the request computes is kept for others that begin alike, and the other way round. Salts share nothing with each other.
+  bool use_cache = true;
+  std::string cache_salt;
+  std::vector<int64_t> boundaries;  // token positions where another request may go on differently, such as ends of messages
+};
+
+enum class FinishReason : unsigned char { kNone, kStop, kLength, kCancelled, kError };
+
+constexpr const char* finish_reason_name(FinishReason r) {
+  constexpr const char* kNames[] = {"none", "stop", "length", "cancelled", "error"};
+  return kNames[static_cast<int>(r)];
+}
+
+struct SampledToken {
+  int32_t id = -1;
+  float logprob = 0;  // natural, of the model's own distribution, before temperature and filters
+};
+
+struct Usage {
+  int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
+  int64_t drafted = 0, accepted = 0;  // tokens that the draft head guessed, and those of them that came true
+  int64_t preemptions = 0;
+};
+
+// One step's part of an answer.
+struct Event {
+  std::vector<SampledToken> tokens;  // stop token included
+  std::string text;                  // what became certain: neither half a character nor what may be the start of a stop string
+  int64_t prompt_done = 0;           // prompt tokens computed so far
+  FinishReason finish = FinishReason::kNone;
+  Status error;  // with kError
+  Usage usage;   // with any finish
+};
+
+// A queue from the engine's thread to one consumer.
+class Outbox {
+ public:
+  // on_event, if given, is called on the engine's thread after each push; it must return at once.
+  explicit Outbox(std::function<void()> on_event = {}) : on_event_(std::move(on_event)) {}
+  void push(Event event) {
+    {
+      const std::scoped_lock lock(mutex_);
+      events_.push_back(std::move(event));
+    }
+    ready_.notify_one();
+    if (on_event_) on_event_();
+  }
+  std::optional<Event> pop() {
+    const std::scoped_lock lock(mutex_);
+    return take();
+  }
+  // Waits for one.
+  Event wait() {
+    std::unique_lock lock(mutex_);
+    ready_.wait(lock, [&] { return !events_.empty(); });
+    return *take();
+  }
+
+ private:
+  std::optional<Event> take() {
+    if (events_.empty()) return std::nullopt;
+    Event e = std::move(events_.front());
+    events_.pop_front();
+    return e;
+  }
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::deque<Event> events_;
+  std::function<void()> on_event_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,420 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+
+namespace sluice {
+namespace {
+
+constexpr int64_t kPage = KvPool::kPageTokens;
+
+int64_t whole_pages(int64_t tokens) { return tokens / kPage * kPage; }
+
+// Prompts longer than this leave snapshots at 512, 1024, 2048, ... tokens: whatever request shares only a beginning of it finds at
+// least half of that.
+constexpr int64_t kFirstSpacedSnapshot = 512;
+
+}  // namespace
+
+Scheduler::~Scheduler() {
+  for (auto& a : running_) release(*a, false);
+}
+
+Status Scheduler::check(const Request& r) const {
+  const int64_t vocab = engine_.model().config().vocab_size, room = engine_.max_context();
+  if (r.prompt.empty()) return invalid("the prompt has no tokens", "give at least one");
+  if (int64_t(r.prompt.size()) > room || (r.max_tokens > 0 && int64_t(r.prompt.size()) == room))
+    return invalid("the prompt has " + std::to_string(r.prompt.size()) + " tokens, the context holds " + std::to_string(room),
+                   "shorten it or raise --max-context");
+  for (size_t i = 0; i < r.prompt.size(); ++i)
+    if (r.prompt[i] < 0 || r.prompt[i] >= vocab)
+      return invalid("token id " + std::to_string(r.prompt[i]) + " at position " + std::to_string(i) +
+                     " is outside the vocabulary of " + std::to_string(vocab));
+  return {};
+}
+
+RequestId Scheduler::submit(Request request, std::shared_ptr<Outbox> outbox) {
+  auto a = std::make_unique<Active>();
+  a->id = next_id_++;
+  a->outbox = std::move(outbox);
+  a->usage.prompt_tokens = int64_t(request.prompt.size());
+  if (const Status s = check(request); !s.ok()) {
+    ++stats_.failed;
+    a->event.finish = FinishReason::kError, a->event.error = s;
+    send(*a);
+    return a->id;
+  }
+  if (request.tokenizer) a->text.emplace(*request.tokenizer, request.stop_strings);
+  a->sequence.tokens = request.prompt;
+  a->request = std::move(request);
+  const RequestId id = a->id;
+  const auto before = std::ranges::find_if(waiting_, [&](const auto& w) { return w->request.priority < a->request.priority; });
+  waiting_.insert(before, std::move(a));
+  return id;
+}
+
+void Scheduler::cancel(RequestId id) {
+  for (auto& a : running_)
+    if (a->id == id) a->cancelled = true;
+  for (auto& a : waiting_)
+    if (a->id == id) a->cancelled = true;
+}
+
+Scheduler::Stats Scheduler::stats() const {
+  Stats s = stats_;
+  s.running = int64_t(running_.size()), s.waiting = int64_t(waiting_.size());
+  return s;
+}
+
+Status Scheduler::step() {
+  drop_cancelled();
+  admit();
+  if (running_.empty()) return {};
+  do plan();
+  while (!make_room());
+  if (plan_.empty()) return {};
+  work_.clear();
+  for (const Piece& p : plan_) work_.push_back(p.work);
+  const auto out = engine_.step(work_);
+  const Status done = out.ok() ? commit(*out) : out.status();
+  if (!done.ok()) {
+    fail_running(done);
+    return done;
+  }
+  ++stats_.steps;
+  keep_snapshots();
+  finish_all();
+  for (auto& a : running_) send(*a);
+  return {};
+}
+
+void Scheduler::drop_cancelled() {
+  const auto end = [&](Active& a) {
+    a.event.finish = FinishReason::kCancelled;
+    ++stats_.cancelled;
+    finish(a);
+    return true;
+  };
+  std::erase_if(waiting_, [&](const auto& a) { return a->cancelled && end(*a); });
+  std::erase_if(running_, [&](const auto& a) { return a->cancelled && end(*a); });
+}
+
+// ---- admission ----
+
+void Scheduler::admit() {
+  while (!waiting_.empty() && int64_t(running_.size()) < engine_.options().max_sequences && admit_one(*waiting_.front())) {
+    running_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+}
+
+// A slot and pages for all tokens so far and one more, beside a page that each running request may need next.
+bool Scheduler::admit_one(Active& a) {
+  StatePool& states = engine_.states();
+  KvPool& kv = engine_.kv();
+  PrefixCache& cache = engine_.cache();
+  Sequence& s = a.sequence;
+  PrefixCache::Match match;
+  if (a.request.use_cache) match = cache.find(a.request.cache_salt, s.tokens, s.length() - 1);
+  if (match.snapshot >= 0) states.retain(match.snapshot);
+  for (const int32_t page : match.pages) kv.retain(page);
+  const auto give_up = [&] {
+    if (match.snapshot >= 0) states.release(match.snapshot);
+    kv.release(match.pages);
+    return false;
+  };
+  const int64_t margin = running_.empty() ? 0 : int64_t(running_.size());
+  const int64_t pages = std::min(ceil_div(s.length() + 1 + engine_.options().speculate, kPage), kv.pages());
+  const int64_t needed = pages - int64_t(match.pages.size()) + margin;
+  if (kv.free_pages() < needed && kv.free_pages() + cache.evictable_pages() < needed) return give_up();
+  while (kv.free_pages() < needed)
+    if (!cache.evict_page()) return give_up();
+  while (states.free_slots() == 0)
+    if (!cache.evict_slot()) break;
+  auto slot = match.snapshot >= 0 ? states.resume(match.snapshot) : states.acquire();
+  if (!slot.ok() && match.snapshot >= 0) {  // the hit is in the only slot that is left: a cold start takes its place
+    give_up();
+    match = {.common = match.common};
+    slot = states.acquire();
+  }
+  if (!slot.ok()) return give_up();
+  if (match.snapshot >= 0) states.release(match.snapshot);
+  if (a.request.use_cache) cache.count(match, s.length());
+  s.slot = *slot;
+  s.pages = std::move(match.pages);
+  s.computed = match.length;
+  s.drafted = std::max<int64_t>(1, match.length);
+  s.drafts.clear();
+  if (a.produced == 0) a.usage.cached_tokens = match.length;
+  stats_.cached_tokens += match.length;
+  choose_cuts(a, match.common);
+  return true;
+}
+
+// Where the prompt's computing pauses: where a request before went on differently, at the boundaries that the caller named, and
+// spaced by powers of two. The last multiple of 64 needs no pause, see keep_snapshots().
+void Scheduler::choose_cuts(Active& a, int64_t common) {
+  const Sequence& s = a.sequence;
+  a.cuts.clear();
+  if (!a.request.use_cache) return;
+  const int64_t last = whole_pages(s.length());
+  const auto add = [&](int64_t position) {
+    if (position = whole_pages(position); position > s.computed && position < last) a.cuts.push_back(position);
+  };
+  add(common);
+  for (const int64_t b : a.request.boundaries) add(b);
+  for (int64_t p = kFirstSpacedSnapshot; p < last; p *= 2) add(p);
+  std::ranges::sort(a.cuts);
+  const auto repeated = std::ranges::unique(a.cuts);
+  a.cuts.erase(repeated.begin(), repeated.end());
+}
+
+// ---- the step's plan ----
+
+void Scheduler::plan() {
+  plan_.clear();
+  int64_t budget = engine_.options().prefill_chunk;
+  for (auto& a : running_) {
+    if (a->decoding()) plan_decode(*a);
+    else budget -= plan_prefill(*a, budget);
+  }
+  std::ranges::stable_partition(plan_, [](const Piece& p) { return p.work.verify; });
+  int64_t row = 0, logit = 0;
+  for (Piece& p : plan_) {
+    p.first_row = row, p.first_logit = logit, p.start = p.active->sequence.computed;
+    row += p.work.count;
+    logit += p.work.logits == WantLogits::kAll ? p.work.count : p.work.logits == WantLogits::kLast ? 1 : 0;
+  }
+}
+
+// The last token, and drafts as far as the chunk and the answer go.
+void Scheduler::plan_decode(Active& a) {
+  Sequence& s = a.sequence;
+  const int64_t to_chunk_end = kChunk - s.computed % kChunk;
+  const int64_t left = std::min(a.request.max_tokens - a.produced, engine_.max_context() - s.length()) - 1;
+  const int64_t drafts = std::max<int64_t>(0, std::min({int64_t(s.drafts.size()), to_chunk_end - 1, left}));
+  s.drafts.resize(size_t(drafts));
+  plan_.push_back({.active = &a, .work = {&s, 1 + drafts, drafts > 0 ? WantLogits::kAll : WantLogits::kLast, drafts > 0}});
+}
+
+// As much of the prompt as the budget and the next cut allow; all but the last piece end at a multiple of 64 if they reach one.
+int64_t Scheduler::plan_prefill(Active& a, int64_t budget) {
+  Sequence& s = a.sequence;
+  while (!a.cuts.empty() && a.cuts.front() <= s.computed) a.cuts.erase(a.cuts.begin());
+  int64_t end = std::min(s.length(), s.computed + budget);
+  if (!a.cuts.empty()) end = std::min(end, a.cuts.front());
+  if (end < s.length() && whole_pages(end) > s.computed) end = whole_pages(end);
+  const int64_t count = end - s.computed;
+  if (count <= 0) return 0;
+  const bool draws = end == s.length() && a.request.max_tokens > 0;
+  plan_.push_back({.active = &a, .work = {&s, count, draws ? WantLogits::kLast : WantLogits::kNone}});
+  return count;
+}
+
+bool Scheduler::make_room() {
+  const int64_t ahead = engine_.options().speculate;
+  for (const Piece& p : plan_) {
+    Sequence& s = p.active->sequence;
+    // With drafting, the head reads one token more than the step computes, and then each guess; none where the context ends.
+    const int64_t tokens = std::min(s.computed + p.work.count + (ahead > 0 ? 1 + ahead : 0), engine_.kv().pages() * kPage);
+    while (!engine_.kv().grow(s.pages, tokens).ok()) {
+      if (engine_.cache().evict_page()) continue;
+      // The youngest of the lowest priority. A single sequence always fits, so somebody else is there, or it is this one.
+      auto victim = running_.begin();
+      for (auto it = running_.begin(); it != running_.end(); ++it)
+        if ((*it)->request.priority <= (*victim)->request.priority) victim = it;
+      preempt(victim);
+      return false;
+    }
+  }
+  return true;
+}
+
+void Scheduler::preempt(ActiveList::iterator victim) {
+  auto a = std::move(*victim);
+  running_.erase(victim);
+  release(*a, false);
+  ++a->usage.preemptions, ++stats_.preemptions;
+  const auto before = std::ranges::find_if(waiting_, [&](const auto& w) { return w->request.priority <= a->request.priority; });
+  waiting_.insert(before, std::move(a));
+}
+
+// ---- what a step gave ----
+
+Status Scheduler::commit(const StepOutput& out) {
+  std::vector<Draw> draws;
+  for (const Piece& p : plan_) {
+    const int64_t logits = p.work.logits == WantLogits::kAll ? p.work.count : p.work.logits == WantLogits::kLast ? 1 : 0;
+    const int64_t first = p.start + p.work.count - logits + 1;  // position of the first token that is drawn
+    for (int64_t i = 0; i < logits; ++i) draws.push_back({p.first_logit + i, first + i, &p.active->request.sampling});
+  }
+  drawn_.clear();
+  if (!draws.empty()) SLUICE_RETURN_IF_ERROR(engine_.draw(out.logits, draws, drawn_));
+  for (const Piece& p : plan_) SLUICE_RETURN_IF_ERROR(commit_piece(p, out));
+  if (!engine_.drafting()) return {};
+  std::vector<Drafting> drafting;
+  for (const Piece& p : plan_) {
+    Active& a = *p.active;
+    const int64_t most =
+        a.request.speculate < 0 ? engine_.options().speculate : std::min(a.request.speculate, engine_.options().speculate);
+    const bool goes_on = a.decoding() && a.event.finish == FinishReason::kNone;
+    if (a.event.finish != FinishReason::kError)
+      drafting.push_back({&a.sequence, &a.request.sampling, p.first_row, p.start, goes_on ? most : 0});
+  }
+  return speculator_.draft(drafting, out);
+}
+
+Status Scheduler::commit_piece(const Piece& p, const StepOutput& out) {
+  Active& a = *p.active;
+  Sequence& s = a.sequence;
+  if (p.work.logits == WantLogits::kNone) {
+    stats_.prompt_tokens += p.work.count;
+    a.event.prompt_done = s.computed;
+    if (s.pending() == 0 && a.request.max_tokens == 0) a.event.finish = FinishReason::kLength;
+    return {};
+  }
+  if (a.produced == 0) stats_.prompt_tokens += p.work.count, a.event.prompt_done = s.computed;
+  const std::vector<int32_t> drafts = std::exchange(s.drafts, {});
+  const SampledToken* drawn = &drawn_[size_t(p.first_logit)];
+  int64_t kept = 0;
+  for (const int64_t rows = p.work.verify ? p.work.count : 1; kept < rows; ++kept) {
+    take_token(a, drawn[kept]);
+    const bool came_true = kept < int64_t(drafts.size()) && drafts[size_t(kept)] == drawn[kept].id;
+    if (a.event.finish != FinishReason::kNone || !came_true) break;
+  }
+  if (p.work.verify) {
+    kept = std::min(kept + 1, p.work.count);
+    a.usage.drafted += int64_t(drafts.size()), a.usage.accepted += kept - 1;
+    stats_.drafted += int64_t(drafts.size()), stats_.accepted += kept - 1;
+    const int64_t last = p.first_row + kept - 1;
+    SLUICE_RETURN_IF_ERROR(engine_.accept(s, kept, out.hidden.slice(0, last, last + 1)));
+  }
+  return {};
+}
+
+void Scheduler::take_token(Active& a, const SampledToken& token) {
+  Sequence& s = a.sequence;
+  Event& e = a.event;
+  if (token.id < 0) {
+    e.finish = FinishReason::kError;
+    return;
+  }
+  ++a.produced, ++a.usage.completion_tokens, ++stats_.generated_tokens;
+  e.tokens.push_back(token);
+  s.tokens.push_back(token.id);
+  const bool stop_id = std::ranges::count(a.request.stop_ids, int64_t(token.id)) > 0;
+  if (a.text && !stop_id) e.text += a.text->push(token.id);
+  const bool full = s.length() >= engine_.max_context();
+  if (stop_id || (a.text && a.text->stopped())) e.finish = FinishReason::kStop;
+  else if (a.produced >= a.request.max_tokens || full) e.finish = FinishReason::kLength;
+}
+
+// ---- snapshots and the end ----
+
+// A snapshot is of the last closed chunk, so at the prompt's end it is there for the taking, and at a cut the sequence stands on
+// it.
+void Scheduler::keep_snapshots() {
+  for (const Piece& p : plan_) {
+    Active& a = *p.active;
+    const Sequence& s = a.sequence;
+    if (!a.request.use_cache || a.event.finish != FinishReason::kNone || p.work.verify) continue;
+    const bool prompt_ended = p.work.logits != WantLogits::kNone && a.produced == 1;
+    const bool at_cut = !a.cuts.empty() && a.cuts.front() == s.computed;
+    if (prompt_ended || at_cut) keep_snapshot(a, whole_pages(s.computed));
+  }
+}
+
+void Scheduler::keep_snapshot(Active& a, int64_t length) {
+  PrefixCache& cache = engine_.cache();
+  const auto path = std::span<const int32_t>(a.sequence.tokens).first(size_t(length));
+  if (length == 0 || cache.has(a.request.cache_salt, path)) return;
+  if (engine_.states().free_slots() == 0 && !cache.evict_slot()) return;
+  if (const auto snapshot = engine_.states().snapshot(a.sequence.slot); snapshot.ok())
+    cache.insert(a.request.cache_salt, path, a.sequence.pages, *snapshot);
+}
+
+void Scheduler::finish_all() {
+  std::erase_if(running_, [&](const auto& a) {
+    if (a->event.finish == FinishReason::kNone) return false;
+    finish(*a);
+    return true;
+  });
+}
+
+void Scheduler::finish(Active& a) {
+  Event& e = a.event;
+  if (e.finish == FinishReason::kError) {
+    ++stats_.failed;
+    if (e.error.ok()) e.error = engine_.explain_not_finite(a.sequence);
+  } else {
+    ++stats_.finished;
+    if (a.text && !a.text->stopped()) e.text += a.text->finish();
+    if (a.text && a.text->stopped() && e.finish != FinishReason::kCancelled) e.finish = FinishReason::kStop;
+  }
+  release(a, e.finish != FinishReason::kError);
+  send(a);
+}
+
+// Gives back what a request occupies. keep: what it has computed goes to the prefix cache, its slot as the snapshot.
+void Scheduler::release(Active& a, bool keep) {
+  Sequence& s = a.sequence;
+  if (on_release_ && keep) on_release_(a.id, s);
+  if (s.slot >= 0) {
+    const int64_t length = whole_pages(s.computed);
+    const auto path = std::span<const int32_t>(s.tokens).first(size_t(length));
+    PrefixCache& cache = engine_.cache();
+    if (keep && a.request.use_cache && length > 0 && !cache.has(a.request.cache_salt, path)) {
+      engine_.states().freeze(s.slot);
+      cache.insert(a.request.cache_salt, path, s.pages, s.slot);
+    } else {
+      engine_.states().release(s.slot);
+    }
+  }
+  s.slot = -1;
+  s.drafts.clear();
+  s.computed = 0, s.drafted = 1;
+  engine_.kv().release(s.pages);
+}
+
+void Scheduler::fail_running(const Status& error) {
+  for (auto& a : running_) {
+    a->event.finish = FinishReason::kError, a->event.error = error;
+    finish(*a);
+  }
+  running_.clear();
+}
+
+void Scheduler::send(Active& a) {
+  Event& e = a.event;
+  if (e.finish != FinishReason::kNone) e.usage = a.usage;
+  if (e.finish != FinishReason::kNone || !e.tokens.empty() || !e.text.empty() || e.prompt_done > 0) a.outbox->push(std::move(e));
+  e = {};
+}
+
+Result<Answer> answer(Scheduler& scheduler, Request request, const std::function<void(const Event&)>& on_event) {
+  const auto outbox = std::make_shared<Outbox>();
+  scheduler.submit(std::move(request), outbox);
+  Answer a;
+  for (;;) {
+    const Status stepped = scheduler.step();
+    while (const auto e = outbox->pop()) {
+      a.tokens.insert(a.tokens.end(), e->tokens.begin(), e->tokens.end());
+      a.text += e->text;
+      if (on_event) on_event(*e);
+      if (e->finish == FinishReason::kError) return e->error;
+      if (e->finish == FinishReason::kNone) continue;
+      a.finish = e->finish, a.usage = e->usage;
+      return a;
+    }
+    SLUICE_RETURN_IF_ERROR(stepped);
+  }
+}
+
+std::vector<int32_t> ids_of(std::span<const SampledToken> tokens) {
+  std::vector<int32_t> ids;
+  for (const SampledToken& t : tokens) ids.push_back(t.id);
+  return ids;
+}
+
+}  // namespace sluice

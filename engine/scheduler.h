@@ -1,0 +1,123 @@
+// Continuous batching: which sequences compute which tokens in each step, and in whose memory.
+//
+// A step serves every running sequence: one row for each that decodes (more with drafts), and prompt pieces up to the prefill
+// budget, oldest first. A request is admitted when a slot and pages for all its tokens are there or can be had from the prefix
+// cache; until then it waits, and none overtakes it but for a higher priority. When pages run out in decoding, the cache gives
+// way, then the youngest request: it waits again, keeps its tokens, and goes on as if nothing had been, since a step's bits do
+// not depend on how a sequence is cut (docs/architecture.md, "The open chunk").
+//
+// Not thread safe: submit(), cancel() and step() are of one thread. engine/loop.h puts a thread around it.
+#pragma once
+
+#include <deque>
+#include <list>
+#include <memory>
+#include <vector>
+
+#include "engine/answer_text.h"
+#include "engine/engine.h"
+#include "engine/request.h"
+#include "engine/speculator.h"
+
+namespace sluice {
+
+using RequestId = uint64_t;
+
+class Scheduler {
+ public:
+  explicit Scheduler(Engine& engine) : engine_(engine), speculator_(engine) {}
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // Whether a request can ever be served: ids in the vocabulary, room for the prompt and one token.
+  Status check(const Request& request) const;
+  // Queues it; everything further comes through the outbox, an error of check() too.
+  RequestId submit(Request request, std::shared_ptr<Outbox> outbox);
+  // Ends a request before the next step, with finish kCancelled. No effect on one that has ended.
+  void cancel(RequestId id);
+
+  bool idle() const { return waiting_.empty() && running_.empty(); }
+  // One forward for all that can go on. An error is the engine's, not a request's: all running requests have been given it.
+  Status step();
+
+  // For tests: sees each request's sequence before its memory is given back.
+  void on_release(std::function<void(RequestId, const Sequence&)> f) { on_release_ = std::move(f); }
+
+  struct Stats {
+    int64_t running = 0, waiting = 0;  // requests now
+    int64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0, drafted = 0, accepted = 0, preemptions = 0;
+    int64_t finished = 0, cancelled = 0, failed = 0;
+  };
+  Stats stats() const;
+
+ private:
+  struct Active {
+    RequestId id = 0;
+    Request request;
+    std::shared_ptr<Outbox> outbox;
+    Sequence sequence;
+    std::optional<AnswerText> text;
+    int64_t produced = 0;
+    std::vector<int64_t> cuts;  // ascending positions, multiples of 64, where the prompt's computing pauses for a snapshot
+    Usage usage;
+    Event event;  // of this step
+    bool cancelled = false;
+
+    bool decoding() const { return produced > 0 && sequence.pending() == 1; }
+    int64_t prompt_end() const { return sequence.length(); }
+  };
+  // A piece of the step in hand: rows [first_row, first_row + work.count) of it, logits from first_logit on.
+  struct Piece {
+    Active* active = nullptr;
+    Work work;
+    int64_t first_row = 0, first_logit = 0, start = 0;
+  };
+  using ActiveList = std::list<std::unique_ptr<Active>>;
+
+  void drop_cancelled();
+  void admit();
+  bool admit_one(Active& a);
+  void choose_cuts(Active& a, int64_t common);
+  void plan();
+  void plan_decode(Active& a);
+  int64_t plan_prefill(Active& a, int64_t budget);
+  // Pages for every piece of the plan; gives up cached pages, then whole requests. False: the plan must be made anew.
+  bool make_room();
+  void preempt(ActiveList::iterator victim);
+
+  Status commit(const StepOutput& out);
+  Status commit_piece(const Piece& piece, const StepOutput& out);
+  void take_token(Active& a, const SampledToken& token);
+  void keep_snapshots();
+  void keep_snapshot(Active& a, int64_t length);
+  void finish_all();
+  void finish(Active& a);
+  void release(Active& a, bool keep);
+  void fail_running(const Status& error);
+  void send(Active& a);
+
+  Engine& engine_;
+  Speculator speculator_;
+  std::function<void(RequestId, const Sequence&)> on_release_;
+  std::deque<std::unique_ptr<Active>> waiting_;  // by priority, then age
+  ActiveList running_;                           // by age
+  std::vector<Piece> plan_;
+  std::vector<Work> work_;
+  std::vector<SampledToken> drawn_;
+  Stats stats_;
+  RequestId next_id_ = 1;
+};
+
+// The whole answer to one request, by steps on this thread.
+struct Answer {
+  std::vector<SampledToken> tokens;
+  std::string text;
+  FinishReason finish = FinishReason::kNone;
+  Usage usage;
+};
+Result<Answer> answer(Scheduler& scheduler, Request request, const std::function<void(const Event&)>& on_event = {});
+
+std::vector<int32_t> ids_of(std::span<const SampledToken> tokens);
+
+}  // namespace sluice
