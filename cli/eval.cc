@@ -105,7 +105,7 @@ Result<bool> eval(const EvalOptions& o) {
         .max_tokens = o.max_tokens, .stop_ids = stop_ids(texts, engine->model().config()), .tokenizer = &texts.tokenizer};
     SLUICE_ASSIGN_OR_RETURN(request.prompt, encode_chat(texts, {{{"role", "user"}, {"content", task.user}}}, false));
     running.push_back({&task, std::make_shared<Outbox>(), {}});
-    scheduler.submit(std::move(request), running.back().outbox);
+    scheduler.submit(running.size(), std::move(request), running.back().outbox);
   }
   Progress progress("evaluating");
   while (!running.empty()) {

@@ -93,14 +93,15 @@ void PrefixCache::insert(std::string_view salt, std::span<const int32_t> tokens,
 void PrefixCache::set_worth(Node& node) {
   const Node* above = node.parent;
   while (above->parent && above->snapshot < 0) above = above->parent;
-  by_worth_.erase({node.worth, &node});
+  by_worth_.erase(worth_of(node));
   node.worth = age_ + double((node.depth - above->depth) * kPage);
-  by_worth_.insert({node.worth, &node});
+  node.used = ++uses_;
+  by_worth_.insert(worth_of(node));
 }
 
 void PrefixCache::drop_snapshot(Node& node) {
   age_ = std::max(age_, node.worth);
-  by_worth_.erase({node.worth, &node});
+  by_worth_.erase(worth_of(node));
   states_.release(node.snapshot);
   node.snapshot = -1;
   ++counters_.evictions;
@@ -121,13 +122,13 @@ void PrefixCache::prune(Node* node) {
 
 bool PrefixCache::evict_slot() {
   if (by_worth_.empty()) return false;
-  drop_snapshot(*by_worth_.begin()->second);
+  drop_snapshot(*std::get<Node*>(*by_worth_.begin()));
   return true;
 }
 
 // A leaf whose page only the cache holds frees it at once. Other leaves stand in the way of nothing: their pages are in use.
 bool PrefixCache::evict_page() {
-  for (const auto& [worth, node] : by_worth_)
+  for (const auto& [worth, used, node] : by_worth_)
     if (node->children == 0 && kv_.users(node->page) == 1) {
       drop_snapshot(*node);
       return true;

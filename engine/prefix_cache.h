@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -78,8 +79,10 @@ class PrefixCache {
     int32_t page = -1, snapshot = -1;
     int64_t children = 0;
     double worth = 0;
+    uint64_t used = 0;  // when last; the longer ago of two that are worth the same goes first
   };
-  using Worth = std::pair<double, Node*>;
+  using Worth = std::tuple<double, uint64_t, Node*>;
+  static Worth worth_of(Node& node) { return {node.worth, node.used, &node}; }
 
   const Node* root(std::string_view salt) const;
   Node* child(const Node* parent, std::span<const int32_t> page) const;
@@ -95,6 +98,7 @@ class PrefixCache {
   std::unordered_map<Key, std::unique_ptr<Node>, Hash> nodes_;
   std::set<Worth> by_worth_;  // nodes with a snapshot
   double age_ = 0;            // worth of what was evicted last
+  uint64_t uses_ = 0;
   Counters counters_;
 };
 

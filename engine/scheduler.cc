@@ -21,8 +21,8 @@ Scheduler::~Scheduler() {
   for (auto& a : running_) release(*a, false);
 }
 
-Status Scheduler::check(const Request& r) const {
-  const int64_t vocab = engine_.model().config().vocab_size, room = engine_.max_context();
+Status check_request(const Engine& engine, const Request& r) {
+  const int64_t vocab = engine.model().config().vocab_size, room = engine.max_context();
   if (r.prompt.empty()) return invalid("the prompt has no tokens", "give at least one");
   if (int64_t(r.prompt.size()) > room || (r.max_tokens > 0 && int64_t(r.prompt.size()) == room))
     return invalid("the prompt has " + std::to_string(r.prompt.size()) + " tokens, the context holds " + std::to_string(room),
@@ -34,24 +34,21 @@ Status Scheduler::check(const Request& r) const {
   return {};
 }
 
-RequestId Scheduler::submit(Request request, std::shared_ptr<Outbox> outbox) {
+void Scheduler::submit(RequestId id, Request request, std::shared_ptr<Outbox> outbox) {
   auto a = std::make_unique<Active>();
-  a->id = next_id_++;
+  a->id = id;
   a->outbox = std::move(outbox);
   a->usage.prompt_tokens = int64_t(request.prompt.size());
-  if (const Status s = check(request); !s.ok()) {
+  if (const Status s = check_request(engine_, request); !s.ok()) {
     ++stats_.failed;
     a->event.finish = FinishReason::kError, a->event.error = s;
-    send(*a);
-    return a->id;
+    return send(*a);
   }
   if (request.tokenizer) a->text.emplace(*request.tokenizer, request.stop_strings);
   a->sequence.tokens = request.prompt;
   a->request = std::move(request);
-  const RequestId id = a->id;
   const auto before = std::ranges::find_if(waiting_, [&](const auto& w) { return w->request.priority < a->request.priority; });
   waiting_.insert(before, std::move(a));
-  return id;
 }
 
 void Scheduler::cancel(RequestId id) {
@@ -61,9 +58,16 @@ void Scheduler::cancel(RequestId id) {
     if (a->id == id) a->cancelled = true;
 }
 
+void Scheduler::cancel_all() {
+  for (auto& a : running_) a->cancelled = true;
+  for (auto& a : waiting_) a->cancelled = true;
+  drop_cancelled();
+}
+
 Scheduler::Stats Scheduler::stats() const {
   Stats s = stats_;
   s.running = int64_t(running_.size()), s.waiting = int64_t(waiting_.size());
+  for (const auto& a : waiting_) s.waiting_tokens += a->sequence.length();
   return s;
 }
 
@@ -394,7 +398,7 @@ void Scheduler::send(Active& a) {
 
 Result<Answer> answer(Scheduler& scheduler, Request request, const std::function<void(const Event&)>& on_event) {
   const auto outbox = std::make_shared<Outbox>();
-  scheduler.submit(std::move(request), outbox);
+  scheduler.submit(1, std::move(request), outbox);
   Answer a;
   for (;;) {
     const Status stepped = scheduler.step();

@@ -23,6 +23,9 @@ namespace sluice {
 
 using RequestId = uint64_t;
 
+// Whether an engine can ever serve a request: ids in the vocabulary, room for the prompt and one token.
+Status check_request(const Engine& engine, const Request& request);
+
 class Scheduler {
  public:
   explicit Scheduler(Engine& engine) : engine_(engine), speculator_(engine) {}
@@ -30,12 +33,11 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // Whether a request can ever be served: ids in the vocabulary, room for the prompt and one token.
-  Status check(const Request& request) const;
-  // Queues it; everything further comes through the outbox, an error of check() too.
-  RequestId submit(Request request, std::shared_ptr<Outbox> outbox);
+  // Queues it under an id that no other request has; everything further comes through the outbox, an error of check_request() too.
+  void submit(RequestId id, Request request, std::shared_ptr<Outbox> outbox);
   // Ends a request before the next step, with finish kCancelled. No effect on one that has ended.
   void cancel(RequestId id);
+  void cancel_all();
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
   // One forward for all that can go on. An error is the engine's, not a request's: all running requests have been given it.
@@ -45,7 +47,7 @@ class Scheduler {
   void on_release(std::function<void(RequestId, const Sequence&)> f) { on_release_ = std::move(f); }
 
   struct Stats {
-    int64_t running = 0, waiting = 0;  // requests now
+    int64_t running = 0, waiting = 0, waiting_tokens = 0;  // requests now, and the tokens of those that wait
     int64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0, drafted = 0, accepted = 0, preemptions = 0;
     int64_t finished = 0, cancelled = 0, failed = 0;
   };
@@ -106,7 +108,6 @@ class Scheduler {
   std::vector<Work> work_;
   std::vector<SampledToken> drawn_;
   Stats stats_;
-  RequestId next_id_ = 1;
 };
 
 // The whole answer to one request, by steps on this thread.

@@ -191,7 +191,8 @@ class Schedules {
           request.priority = int(rng_() % 8 == 0);
           request.use_cache = rng_() % 8 != 0;
           if (rng_() % 8 == 0) request.cache_salt = "somebody else";
-          r.id = scheduler.submit(request, r.outbox);
+          r.id = running.size();
+          scheduler.submit(r.id, request, r.outbox);
         }
         if (!running.empty() && rng_() % 60 == 0) scheduler.cancel(running[rng_() % running.size()].id);
         ASSERT_TRUE(scheduler.step().ok());

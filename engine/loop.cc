@@ -1,0 +1,91 @@
+#include "engine/loop.h"
+
+#include "base/clock.h"
+
+namespace sluice {
+
+EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, LoopLimits limits) : engine_(std::move(engine)), limits_(limits) {
+  publish(Scheduler(*engine_), 0, false);
+  thread_ = std::thread([this] { run(); });
+}
+
+EngineLoop::~EngineLoop() {
+  {
+    const std::scoped_lock lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+Result<RequestId> EngineLoop::submit(Request request, std::shared_ptr<Outbox> outbox) {
+  SLUICE_RETURN_IF_ERROR(check_request(*engine_, request));
+  const RequestId id = next_id_++;
+  const int64_t tokens = int64_t(request.prompt.size());
+  {
+    const std::scoped_lock lock(mutex_);
+    const int64_t waiting = unseen_requests_ + report_.scheduler.waiting;
+    if (waiting >= limits_.waiting_requests)
+      return Status(Code::kResourceExhausted, std::to_string(waiting) + " requests are waiting", "try again later");
+    if (unseen_tokens_ + report_.scheduler.waiting_tokens + tokens > limits_.waiting_tokens)
+      return Status(Code::kResourceExhausted, "prompts of too many tokens are waiting", "try again later");
+    inbox_.push_back({.id = id, .request = std::move(request), .outbox = std::move(outbox)});
+    ++unseen_requests_, unseen_tokens_ += tokens;
+  }
+  wake_.notify_one();
+  return id;
+}
+
+void EngineLoop::cancel(RequestId id) {
+  {
+    const std::scoped_lock lock(mutex_);
+    inbox_.push_back({.id = id, .cancel = true});
+  }
+  wake_.notify_one();
+}
+
+EngineLoop::Report EngineLoop::report() const {
+  const std::scoped_lock lock(mutex_);
+  return report_;
+}
+
+void EngineLoop::run() {
+  Scheduler scheduler(*engine_);
+  std::vector<Message> messages;
+  for (;; messages.clear()) {
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [&] { return stop_ || !inbox_.empty() || !scheduler.idle(); });
+      messages.swap(inbox_);
+      if (stop_) break;
+    }
+    for (Message& m : messages) {
+      if (m.cancel) scheduler.cancel(m.id);
+      else scheduler.submit(m.id, std::move(m.request), std::move(m.outbox));
+    }
+    const double begin = now_seconds();
+    const Status stepped = scheduler.step();
+    publish(scheduler, now_seconds() - begin, !stepped.ok());
+  }
+  for (Message& m : messages)
+    if (!m.cancel) scheduler.submit(m.id, std::move(m.request), std::move(m.outbox));
+  scheduler.cancel_all();
+}
+
+void EngineLoop::publish(const Scheduler& scheduler, double step_s, bool failed) {
+  StatePool& states = engine_->states();
+  KvPool& kv = engine_->kv();
+  PrefixCache& cache = engine_->cache();
+  const std::scoped_lock lock(mutex_);
+  report_.scheduler = scheduler.stats();
+  report_.cache = cache.counters();
+  report_.state_slots = states.slots(), report_.state_free = states.free_slots(), report_.snapshots = cache.snapshots();
+  report_.kv_pages = kv.pages(), report_.kv_free = kv.free_pages(), report_.kv_cached = cache.pages();
+  report_.busy_s += step_s, report_.last_step_s = step_s;
+  report_.failed_steps += failed;
+  unseen_requests_ = unseen_tokens_ = 0;
+  for (const Message& m : inbox_)
+    if (!m.cancel) ++unseen_requests_, unseen_tokens_ += int64_t(m.request.prompt.size());
+}
+
+}  // namespace sluice

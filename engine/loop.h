@@ -1,0 +1,72 @@
+// A thread around a Scheduler: requests come in from any thread through one inbox, answers go out through their outboxes.
+//
+// The thread owns the engine, its pools and its cache. It sleeps while there is nothing to do, and looks into the inbox between
+// steps, so that a cancelled request ends within the step in hand.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "engine/scheduler.h"
+
+namespace sluice {
+
+struct LoopLimits {
+  int64_t waiting_requests = 512;       // beyond it a request is refused, so that a client can go elsewhere at once
+  int64_t waiting_tokens = 16'777'216;  // of prompts that wait: 64 MiB of ids
+};
+
+class EngineLoop {
+ public:
+  EngineLoop(std::unique_ptr<Engine> engine, LoopLimits limits);
+  // Cancels what runs and joins the thread.
+  ~EngineLoop();
+  EngineLoop(const EngineLoop&) = delete;
+  EngineLoop& operator=(const EngineLoop&) = delete;
+
+  // kInvalidArgument: it can never be served. kResourceExhausted: too many wait. Otherwise events follow, the last with a finish.
+  Result<RequestId> submit(Request request, std::shared_ptr<Outbox> outbox);
+  void cancel(RequestId id);
+
+  // What the engine's thread said after its last step.
+  struct Report {
+    Scheduler::Stats scheduler;
+    PrefixCache::Counters cache;
+    int64_t state_slots = 0, state_free = 0, snapshots = 0;
+    int64_t kv_pages = 0, kv_free = 0, kv_cached = 0;
+    double busy_s = 0;         // in steps
+    double last_step_s = 0;    // duration of the last one
+    int64_t failed_steps = 0;  // those that failed as a whole
+  };
+  Report report() const;
+  const Engine& engine() const { return *engine_; }
+
+ private:
+  struct Message {
+    RequestId id = 0;
+    bool cancel = false;
+    Request request;
+    std::shared_ptr<Outbox> outbox;
+  };
+  void run();
+  void publish(const Scheduler& scheduler, double step_s, bool failed);
+
+  const std::unique_ptr<Engine> engine_;
+  const LoopLimits limits_;
+  std::atomic<RequestId> next_id_{1};
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<Message> inbox_;
+  int64_t unseen_requests_ = 0, unseen_tokens_ = 0;  // sent since the last report
+  bool stop_ = false;
+  Report report_;
+
+  std::thread thread_;  // last: it uses the rest
+};
+
+}  // namespace sluice

@@ -1,0 +1,152 @@
+#include "engine/prefix_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+
+namespace sluice {
+namespace {
+
+constexpr PoolSpec kSpec{.linear_layers = 1,
+                         .key_heads = 1,
+                         .value_heads = 1,
+                         .key_dim = 16,
+                         .value_dim = 16,
+                         .conv_channels = 16,
+                         .conv_width = 4,
+                         .attention_layers = 1,
+                         .kv_heads = 1,
+                         .head_dim = 16};
+
+// Page i of a path is 64 times its name, so that a path is a short text: "aab" has 192 tokens.
+std::vector<int32_t> tokens(const std::string& path) {
+  std::vector<int32_t> out;
+  for (const char c : path) out.insert(out.end(), 64, c);
+  return out;
+}
+
+class PrefixCacheTest : public ::testing::Test {
+ protected:
+  void make(int64_t slots, int64_t pages) {
+    states = StatePool::create(kSpec, slots).value(), kv = KvPool::create(kSpec, pages).value();
+    cache = std::make_unique<PrefixCache>(states, kv);
+  }
+  // What a request does that computes `path` and ends: false where the pools are full.
+  bool remember(const std::string& path, const std::string& salt = "") {
+    const auto slot = states.acquire();
+    if (!slot.ok()) return false;
+    std::vector<int32_t> own;
+    if (!kv.grow(own, int64_t(path.size()) * 64).ok()) return states.release(*slot), false;
+    states.freeze(*slot);
+    cache->insert(salt, tokens(path), own, *slot);
+    kv.release(own);
+    return true;
+  }
+  int64_t hit(const std::string& path, int64_t most = 1 << 20) { return cache->find("", tokens(path), most).length / 64; }
+
+  StatePool states;
+  KvPool kv;
+  std::unique_ptr<PrefixCache> cache;
+};
+
+TEST_F(PrefixCacheTest, HitsEndAtSnapshots) {
+  make(8, 32);
+  EXPECT_EQ(hit("abc"), 0);
+  ASSERT_TRUE(remember("abcd"));
+  EXPECT_EQ(hit("abcd"), 4);
+  EXPECT_EQ(hit("abcde"), 4);
+  EXPECT_EQ(hit("abcd", 255), 0) << "the only snapshot is at 256 tokens";
+  const auto match = cache->find("", tokens("abcx"), 256);
+  EXPECT_EQ(match.length, 0);
+  EXPECT_EQ(match.common, 192) << "where a snapshot would be of use";
+  ASSERT_TRUE(remember("abc"));
+  EXPECT_EQ(hit("abcx"), 3);
+  EXPECT_EQ(cache->find("", tokens("abcx"), 256).pages.size(), 3u);
+  EXPECT_EQ(kv.pages() - kv.free_pages(), 4) << "a path's pages are kept once";
+}
+
+TEST_F(PrefixCacheTest, SaltsShareNothing) {
+  make(8, 32);
+  ASSERT_TRUE(remember("ab", "one"));
+  EXPECT_EQ(cache->find("two", tokens("ab"), 128).common, 0);
+  EXPECT_EQ(cache->find("one", tokens("ab"), 128).length, 128);
+}
+
+TEST_F(PrefixCacheTest, WhatIsLeastWorthGoesFirst) {
+  make(8, 64);
+  ASSERT_TRUE(remember("abcdefgh"));  // 8 pages to compute again
+  ASSERT_TRUE(remember("x"));
+  ASSERT_TRUE(remember("yz"));
+  EXPECT_TRUE(cache->evict_slot());
+  EXPECT_EQ(hit("x"), 0);
+  EXPECT_EQ(hit("yz"), 2);
+  // Use counts: what is asked for again and again outlives its likes, and in time what costs more and is never asked for.
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(remember(std::string(2, char('A' + i))));
+    EXPECT_EQ(hit("yz"), 2);
+    EXPECT_TRUE(cache->evict_slot());
+  }
+  EXPECT_EQ(hit("yz"), 2);
+  EXPECT_EQ(hit("abcdefgh"), 0);
+}
+
+TEST_F(PrefixCacheTest, PagesOfRunningSequencesStay) {
+  make(8, 16);
+  ASSERT_TRUE(remember("abc"));
+  auto held = cache->find("", tokens("abc"), 192).pages;
+  for (const int32_t page : held) kv.retain(page);
+  EXPECT_FALSE(cache->evict_page()) << "all of its pages are in use";
+  EXPECT_EQ(cache->evictable_pages(), 0);
+  EXPECT_EQ(hit("abc"), 3);
+  kv.release(held);
+  EXPECT_EQ(cache->evictable_pages(), 3);
+  EXPECT_TRUE(cache->evict_page());
+  EXPECT_EQ(kv.free_pages(), 16);
+}
+
+// Against the obvious: the longest remembered beginning, kept in a map.
+TEST_F(PrefixCacheTest, RandomUseAgainstAMap) {
+  std::mt19937_64 rng(3);
+  make(12, 40);
+  std::map<std::string, bool> remembered;
+  const auto random_path = [&] {
+    std::string path;
+    for (uint64_t n = 1 + rng() % 5; n > 0; --n) path += char('a' + rng() % 3);
+    return path;
+  };
+  for (int i = 0; i < 20000; ++i) {
+    const std::string path = random_path();
+    switch (rng() % 6) {
+      case 0:
+        cache->evict_slot();
+        break;
+      case 1:
+        cache->evict_page();
+        break;
+      case 2:
+      case 3:
+        if (remember(path)) remembered[path] = true;
+        break;
+      default: {
+        const auto match = cache->find("", tokens(path), int64_t(path.size()) * 64);
+        size_t longest = 0;
+        for (size_t n = 1; n <= path.size(); ++n)
+          if (remembered[path.substr(0, n)]) longest = n;
+        ASSERT_EQ(match.length, int64_t(longest) * 64) << path;
+        ASSERT_EQ(match.pages.size(), longest);
+      }
+    }
+    for (auto& [name, there] : remembered) there = there && cache->has("", tokens(name));
+    const int64_t count = std::ranges::count_if(remembered, [](const auto& entry) { return entry.second; });
+    ASSERT_EQ(cache->snapshots(), count);
+    ASSERT_EQ(states.slots() - states.free_slots(), count);
+    ASSERT_EQ(kv.pages() - kv.free_pages(), cache->pages());
+  }
+  cache->clear();
+  EXPECT_EQ(states.free_slots(), states.slots());
+  EXPECT_EQ(kv.free_pages(), kv.pages());
+}
+
+}  // namespace
+}  // namespace sluice
