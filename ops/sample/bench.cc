@@ -19,7 +19,7 @@ struct Setting {
 };
 constexpr Setting kSettings[] = {
     {"greedy", {}},
-    {"top_k20_top_p0.8", {.temperature = 0.7f, .top_k = 20, .top_p = 0.8f}},
+    {"top_k20_top_p0.95", {.temperature = 1, .top_k = 20, .top_p = 0.95f}},
     {"top_p0.95", {.temperature = 1, .top_p = 0.95f}},
     {"plain", {.temperature = 1}},
 };
