@@ -14,7 +14,9 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-void set_finite(float& z, float value) { z = std::clamp(value, std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()); }
+void set_finite(float& z, float value) {
+  z = std::clamp(value, std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max());
+}
 
 std::vector<float> adjusted(const float* x, int64_t V, const SamplingParams& p, const SampleRow& row) {
   std::vector<float> z(x, x + V);

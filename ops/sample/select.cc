@@ -1,5 +1,5 @@
-// From a row's groups to its token: the scalar half of the vector forms. No full sort: a cut looks at a histogram, or halves a range
-// of candidates, until a handful are left.
+// From a row's groups to its token: the scalar half of the vector forms. No full sort: a cut looks at a histogram, or halves a
+// range of candidates, until a handful are left.
 #include "ops/sample/select.h"
 
 #include <algorithm>
@@ -129,12 +129,16 @@ struct Bins {
   }
   // All tokens of a bin, in order of id, with their weights.
   int64_t collect(int64_t bin) const {
+    // One bin wider on both sides, so that few tokens need more than a comparison and rounding does not matter.
+    const double max = row.scale.max, highest = max - double(bin - 1) / per_z, lowest = max - double(bin + 2) / per_z;
+    const float high = float(std::min(highest, max)), none = SampleKept{}.z;
+    const float low = bin < kSampleBins - 1 ? float(std::max<double>(lowest, none)) : none;
     int64_t n = 0;
     for (int64_t g = 0; g < row.groups; ++g) {
-      if (row.group_max[g] < SampleKept{}.z || of(row.group_max[g]) > bin) continue;
+      if (row.group_max[g] < low) continue;
       const float* z = row.group(g);
       for (int64_t i = 0; i < row.size(g); ++i)
-        if (z[i] >= SampleKept{}.z && of(z[i]) == bin) row.candidate[n++] = {0, z[i], int32_t(g * kLogitGroup + i)};
+        if (z[i] >= low && z[i] <= high && of(z[i]) == bin) row.candidate[n++] = {0, z[i], int32_t(g * kLogitGroup + i)};
     }
     weigh(row, row.candidate, n);
     return n;
@@ -172,8 +176,8 @@ Cut find_cut(const SampleRowView& row, double temperature, Enough enough) {
 
 void weigh_groups(const SampleRowView& row, const SampleKept& kept) {
   for (int64_t g = 0; g < row.groups; ++g)
-    row.group_weight[g] = row.group_max[g] < kept.z ? 0
-                                                    : row.weigh(row.group(g), row.size(g), g * kLogitGroup, kept, row.scale, nullptr);
+    row.group_weight[g] =
+        row.group_max[g] < kept.z ? 0 : row.weigh(row.group(g), row.size(g), g * kLogitGroup, kept, row.scale, nullptr);
 }
 
 // The token that u falls on, by the groups' weights.
@@ -254,8 +258,8 @@ void sample_finish_row(const SampleArgs& a, int64_t b, const SampleScratch& s, S
     id = sample_draws_from_groups(p, s.groups) ? draw_from_groups(row, p, u) : draw_from_list(row, p, u);
   }
   if (!a.logprobs.present()) return;
-  const double logprob = id < 0 ? std::numeric_limits<double>::quiet_NaN()
-                                : double(row.x[id]) - max_of_blocks(block, s.blocks) - std::log(sum);
+  const double logprob =
+      id < 0 ? std::numeric_limits<double>::quiet_NaN() : double(row.x[id]) - max_of_blocks(block, s.blocks) - std::log(sum);
   a.logprobs.as<float>()[b] = float(logprob);
 }
 
