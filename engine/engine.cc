@@ -127,14 +127,19 @@ Result<Tensor> Engine::prefill(Sequence& s, const std::function<void(int64_t)>& 
   return logits;
 }
 
-Result<SampledToken> Engine::draw(const Sequence& s, const Tensor& logits, int64_t row, const SamplingParams& params) {
+Result<SampledToken> Engine::draw(const Sequence& s, const Tensor& logits, int64_t row, const SamplingParams& params,
+                                  const SampleRow& adjust) {
   SampledToken token;
   const int32_t position = int32_t(s.computed);
   SLUICE_RETURN_IF_ERROR(sample(ctx_, {.logits = logits.slice(0, row, row + 1),
                                        .params = {&params, 1},
+                                       .rows = {&adjust, 1},
                                        .positions = Tensor::of(&position, {1}),
                                        .ids = Tensor::of(&token.id, {1}),
                                        .logprobs = Tensor::of(&token.logprob, {1})}));
+  if (token.id == kSampleNothingLeft)
+    return invalid("no token is left to draw at position " + std::to_string(position) + ": all are banned or not allowed",
+                   "allow at least one");
   if (token.id < 0) return explain_not_finite(s);
   return token;
 }

@@ -60,8 +60,10 @@ class Engine {
   // number of tokens computed so far.
   Result<Tensor> prefill(Sequence& sequence, const std::function<void(int64_t)>& progress = {});
 
-  // Draws the next token of `sequence` from row `row` of logits. kModelError, naming the first layer, where they are not finite.
-  Result<SampledToken> draw(const Sequence& sequence, const Tensor& logits, int64_t row, const SamplingParams& params);
+  // Draws the next token of `sequence` from row `row` of logits, which `adjust` changes first. kModelError, naming the first layer,
+  // where they are not finite; kInvalidArgument where `adjust` leaves no token.
+  Result<SampledToken> draw(const Sequence& sequence, const Tensor& logits, int64_t row, const SamplingParams& params,
+                            const SampleRow& adjust = {});
 
  private:
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}

@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace sluice {
+namespace {
+
+bool penalizes(const SamplingParams& p) { return p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0; }
+
+}  // namespace
 
 Result<std::optional<SampledToken>> Generation::next(const std::function<void(int64_t)>& progress) {
   if (finished_ != FinishReason::kNone) return std::optional<SampledToken>();
@@ -11,7 +16,10 @@ Result<std::optional<SampledToken>> Generation::next(const std::function<void(in
     return std::optional<SampledToken>();
   }
   SLUICE_ASSIGN_OR_RETURN(const Tensor logits, engine_.prefill(sequence_, progress));
-  SLUICE_ASSIGN_OR_RETURN(const SampledToken token, engine_.draw(sequence_, logits, 0, params_.sampling));
+  if (!uses_ && penalizes(params_.sampling)) uses_.emplace(engine_.model().config().vocab_size, sequence_.tokens);
+  const SampleRow adjust{.used = uses_ ? uses_->all() : std::span<const TokenUse>()};
+  SLUICE_ASSIGN_OR_RETURN(const SampledToken token, engine_.draw(sequence_, logits, 0, params_.sampling, adjust));
+  if (uses_) uses_->add_output(token.id);
   ++produced_;
   const bool full = int64_t(sequence_.tokens.size()) >= engine_.max_context();
   if (std::ranges::count(params_.stop_ids, int64_t(token.id))) finished_ = FinishReason::kStop;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/token_uses.h"
 
 namespace sluice {
 
@@ -36,6 +37,7 @@ class Generation {
   Engine& engine_;
   Sequence& sequence_;
   GenerationParams params_;
+  std::optional<TokenUses> uses_;  // with penalties
   int64_t produced_ = 0;
   FinishReason finished_ = FinishReason::kNone;
 };
