@@ -95,9 +95,9 @@ Result<double> time_decode(Engine& engine, const BenchOptions& o, int64_t gen) {
   for (int64_t i = 0; i < gen; ++i) {
     std::vector<Work> work;
     for (auto& s : sequences) work.push_back({s.get(), 1, WantLogits::kLast});
-    SLUICE_ASSIGN_OR_RETURN(const Tensor logits, engine.step(work));
+    SLUICE_ASSIGN_OR_RETURN(const StepOutput step, engine.step(work));
     for (size_t b = 0; b < sequences.size(); ++b) {
-      SLUICE_ASSIGN_OR_RETURN(const SampledToken token, engine.draw(*sequences[b], logits, int64_t(b), {}));
+      SLUICE_ASSIGN_OR_RETURN(const SampledToken token, engine.draw(*sequences[b], step.logits, int64_t(b), {}));
       SLUICE_RETURN_IF_ERROR(engine.append(*sequences[b], token.id));
     }
   }

@@ -28,8 +28,8 @@ Status score(const ScoreOptions& o) {
   while (sequence->pending() > 0) {
     const Work work{sequence.get(), std::min(o.model.prefill_chunk, sequence->pending()), WantLogits::kAll};
     const int64_t first = sequence->computed;
-    SLUICE_ASSIGN_OR_RETURN(const Tensor rows, engine->step({&work, 1}));
-    std::memcpy(logits + first * vocab, rows.data, rows.bytes());
+    SLUICE_ASSIGN_OR_RETURN(const StepOutput step, engine->step({&work, 1}));
+    std::memcpy(logits + first * vocab, step.logits.data, step.logits.bytes());
     progress.show(sequence->computed, length);
   }
   const std::pair<std::string, Tensor> tensors[] = {{"ids", Tensor::of(ids.data(), {length})},

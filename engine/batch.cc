@@ -5,34 +5,53 @@
 namespace sluice {
 namespace {
 
-void append_rows(const Work& w, Batch& b) {
-  const Sequence& s = *w.sequence;
-  for (int64_t i = 0; i < w.count; ++i) {
-    if (w.logits == WantLogits::kAll || (w.logits == WantLogits::kLast && i + 1 == w.count))
-      b.logit_rows.push_back(int32_t(b.ids.size()));
-    b.ids.push_back(s.tokens[s.computed + i]);
-    b.positions.push_back(int32_t(s.computed + i));
+void clear(Batch& b) {
+  for (auto* v : {&b.ids, &b.positions, &b.cu_seqlens, &b.cu_settled, &b.start, &b.seq_lens, &b.slots, &b.block_table, &b.logit_rows})
+    v->clear();
+  b.cu_seqlens.push_back(0);
+  b.cu_settled.push_back(0);
+  b.verify_sequences = 0;
+}
+
+void append_rows(const Sequence& s, int64_t begin, int64_t end, WantLogits logits, Batch& b) {
+  for (int64_t p = begin; p < end; ++p) {
+    if (logits == WantLogits::kAll || (logits == WantLogits::kLast && p + 1 == end)) b.logit_rows.push_back(int32_t(b.ids.size()));
+    b.ids.push_back(s.at(p));
+    b.positions.push_back(int32_t(p));
   }
   b.cu_seqlens.push_back(int32_t(b.ids.size()));
-  b.start.push_back(int32_t(s.computed));
-  b.seq_lens.push_back(int32_t(s.computed + w.count));
+  b.start.push_back(int32_t(begin));
+  b.seq_lens.push_back(int32_t(end));
   b.slots.push_back(s.slot);
+}
+
+// sequence(i): the i-th of the batch.
+template <class F>
+void fill_block_table(F&& sequence, Batch& b) {
+  b.pages_per_sequence = 0;
+  for (size_t i = 0; i < b.start.size(); ++i) b.pages_per_sequence = std::max(b.pages_per_sequence, int64_t(sequence(i).pages.size()));
+  b.block_table.assign(b.start.size() * size_t(b.pages_per_sequence), -1);
+  for (size_t i = 0; i < b.start.size(); ++i)
+    std::ranges::copy(sequence(i).pages, b.block_table.begin() + int64_t(i) * b.pages_per_sequence);
 }
 
 }  // namespace
 
-void build_batch(std::span<const Work> work, bool verify, Batch& b) {
-  for (auto* v : {&b.ids, &b.positions, &b.cu_seqlens, &b.start, &b.seq_lens, &b.slots, &b.block_table, &b.logit_rows}) v->clear();
-  b.verify = verify;
-  b.cu_seqlens.push_back(0);
-  b.pages_per_sequence = 0;
+void build_batch(std::span<const Work> work, Batch& b) {
+  clear(b);
   for (const Work& w : work) {
-    append_rows(w, b);
-    b.pages_per_sequence = std::max(b.pages_per_sequence, int64_t(w.sequence->pages.size()));
+    append_rows(*w.sequence, w.sequence->computed, w.sequence->computed + w.count, w.logits, b);
+    if (w.verify) ++b.verify_sequences;
+    else b.cu_settled.push_back(b.cu_settled.back() + int32_t(w.count));
   }
-  b.block_table.assign(work.size() * size_t(b.pages_per_sequence), -1);
-  for (size_t i = 0; i < work.size(); ++i)
-    std::ranges::copy(work[i].sequence->pages, b.block_table.begin() + int64_t(i) * b.pages_per_sequence);
+  fill_block_table([&](size_t i) -> const Sequence& { return *work[i].sequence; }, b);
+}
+
+void build_draft_batch(std::span<const DraftRows> rows, Batch& b) {
+  clear(b);
+  for (const DraftRows& r : rows)
+    append_rows(*r.sequence, r.sequence->drafted, r.end, r.logits ? WantLogits::kLast : WantLogits::kNone, b);
+  fill_block_table([&](size_t i) -> const Sequence& { return *rows[i].sequence; }, b);
 }
 
 }  // namespace sluice

@@ -10,14 +10,22 @@ namespace sluice {
 
 enum class WantLogits : unsigned char { kNone, kLast, kAll };
 
-// The next `count` tokens of a sequence that are not computed yet.
+// The next `count` tokens of a sequence that are not computed yet, drafts among them.
 struct Work {
-  const Sequence* sequence = nullptr;
+  Sequence* sequence = nullptr;
   int64_t count = 0;
   WantLogits logits = WantLogits::kLast;
+  bool verify = false;  // some may be taken back: Engine::accept() says how many count. Such work comes first in a step.
 };
 
 // `batch` is overwritten; its vectors keep their capacity, so that steps of a size seen before allocate nothing.
-void build_batch(std::span<const Work> work, bool verify, Batch& batch);
+void build_batch(std::span<const Work> work, Batch& batch);
+// The same for the draft head's rows [drafted, end) of sequences. logits: of each one's last row.
+struct DraftRows {
+  Sequence* sequence = nullptr;
+  int64_t end = 0;
+  bool logits = false;
+};
+void build_draft_batch(std::span<const DraftRows> rows, Batch& batch);
 
 }  // namespace sluice

@@ -50,13 +50,29 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   e->notes_ = std::move(loaded.notes);
   const int64_t allowed = e->model_->config().max_position_embeddings;
   e->max_context_ = options.max_context > 0 ? std::min(options.max_context, allowed) : allowed;
-  const PoolSpec spec = e->model_->pool_spec();
-  SLUICE_ASSIGN_OR_RETURN(e->states_, StatePool::create(spec, options.max_sequences + 1));
-  // Address space for every sequence at full length, and one for explain_not_finite(); memory is taken as pages are first written.
-  const int64_t pages = (options.max_sequences + 1) * ceil_div(e->max_context_, KvPool::kPageTokens);
-  SLUICE_ASSIGN_OR_RETURN(e->kv_, KvPool::create(spec, pages));
-  e->pools_ = {e->states_.layers(), e->kv_.layers()};
+  SLUICE_RETURN_IF_ERROR(e->make_pools());
   return e;
+}
+
+Status Engine::make_pools() {
+  if (options_.speculate > 0 && !model_->has_mtp())
+    return invalid("--speculate " + std::to_string(options_.speculate) + ": the checkpoint has no multi-token prediction head",
+                   "leave the option out");
+  const PoolSpec spec = model_->pool_spec(drafting());
+  // One slot more than sequences: for a snapshot, and for explain_not_finite().
+  const int64_t slots = options_.state_slots > 0 ? options_.state_slots : options_.max_sequences + 1;
+  SLUICE_ASSIGN_OR_RETURN(states_, StatePool::create(spec, slots));
+  // By default address space for every sequence at full length, and one more; memory is taken as pages are first written.
+  const int64_t page = KvPool::kPageTokens;
+  const int64_t pages = options_.kv_tokens > 0 ? ceil_div(options_.kv_tokens, page)
+                                               : (options_.max_sequences + 1) * ceil_div(max_context_ + options_.speculate, page);
+  SLUICE_ASSIGN_OR_RETURN(kv_, KvPool::create(spec, pages));
+  // A sequence by itself always fits, with the rows of its drafts.
+  max_context_ = std::min(max_context_, pages * page - options_.speculate);
+  if (max_context_ < 1) return invalid("a KV cache of " + std::to_string(options_.kv_tokens) + " tokens holds no sequence");
+  pools_ = {.linear = states_.layers(), .attention = kv_.layers(), .closed_hidden = states_.closed_hidden()};
+  cache_ = std::make_unique<PrefixCache>(states_, kv_);
+  return {};
 }
 
 Result<std::unique_ptr<Sequence>> Engine::open(std::vector<int32_t> ids) {
@@ -90,30 +106,37 @@ Status Engine::append(Sequence& s, int32_t id) {
   return {};
 }
 
-Result<Tensor> Engine::step(std::span<const Work> work, bool verify) {
+Result<StepOutput> Engine::step(std::span<const Work> work) {
   for (const Work& w : work) {
-    auto& s = const_cast<Sequence&>(*w.sequence);  // pages and counters are the engine's part of a sequence
-    if (w.count > s.pending())
+    Sequence& s = *w.sequence;
+    const int64_t end = s.computed + w.count;
+    if (end > s.length() + int64_t(s.drafts.size()))
       return invalid("a step of " + std::to_string(w.count) + " tokens for a sequence that has " + std::to_string(s.pending()) +
                      " pending");
-    if (verify && s.computed % kChunk + w.count > kChunk)
+    if (w.verify && s.computed % kChunk + w.count > kChunk)
       return invalid(
           "a draft of " + std::to_string(w.count) + " tokens at position " + std::to_string(s.computed) + " crosses a chunk's end",
           "end the draft at a multiple of " + std::to_string(kChunk) + " tokens");
-    SLUICE_RETURN_IF_ERROR(kv_.grow(s.pages, s.computed + w.count));
+    SLUICE_RETURN_IF_ERROR(kv_.grow(s.pages, end));
   }
-  build_batch(work, verify, batch_);
+  build_batch(work, batch_);
   ctx_.arena->reset();
-  SLUICE_ASSIGN_OR_RETURN(const Tensor logits, model_->forward(ctx_, batch_, pools_));
-  if (!verify)
-    for (const Work& w : work) const_cast<Sequence&>(*w.sequence).computed += w.count;
-  return logits;
+  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, model_->forward(ctx_, batch_, pools_));
+  for (const Work& w : work)
+    if (!w.verify) w.sequence->computed += w.count;
+  return out;
 }
 
-Status Engine::accept(Sequence& s, int64_t count) {
+Status Engine::accept(Sequence& s, int64_t count, const Tensor& hidden) {
   s.computed += count;
   if (count == 0 || s.computed % kChunk != 0) return {};
-  return model_->close_chunks(ctx_, {s.slot}, pools_);
+  return model_->close_chunks(ctx_, {s.slot}, {int32_t(s.computed)}, hidden, pools_);
+}
+
+Result<StepOutput> Engine::draft(std::span<const DraftRows> rows, const Tensor& hidden_before) {
+  for (const DraftRows& r : rows) SLUICE_RETURN_IF_ERROR(kv_.grow(r.sequence->pages, r.end));
+  build_draft_batch(rows, draft_batch_);
+  return model_->draft(ctx_, draft_batch_, hidden_before, pools_);
 }
 
 Result<Tensor> Engine::prefill(Sequence& s, const std::function<void(int64_t)>& progress) {
@@ -121,7 +144,8 @@ Result<Tensor> Engine::prefill(Sequence& s, const std::function<void(int64_t)>& 
   while (s.pending() > 0) {
     const int64_t count = std::min(options_.prefill_chunk, s.pending());
     const Work work{&s, count, count == s.pending() ? WantLogits::kLast : WantLogits::kNone};
-    SLUICE_ASSIGN_OR_RETURN(logits, step({&work, 1}));
+    SLUICE_ASSIGN_OR_RETURN(const StepOutput out, step({&work, 1}));
+    logits = out.logits;
     if (progress) progress(s.computed);
   }
   return logits;
@@ -164,7 +188,7 @@ Status Engine::explain_not_finite(const Sequence& s) {
     first_position = seq.computed;
     const Work work{&seq, std::min(options_.prefill_chunk, seq.pending()), WantLogits::kNone};
     if (!kv_.grow(seq.pages, seq.computed + work.count).ok()) break;
-    build_batch({&work, 1}, false, batch_);
+    build_batch({&work, 1}, batch_);
     ctx_.arena->reset();
     if (auto r = model_->forward(ctx_, batch_, pools_, observe); !r.ok()) {
       found = r.status();

@@ -10,6 +10,7 @@
 
 #include "engine/batch.h"
 #include "engine/kv_pool.h"
+#include "engine/prefix_cache.h"
 #include "engine/sequence.h"
 #include "engine/state_pool.h"
 #include "models/model.h"
@@ -24,7 +25,10 @@ struct EngineOptions {
   int threads = 0;              // 0: one a physical core
   int64_t prefill_chunk = 512;  // most prompt tokens of one sequence in a step
   int64_t max_context = 0;      // tokens a sequence may have; 0: what the model allows
-  int64_t max_sequences = 1;
+  int64_t max_sequences = 1;    // at once
+  int64_t state_slots = 0;      // running sequences and snapshots; 0: one a sequence and one more
+  int64_t kv_tokens = 0;        // in all sequences and the prefix cache; 0: every sequence at full length
+  int64_t speculate = 0;        // most tokens that the draft head guesses ahead; 0: it is not used
   ImplChoices impl;
 };
 
@@ -44,6 +48,8 @@ class Engine {
   int64_t max_context() const { return max_context_; }
   StatePool& states() { return states_; }
   KvPool& kv() { return kv_; }
+  const Pools& pools() const { return pools_; }
+  PrefixCache& cache() { return *cache_; }
 
   // A sequence of these tokens, nothing computed yet. Refuses ids outside the vocabulary and more tokens than the context holds.
   Result<std::unique_ptr<Sequence>> open(std::vector<int32_t> ids);
@@ -51,10 +57,14 @@ class Engine {
   // Adds a token to be computed by the next step.
   Status append(Sequence& sequence, int32_t id);
 
-  // One forward over the next tokens of some sequences. Returns the logits asked for, [rows, vocab] f32, valid until the next
-  // step. The tokens count as computed, except with `verify`: then accept() says how many of them to keep.
-  Result<Tensor> step(std::span<const Work> work, bool verify = false);
-  Status accept(Sequence& sequence, int64_t count);
+  // One forward over the next tokens of some sequences; work to be verified comes first. The output lives until the next step.
+  // Tokens count as computed, but for those to be verified: accept() says how many of them to keep.
+  Result<StepOutput> step(std::span<const Work> work);
+  // hidden: rows [1, hidden] of the step's output that belongs to the last token kept.
+  Status accept(Sequence& sequence, int64_t count, const Tensor& hidden);
+  // The draft head over rows of some sequences, in the arena behind the step's output. hidden_before: one row for each.
+  Result<StepOutput> draft(std::span<const DraftRows> rows, const Tensor& hidden_before);
+  bool drafting() const { return options_.speculate > 0; }
 
   // Computes all pending tokens in steps of prefill_chunk; returns the logits of the last one, [1, vocab]. `progress` hears the
   // number of tokens computed so far.
@@ -67,6 +77,7 @@ class Engine {
 
  private:
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}
+  Status make_pools();
   // Runs the sequence's tokens again and finds the first layer whose output is not finite.
   Status explain_not_finite(const Sequence& sequence);
 
@@ -79,7 +90,8 @@ class Engine {
   StatePool states_;
   KvPool kv_;
   Pools pools_;
-  Batch batch_;
+  std::unique_ptr<PrefixCache> cache_;
+  Batch batch_, draft_batch_;
 };
 
 }  // namespace sluice

@@ -18,7 +18,8 @@ class KvPool {
 
   // Adds pages to `pages` until they hold `tokens` tokens. All or none: kResourceExhausted leaves the list as it was.
   Status grow(std::vector<int32_t>& pages, int64_t tokens);
-  void retain(int32_t page) { ++users_[page]; }
+  void retain(int32_t page) { ++users_[size_t(page)]; }
+  int64_t users(int32_t page) const { return users_[size_t(page)]; }
   void release(std::vector<int32_t>& pages);
 
   int64_t free_pages() const { return int64_t(free_.size()); }

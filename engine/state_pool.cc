@@ -8,16 +8,13 @@
 namespace sluice {
 namespace {
 
-// A tensor of one layer over all slots: `offset` floats into each slot.
-Tensor over_slots(float* base, size_t offset, int64_t slots, size_t pitch, std::initializer_list<int64_t> dims) {
-  std::array<int64_t, Tensor::kMaxRank> shape{};
-  int rank = 0;
-  for (int64_t d : dims) shape[rank++] = d;
-  Tensor t;
-  t.data = base + offset, t.dtype = DType::kF32, t.rank = rank + 1;
-  t.shape[0] = slots, t.stride[0] = int64_t(pitch);
-  int64_t step = 1;
-  for (int i = rank - 1; i >= 0; --i) t.shape[i + 1] = shape[i], t.stride[i + 1] = step, step *= shape[i];
+// A tensor of one layer over all slots: `offset` floats into each slot. `pitch`: floats from slot to slot.
+Tensor over_slots(float* base, size_t offset, int64_t slots, size_t pitch, std::initializer_list<int64_t> dims,
+                  DType dtype = DType::kF32) {
+  Tensor one(base + offset, dtype, dims), t = one;
+  t.rank = one.rank + 1;
+  t.shape[0] = slots, t.stride[0] = int64_t(pitch * sizeof(float) / dtype_size(dtype));
+  for (int i = 0; i < one.rank; ++i) t.shape[i + 1] = one.shape[i], t.stride[i + 1] = one.stride[i];
   return t;
 }
 
@@ -39,21 +36,26 @@ Result<StatePool> StatePool::create(const PoolSpec& spec, int64_t slots) {
 // Called twice: for the sizes, and for the tensors once there is memory.
 void StatePool::lay_out(const PoolSpec& c, int64_t slots) {
   float* base = reinterpret_cast<float*>(memory_.data());
-  const size_t pitch = slot_floats_;
-  const size_t s = floats(c.value_heads * c.key_dim * c.value_dim), ring = floats(kRingRows * c.conv_channels);
-  const size_t k = floats(c.key_heads * c.key_dim * kChunk), u = floats(c.value_heads * kChunk * c.value_dim);
-  const size_t g = floats(c.value_heads * kChunk);
-  closed_floats_ = size_t(c.linear_layers) * (s + ring);
-  slot_floats_ = closed_floats_ + size_t(c.linear_layers) * (k + u + g);
+  const size_t pitch = slot_floats_, layers = size_t(c.linear_layers);
+  const size_t s = floats(c.value_heads * c.key_dim * c.value_dim), tail = floats((c.conv_width - 1) * c.conv_channels);
+  const size_t ring = floats(kRingRows * c.conv_channels), k = floats(c.key_heads * c.key_dim * kChunk);
+  const size_t u = floats(c.value_heads * kChunk * c.value_dim), g = floats(c.value_heads * kChunk);
+  closed_floats_ = layers * (s + tail) + floats(c.hidden_size);
+  slot_floats_ = closed_floats_ + layers * (ring + k + u + g);
   layers_.clear();
   if (!base) return;
-  for (int64_t l = 0; l < c.linear_layers; ++l) {
-    const size_t closed = size_t(l) * (s + ring), open = closed_floats_ + size_t(l) * (k + u + g);
-    layers_.push_back({.gdn = {.s = over_slots(base, closed, slots, pitch, {c.value_heads, c.key_dim, c.value_dim}),
-                               .k = over_slots(base, open, slots, pitch, {c.key_heads, c.key_dim, kChunk}),
-                               .u = over_slots(base, open + k, slots, pitch, {c.value_heads, kChunk, c.value_dim}),
-                               .g = over_slots(base, open + k + u, slots, pitch, {c.value_heads, kChunk})},
-                       .conv_ring = over_slots(base, closed + s, slots, pitch, {kRingRows, c.conv_channels})});
+  if (c.hidden_size > 0) closed_hidden_ = over_slots(base, layers * (s + tail), slots, pitch, {c.hidden_size}, c.kv_dtype);
+  for (size_t l = 0; l < layers; ++l) {
+    const size_t closed = l * (s + tail), open = closed_floats_ + l * (ring + k + u + g);
+    const auto part = [&](size_t offset, std::initializer_list<int64_t> dims) {
+      return over_slots(base, offset, slots, pitch, dims);
+    };
+    layers_.push_back({.gdn = {.s = part(closed, {c.value_heads, c.key_dim, c.value_dim}),
+                               .k = part(open + ring, {c.key_heads, c.key_dim, kChunk}),
+                               .u = part(open + ring + k, {c.value_heads, kChunk, c.value_dim}),
+                               .g = part(open + ring + k + u, {c.value_heads, kChunk})},
+                       .conv_ring = part(open, {kRingRows, c.conv_channels}),
+                       .conv_tail = part(closed + s, {c.conv_width - 1, c.conv_channels})});
   }
 }
 
@@ -79,10 +81,19 @@ Result<int32_t> StatePool::snapshot(int32_t slot) {
   return copy;
 }
 
+void StatePool::freeze(int32_t slot) {
+  assert(users_[slot] == kLive);
+  users_[slot] = 1;
+}
+
 Result<int32_t> StatePool::resume(int32_t snapshot) {
   assert(users_[snapshot] > 0);
   SLUICE_ASSIGN_OR_RETURN(const int32_t slot, acquire());
   copy_closed(snapshot, slot);
+  for (const auto& layer : layers_) {  // the tail is the end of the ring: a snapshot stands at a multiple of its rows
+    const Tensor tail = layer.conv_tail[slot], ring = layer.conv_ring[slot];
+    std::memcpy(ring[kRingRows - tail.dim(0)].data, tail.data, tail.bytes());
+  }
   return slot;
 }
 

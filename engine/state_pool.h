@@ -1,7 +1,9 @@
-// Slots for the recurrent state of gated delta layers: closed state, open rows and convolution ring of every layer.
+// Slots for the recurrent state of gated delta layers.
 //
-// A slot is free, live (one running sequence writes it) or a snapshot (closed chunks only, never written, counted by its users).
-// A snapshot is taken where a sequence stands at a multiple of 64 tokens: then there are no open rows, and the copy is exact.
+// A slot is free, live (one running sequence writes it) or a snapshot (never written, counted by its users). It has two parts.
+// Closed: state and convolution tail of every layer, and a draft head's hidden row, as of the sequence's last multiple of 64
+// tokens. Open: the rows since, and the convolution's ring. A snapshot is the closed part alone, so it is exact, it can be taken
+// wherever its sequence stands, and a live slot becomes one without a copy.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +24,10 @@ class StatePool {
 
   // kResourceExhausted when no slot is free; the caller queues, evicts or preempts.
   Result<int32_t> acquire();
-  // A snapshot of live slot `slot`, with one user. The sequence must stand at a multiple of 64 tokens.
+  // A snapshot of live slot `slot`, with one user: its sequence as it was at the last multiple of 64 tokens.
   Result<int32_t> snapshot(int32_t slot);
+  // The same without a copy: the slot is no longer live, and its open rows are lost.
+  void freeze(int32_t slot);
   // A live slot that continues from a snapshot.
   Result<int32_t> resume(int32_t snapshot);
   void retain(int32_t snapshot);
@@ -34,17 +38,18 @@ class StatePool {
   int64_t slots() const { return int64_t(users_.size()); }
   size_t slot_bytes() const { return slot_floats_ * sizeof(float); }
   const std::vector<LinearLayerState>& layers() const { return layers_; }
+  const Tensor& closed_hidden() const { return closed_hidden_; }  // [S, hidden]; absent without a draft head
 
  private:
   void lay_out(const PoolSpec& spec, int64_t slots);
   float* slot_data(int32_t slot) const;
-  // Copies what a closed chunk consists of.
   void copy_closed(int32_t from, int32_t to);
 
   Buffer memory_;
-  size_t slot_floats_ = 0;    // one slot: [states and rings of all layers | open rows of all layers]
+  size_t slot_floats_ = 0;    // one slot: [states and tails of all layers, hidden row | rings and open rows of all layers]
   size_t closed_floats_ = 0;  // its first part
   std::vector<LinearLayerState> layers_;
+  Tensor closed_hidden_;
   std::vector<int32_t> free_;
   std::vector<int32_t> users_;  // of each slot: 0 free, kLive, or the users of a snapshot
   static constexpr int32_t kLive = -1;

@@ -21,17 +21,19 @@ struct Batch {
   std::vector<int32_t> ids;          // [T] token of each row
   std::vector<int32_t> positions;    // [T] absolute position of each row
   std::vector<int32_t> cu_seqlens;   // [B+1] rows of sequence b are [cu[b], cu[b+1])
+  std::vector<int32_t> cu_settled;   // the same of the sequences behind verify_sequences, from 0
   std::vector<int32_t> start;        // [B] tokens before this step
   std::vector<int32_t> seq_lens;     // [B] tokens after it: start + rows
   std::vector<int32_t> slots;        // [B] state slot
   std::vector<int32_t> block_table;  // [B, pages_per_sequence], -1 padded
   int64_t pages_per_sequence = 0;
   std::vector<int32_t> logit_rows;  // rows whose logits are wanted, ascending
-  bool verify = false;              // rows are drafts: no chunk is closed, see gdn_verify
+  int64_t verify_sequences = 0;     // the first so many: their rows may be taken back, no chunk is closed, see gdn_verify
 
   int64_t rows() const { return int64_t(ids.size()); }
   int64_t sequences() const { return int64_t(start.size()); }
   bool one_row_each() const { return rows() == sequences() && rows() > 0; }
+  int64_t verify_rows() const { return cu_seqlens[size_t(verify_sequences)]; }
 };
 
 // What a sequence occupies, so that the engine can allocate pools for any model.
@@ -39,19 +41,28 @@ struct PoolSpec {
   int64_t linear_layers = 0, key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0, conv_channels = 0, conv_width = 0;
   int64_t attention_layers = 0, kv_heads = 0, head_dim = 0;
   DType kv_dtype = DType::kBF16;
+  int64_t hidden_size = 0;  // of the hidden row that a draft head wants of a sequence's last closed token; 0: no draft head
 };
 
 // Views of the pools' memory, one entry a layer of that kind, in layer order.
 struct LinearLayerState {
   GdnState gdn;
   Tensor conv_ring;  // [S, R, C], see ops/qkv_conv_split
+  Tensor conv_tail;  // [S, W-1, C], see ops/conv_tail
 };
 struct AttentionLayerCache {
   Tensor k, v;  // [pages, page, HKV, D]
 };
 struct Pools {
   std::vector<LinearLayerState> linear;
-  std::vector<AttentionLayerCache> attention;
+  std::vector<AttentionLayerCache> attention;  // with a draft head: its cache last
+  Tensor closed_hidden;                        // [S, hidden]: what the final norm gave for the last token of the last closed chunk
+};
+
+// Both in the context's arena until its next reset.
+struct StepOutput {
+  Tensor logits;  // [logit_rows, vocab] f32
+  Tensor hidden;  // [T, hidden] in the activations' dtype: after the final norm
 };
 
 // Sees the residual stream [T, hidden] f32: after the embedding (layer -1), after each layer, after the final norm (layer L; in
@@ -62,16 +73,24 @@ class Model {
  public:
   virtual ~Model() = default;
   virtual const ModelConfig& config() const = 0;
-  virtual PoolSpec pool_spec() const = 0;
+  virtual PoolSpec pool_spec(bool drafting) const = 0;  // drafting: with what the draft head needs
   virtual DType activation_dtype() const = 0;
   virtual size_t weight_bytes() const = 0;
   virtual bool has_mtp() const = 0;
 
-  // Logits [logit_rows, vocab] f32, in the context's arena until its next reset.
-  virtual Result<Tensor> forward(Context& ctx, const Batch& batch, const Pools& pools, const LayerObserver& observe = {}) const = 0;
+  // Wherever a chunk is closed, in forward() or close_chunks(), all of what a snapshot consists of is written: S, the convolution's
+  // tail and the hidden row.
+  virtual Result<StepOutput> forward(Context& ctx, const Batch& batch, const Pools& pools,
+                                     const LayerObserver& observe = {}) const = 0;
 
-  // Closes the chunks that accepted drafts have filled, in every layer. slots: [B] of them.
-  virtual Status close_chunks(Context& ctx, const std::vector<int32_t>& slots, const Pools& pools) const = 0;
+  // Closes the chunks that accepted drafts have filled, in every layer. hidden: [B, hidden], of each sequence's last token.
+  virtual Status close_chunks(Context& ctx, const std::vector<int32_t>& slots, const std::vector<int32_t>& lengths,
+                              const Tensor& hidden, const Pools& pools) const = 0;
+
+  // The draft head: row j of a sequence, token j and what forward() or draft() gave as hidden for position j - 1, foretells token
+  // j + 1. Rows start at position 1, and a row's keys depend on no later token, so that they can be shared as those of other
+  // layers are. kUnsupported where has_mtp() is false.
+  virtual Result<StepOutput> draft(Context& ctx, const Batch& batch, const Tensor& hidden_before, const Pools& pools) const = 0;
 };
 
 enum class DTypeChoice { kAuto, kBF16, kF32 };  // kAuto: bf16 for bf16 checkpoints, else fp32

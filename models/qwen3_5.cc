@@ -4,6 +4,7 @@
 #include <cstring>
 #include <variant>
 
+#include "ops/conv_tail/conv_tail.h"
 #include "ops/embed/embed.h"
 #include "ops/gated_rmsnorm/gated_rmsnorm.h"
 #include "ops/gdn_close/gdn_close.h"
@@ -47,12 +48,14 @@ class Qwen3_5 final : public Model {
   static Result<LoadedModel> make(const ModelConfig& config, WeightSource source, DTypeChoice dtype);
 
   const ModelConfig& config() const override { return c_; }
-  PoolSpec pool_spec() const override;
+  PoolSpec pool_spec(bool drafting) const override;
   DType activation_dtype() const override { return act_; }
   size_t weight_bytes() const override { return source_.bytes(); }
   bool has_mtp() const override { return mtp_ != nullptr; }
-  Result<Tensor> forward(Context&, const Batch&, const Pools&, const LayerObserver&) const override;
-  Status close_chunks(Context&, const std::vector<int32_t>& slots, const Pools&) const override;
+  Result<StepOutput> forward(Context&, const Batch&, const Pools&, const LayerObserver&) const override;
+  Status close_chunks(Context&, const std::vector<int32_t>& slots, const std::vector<int32_t>& lengths, const Tensor& hidden,
+                      const Pools&) const override;
+  Result<StepOutput> draft(Context&, const Batch&, const Tensor& hidden_before, const Pools&) const override;
 
  private:
   Qwen3_5(const ModelConfig& config, WeightSource source) : c_(config), source_(std::move(source)) {}
@@ -64,9 +67,17 @@ class Qwen3_5 final : public Model {
 
   // A step's tensors over the batch's vectors and in the arena.
   struct Step;
+  // The residual stream is `hidden`; `delta`, the last block's output, is added by the norm that follows it, which writes `x`.
+  struct Residual {
+    Tensor hidden, delta, x;
+    bool started = false;  // a block has written delta
+  };
+  Status norm(Step&, Residual&, const Tensor& weight) const;
   Status linear_attention(Step&, const LinearAttention&, const LinearLayerState&, const Tensor& x, const Tensor& out) const;
+  Status delta_rule(Step&, const GdnArgs&) const;
   Status full_attention(Step&, const FullAttention&, const AttentionLayerCache&, const Tensor& x, const Tensor& out) const;
   Status mlp(Step&, const Mlp&, const Tensor& x, const Tensor& out) const;
+  Result<StepOutput> head(Step&, const Residual&) const;
 
   ModelConfig c_;
   WeightSource source_;  // owns the memory behind the tensors
@@ -145,9 +156,10 @@ Result<LoadedModel> Qwen3_5::make(const ModelConfig& config, WeightSource source
   return LoadedModel{std::move(m), std::move(notes)};
 }
 
-PoolSpec Qwen3_5::pool_spec() const {
+PoolSpec Qwen3_5::pool_spec(bool drafting) const {
   PoolSpec s;
   for (const LayerKind kind : c_.layers) ++(kind == LayerKind::kLinearAttention ? s.linear_layers : s.attention_layers);
+  if (drafting && mtp_) ++s.attention_layers, s.hidden_size = c_.hidden_size;
   s.key_heads = c_.linear_key_heads, s.value_heads = c_.linear_value_heads;
   s.key_dim = c_.linear_key_dim, s.value_dim = c_.linear_value_dim;
   s.conv_channels = 2 * s.key_heads * s.key_dim + s.value_heads * s.value_dim, s.conv_width = c_.conv_width;
@@ -161,12 +173,14 @@ struct Qwen3_5::Step {
   Context& ctx;
   const Batch& batch;
   int64_t T, B;
-  Tensor positions, cu, start, slots, seq_lens, block_table;
+  Tensor positions, cu, cu_settled, start, slots, seq_lens, block_table;
+  int64_t first_key = 0;  // of attention
   bool out_of_memory = false;
 
   Step(Context& ctx, const Batch& b) : ctx(ctx), batch(b), T(b.rows()), B(b.sequences()) {
     positions = Tensor::of(b.positions.data(), {T});
     cu = Tensor::of(b.cu_seqlens.data(), {B + 1});
+    cu_settled = Tensor::of(b.cu_settled.data(), {int64_t(b.cu_settled.size())});
     start = Tensor::of(b.start.data(), {B});
     slots = Tensor::of(b.slots.data(), {B});
     seq_lens = Tensor::of(b.seq_lens.data(), {B});
@@ -198,7 +212,13 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
 
   const Tensor conv = w.conv.reshape({w.conv.dim(0), c_.conv_width}), gate = z.split_last(HV, V);
   const float scale = float(1 / std::sqrt(double(K))), eps = float(c_.rms_norm_eps);
-  if (s.batch.one_row_each() && !s.batch.verify) {
+  SLUICE_RETURN_IF_ERROR(conv_tail(s.ctx, {.qkv = qkv.slice(0, s.batch.verify_rows(), T),
+                                           .conv_ring = state.conv_ring,
+                                           .cu_seqlens = s.cu_settled,
+                                           .start = s.start.slice(0, s.batch.verify_sequences, s.B),
+                                           .slots = s.slots.slice(0, s.batch.verify_sequences, s.B),
+                                           .tail = state.conv_tail}));
+  if (s.batch.one_row_each() && s.batch.verify_sequences == 0) {
     SLUICE_RETURN_IF_ERROR(gdn_step(s.ctx, {.qkv = qkv,
                                             .z = gate,
                                             .b = b,
@@ -233,21 +253,36 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
                                                   .v = v,
                                                   .log_g = log_g,
                                                   .beta = beta}));
-    const GdnArgs rule{.q = q,
-                       .k = k,
-                       .v = v,
-                       .log_g = log_g,
-                       .beta = beta,
-                       .cu_seqlens = s.cu,
-                       .start = s.start,
-                       .slots = s.slots,
-                       .state = state.gdn,
-                       .o = o,
-                       .scale = scale};
-    SLUICE_RETURN_IF_ERROR(s.batch.verify ? gdn_verify(s.ctx, {rule}) : gdn_prefill(s.ctx, {rule}));
+    SLUICE_RETURN_IF_ERROR(delta_rule(s, {.q = q,
+                                          .k = k,
+                                          .v = v,
+                                          .log_g = log_g,
+                                          .beta = beta,
+                                          .cu_seqlens = s.cu,
+                                          .start = s.start,
+                                          .slots = s.slots,
+                                          .state = state.gdn,
+                                          .o = o,
+                                          .scale = scale}));
     SLUICE_RETURN_IF_ERROR(gated_rmsnorm(s.ctx, {.x = o, .z = gate, .weight = w.norm, .y = y, .eps = eps, .gate = Gate::kSilu}));
   }
   return matmul(s.ctx, {.x = y.reshape({T, HV * V}), .w = w.out, .y = out});
+}
+
+// Sequences whose rows may be taken back come first in the batch; the others close their chunks as they fill them.
+Status Qwen3_5::delta_rule(Step& s, const GdnArgs& all) const {
+  const int64_t sequences = s.batch.verify_sequences, rows = s.batch.verify_rows();
+  const auto part = [&](int64_t begin, int64_t end, int64_t first, int64_t last, const Tensor& cu) {
+    GdnArgs a = all;
+    for (Tensor* t : {&a.q, &a.k, &a.v, &a.log_g, &a.beta, &a.o}) *t = t->slice(0, begin, end);
+    for (Tensor* t : {&a.start, &a.slots}) *t = t->slice(0, first, last);
+    a.cu_seqlens = cu;
+    return a;
+  };
+  if (sequences > 0)
+    SLUICE_RETURN_IF_ERROR(gdn_verify(s.ctx, {part(0, rows, 0, sequences, s.cu.slice(0, 0, sequences + 1))}));
+  if (sequences == s.B) return {};
+  return gdn_prefill(s.ctx, {part(rows, s.T, sequences, s.B, s.cu_settled)});
 }
 
 Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionLayerCache& cache, const Tensor& x,
@@ -285,7 +320,8 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
                  .block_table = s.block_table,
                  .seq_lens = s.seq_lens,
                  .o = o,
-                 .scale = scale};
+                 .scale = scale,
+                 .first_key = s.first_key};
   if (!s.batch.one_row_each()) attend.cu_seqlens = s.cu;
   SLUICE_RETURN_IF_ERROR(s.batch.one_row_each() ? gqa_decode(s.ctx, {attend}) : gqa_prefill(s.ctx, {attend}));
   return matmul(s.ctx, {.x = o.reshape({T, HQ * D}), .w = w.o, .y = out});
@@ -312,56 +348,108 @@ Tensor gather_rows(Arena& arena, const Tensor& x, const std::vector<int32_t>& ro
   return out;
 }
 
-Result<Tensor> Qwen3_5::forward(Context& ctx, const Batch& batch, const Pools& pools, const LayerObserver& observe) const {
+void copy_row(const Tensor& from, int64_t i, const Tensor& to, int64_t j) { std::memcpy(to[j].data, from[i].data, from[i].bytes()); }
+
+// For sequences that close a chunk in this step: the hidden row of its last token.
+void keep_closed_hidden(const Batch& b, const Tensor& hidden, const Tensor& kept) {
+  for (size_t i = size_t(b.verify_sequences); i < b.start.size(); ++i) {
+    const int64_t closed = b.seq_lens[i] / kChunk * kChunk;
+    if (closed > b.start[i]) copy_row(hidden, b.cu_seqlens[i] + closed - 1 - b.start[i], kept, b.slots[i]);
+  }
+}
+
+Status Qwen3_5::norm(Step& s, Residual& r, const Tensor& weight) const {
+  const Tensor residual = r.started ? r.hidden : Tensor();
+  return rmsnorm(s.ctx, {.x = r.started ? r.delta : r.hidden,
+                         .residual = residual,
+                         .weight = weight,
+                         .y = r.x,
+                         .residual_out = residual,
+                         .eps = float(c_.rms_norm_eps),
+                         .weight_offset = 1});
+}
+
+// The logits asked for, from x after the last norm.
+Result<StepOutput> Qwen3_5::head(Step& s, const Residual& r) const {
+  StepOutput out{.logits = s.f32({int64_t(s.batch.logit_rows.size()), c_.vocab_size}), .hidden = r.x};
+  const Tensor rows = gather_rows(*s.ctx.arena, r.x, s.batch.logit_rows);
+  s.out_of_memory |= !rows.present();
+  SLUICE_RETURN_IF_ERROR(s.memory());
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = rows, .w = head_, .y = out.logits}));
+  return out;
+}
+
+Result<StepOutput> Qwen3_5::forward(Context& ctx, const Batch& batch, const Pools& pools, const LayerObserver& observe) const {
   Step s(ctx, batch);
   const int64_t h = c_.hidden_size;
-  const float eps = float(c_.rms_norm_eps);
-  // The residual stream is `hidden`; `delta`, the last block's output, is added by the norm that follows it.
-  const Tensor hidden = s.f32({s.T, h}), delta = s.f32({s.T, h}), x = s.make(act_, {s.T, h});
+  Residual r{.hidden = s.f32({s.T, h}), .delta = s.f32({s.T, h}), .x = s.make(act_, {s.T, h})};
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = Tensor::of(batch.ids.data(), {s.T}), .table = embed_, .out = hidden}));
-  if (observe) SLUICE_RETURN_IF_ERROR(observe(-1, hidden));
-
-  Tensor residual;  // absent before the first block
-  auto norm_of_sum = [&](const Tensor& weight) {
-    const Tensor in = residual.present() ? delta : hidden;
-    return rmsnorm(
-        ctx, {.x = in, .residual = residual, .weight = weight, .y = x, .residual_out = residual, .eps = eps, .weight_offset = 1});
-  };
+  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = Tensor::of(batch.ids.data(), {s.T}), .table = embed_, .out = r.hidden}));
+  if (observe) SLUICE_RETURN_IF_ERROR(observe(-1, r.hidden));
   size_t linear = 0, full = 0;
   for (int64_t l = 0; l < c_.num_layers; ++l) {
     const Layer& layer = layers_[l];
     const ArenaScope scratch(*ctx.arena);
-    SLUICE_RETURN_IF_ERROR(norm_of_sum(layer.input_norm));
-    if (observe && l > 0) SLUICE_RETURN_IF_ERROR(observe(l - 1, hidden));
-    residual = hidden;
+    SLUICE_RETURN_IF_ERROR(norm(s, r, layer.input_norm));
+    if (observe && l > 0) SLUICE_RETURN_IF_ERROR(observe(l - 1, r.hidden));
     if (const auto* w = std::get_if<LinearAttention>(&layer.mixer)) {
-      SLUICE_RETURN_IF_ERROR(linear_attention(s, *w, pools.linear[linear++], x, delta));
+      SLUICE_RETURN_IF_ERROR(linear_attention(s, *w, pools.linear[linear++], r.x, r.delta));
     } else {
-      SLUICE_RETURN_IF_ERROR(full_attention(s, std::get<FullAttention>(layer.mixer), pools.attention[full++], x, delta));
+      SLUICE_RETURN_IF_ERROR(full_attention(s, std::get<FullAttention>(layer.mixer), pools.attention[full++], r.x, r.delta));
     }
-    SLUICE_RETURN_IF_ERROR(norm_of_sum(layer.post_norm));
-    SLUICE_RETURN_IF_ERROR(mlp(s, layer.mlp, x, delta));
+    r.started = true;
+    SLUICE_RETURN_IF_ERROR(norm(s, r, layer.post_norm));
+    SLUICE_RETURN_IF_ERROR(mlp(s, layer.mlp, r.x, r.delta));
   }
-  SLUICE_RETURN_IF_ERROR(norm_of_sum(norm_));
+  SLUICE_RETURN_IF_ERROR(norm(s, r, norm_));
   if (observe) {
-    SLUICE_RETURN_IF_ERROR(observe(c_.num_layers - 1, hidden));
-    SLUICE_RETURN_IF_ERROR(observe(c_.num_layers, x));
+    SLUICE_RETURN_IF_ERROR(observe(c_.num_layers - 1, r.hidden));
+    SLUICE_RETURN_IF_ERROR(observe(c_.num_layers, r.x));
   }
-  const Tensor last = gather_rows(*ctx.arena, x, batch.logit_rows);
-  const Tensor logits = s.f32({int64_t(batch.logit_rows.size()), c_.vocab_size});
-  s.out_of_memory |= !last.present();
-  SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(matmul(ctx, {.x = last, .w = head_, .y = logits}));
-  return logits;
+  if (pools.closed_hidden.present()) keep_closed_hidden(batch, r.x, pools.closed_hidden);
+  return head(s, r);
 }
 
-Status Qwen3_5::close_chunks(Context& ctx, const std::vector<int32_t>& slots, const Pools& pools) const {
-  const std::vector<int32_t> full(slots.size(), kChunk);
+Result<StepOutput> Qwen3_5::draft(Context& ctx, const Batch& batch, const Tensor& hidden_before, const Pools& pools) const {
+  if (!mtp_) return Status(Code::kUnsupported, "the checkpoint has no multi-token prediction head");
+  Step s(ctx, batch);
+  s.first_key = 1;
+  const int64_t h = c_.hidden_size;
+  const float eps = float(c_.rms_norm_eps);
+  const Tensor embedding = s.f32({s.T, h}), both = s.make(act_, {s.T, 2 * h});
+  Residual r{.hidden = s.f32({s.T, h}), .delta = s.f32({s.T, h}), .x = s.make(act_, {s.T, h})};
+  SLUICE_RETURN_IF_ERROR(s.memory());
+  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = Tensor::of(batch.ids.data(), {s.T}), .table = embed_, .out = embedding}));
+  SLUICE_RETURN_IF_ERROR(
+      rmsnorm(ctx, {.x = embedding, .weight = mtp_->norm_embedding, .y = both.slice(1, 0, h), .eps = eps, .weight_offset = 1}));
+  SLUICE_RETURN_IF_ERROR(
+      rmsnorm(ctx, {.x = hidden_before, .weight = mtp_->norm_hidden, .y = both.slice(1, h, 2 * h), .eps = eps, .weight_offset = 1}));
+  SLUICE_RETURN_IF_ERROR(matmul(ctx, {.x = both, .w = mtp_->fc, .y = r.hidden}));
+  SLUICE_RETURN_IF_ERROR(norm(s, r, mtp_->layer.input_norm));
+  SLUICE_RETURN_IF_ERROR(full_attention(s, std::get<FullAttention>(mtp_->layer.mixer), pools.attention.back(), r.x, r.delta));
+  r.started = true;
+  SLUICE_RETURN_IF_ERROR(norm(s, r, mtp_->layer.post_norm));
+  SLUICE_RETURN_IF_ERROR(mlp(s, mtp_->layer.mlp, r.x, r.delta));
+  SLUICE_RETURN_IF_ERROR(norm(s, r, mtp_->norm));
+  return head(s, r);
+}
+
+Status Qwen3_5::close_chunks(Context& ctx, const std::vector<int32_t>& slots, const std::vector<int32_t>& lengths,
+                             const Tensor& hidden, const Pools& pools) const {
   const int64_t B = int64_t(slots.size());
-  for (const auto& layer : pools.linear)
-    SLUICE_RETURN_IF_ERROR(
-        gdn_close(ctx, {.slots = Tensor::of(slots.data(), {B}), .rows = Tensor::of(full.data(), {B}), .state = layer.gdn}));
+  const std::vector<int32_t> full(slots.size(), kChunk), no_rows(slots.size() + 1, 0);
+  const Tensor slot = Tensor::of(slots.data(), {B});
+  for (const auto& layer : pools.linear) {
+    SLUICE_RETURN_IF_ERROR(gdn_close(ctx, {.slots = slot, .rows = Tensor::of(full.data(), {B}), .state = layer.gdn}));
+    SLUICE_RETURN_IF_ERROR(conv_tail(ctx, {.qkv = Tensor::of(static_cast<const float*>(nullptr), {0, layer.conv_tail.dim(2)}),
+                                           .conv_ring = layer.conv_ring,
+                                           .cu_seqlens = Tensor::of(no_rows.data(), {B + 1}),
+                                           .start = Tensor::of(lengths.data(), {B}),
+                                           .slots = slot,
+                                           .tail = layer.conv_tail}));
+  }
+  if (pools.closed_hidden.present())
+    for (int64_t b = 0; b < B; ++b) copy_row(hidden, b, pools.closed_hidden, slots[size_t(b)]);
   return {};
 }
 

@@ -173,10 +173,11 @@ class GqaBody {
     alignas(64) float weights[R * kGqaBlock], factor[simd::kLanes];
     const GqaKeys<X> here = keys(block, t.kv_head);
     gqa_scores<V, X, R>(q, pitch, here, next, dim, seen[R - 1], weights);
-    gqa_softmax<V, R>(weights, seen, a_.scale, state.max + first, state.sum + first, factor);
+    const int from = block.begin == 0 ? int(a_.first_key) : 0;
+    gqa_softmax<V, R>(weights, from, seen, a_.scale, state.max + first, state.sum + first, factor);
     // Keys that all R rows see, then those that only the later rows do: nothing past a row's own position is read for it.
     float* o = state.o + first * pitch;
-    gqa_weigh<V, X, R>(weights, here, 0, seen[0], dim, factor, o, pitch);
+    gqa_weigh<V, X, R>(weights, here, from, seen[0], dim, factor, o, pitch);
     const float one = 1;
     for (int r = 1; r < R; ++r)
       if (seen[r] > seen[0]) gqa_weigh<V, X, 1>(weights + r * kGqaBlock, here, seen[0], seen[r], dim, &one, o + r * pitch, pitch);

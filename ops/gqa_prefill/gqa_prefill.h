@@ -1,6 +1,7 @@
 // gqa_prefill: causal grouped-query attention over a paged cache, any number of new rows a sequence, optional output gate.
 //
-//   o[t, h] = sum_j softmax_j(scale q[t, h].k[j, h / (HQ/HKV)]) v[j, ..],  j = 0 .. position(t);  o *= sigmoid(gate) where given
+//   o[t, h] = sum_j softmax_j(scale q[t, h].k[j, h / (HQ/HKV)]) v[j, ..],  j = first_key .. position(t)
+//   o *= sigmoid(gate) where given
 //   lse[t, h] = ln sum_j exp(scale q.k)                                    base e
 //
 // The rows of sequence b are its last ones: row i stands at position seq_lens[b] - (rows of b) + i; keys and values up to
@@ -29,6 +30,8 @@ struct GqaArgs {
   Tensor o;                 // [T, HQ, D] f32 or bf16
   Tensor lse;               // optional [T, HQ] f32
   float scale = 0;          // above 0, usually D^-0.5
+  // Keys before it do not exist, and no row stands there: 0 to 63. A draft head has none at position 0 (models/qwen3_5.cc).
+  int64_t first_key = 0;
 };
 
 struct GqaPrefillArgs : GqaArgs {};

@@ -16,6 +16,7 @@ const char* wrong_index(const GqaArgs& a) {
     const int64_t rows = cu ? int64_t(cu[b + 1]) - cu[b] : 1;
     if (rows < 0) return "cu_seqlens must not descend";
     if (length[b] < 0 || (length[b] > 0 && length[b] < rows)) return "seq_lens must be 0 or at least the sequence's rows of q";
+    if (rows > 0 && length[b] > 0 && length[b] - rows < a.first_key) return "a row stands before first_key";
     const int64_t pages = rows == 0 ? 0 : ceil_div(length[b], page_size);
     if (pages > a.block_table.dim(1)) return "seq_lens is longer than the pages in block_table";
     const int32_t* table = a.block_table.as<int32_t>() + b * a.block_table.stride[0];
@@ -61,6 +62,7 @@ Status check_gqa(const char* op, const GqaArgs& a, bool one_row_each) {
   }
   c.shape("o", a.o, {s[0], s[1], s[2]}).dtype("o", a.o, {DType::kF32, DType::kBF16}).inner_contiguous("o", a.o);
   if (a.lse.present()) c.shape("lse", a.lse, {s[0], s[1]}).dtype("lse", a.lse, {DType::kF32});
+  c.that(a.first_key >= 0 && a.first_key < 64, "first_key must be 0 to 63");
   c.that(a.scale > 0, "scale must be above 0; it is usually D^-0.5");
   if (c.status().ok() && a.seq_lens.device.kind == DeviceKind::kCpu)
     if (const char* wrong = wrong_index(a)) c.that(false, wrong);

@@ -64,15 +64,16 @@ void gqa_scores(const float* q, int64_t pitch, const GqaKeys<X>& keys, const Gqa
   }
 }
 
-// Online softmax of R rows: s becomes e^(scale s - max) for the keys below limit[r] and 0 for the others; max and sum of the rows
-// are brought up to date; factor[r] is what outputs so far are to be multiplied with.
+// Online softmax of R rows: s becomes e^(scale s - max) for the keys from `from` on and below limit[r], and 0 for the others; max
+// and sum of the rows are brought up to date; factor[r] is what outputs so far are to be multiplied with.
 template <class V, int R>
-void gqa_softmax(float* s, const int* limit, float scale, float* max, float* sum, float* factor) {
+void gqa_softmax(float* s, int from, const int* limit, float scale, float* max, float* sum, float* factor) {
   using F = typename V::F;
   constexpr int kVectors = kGqaBlock / simd::kLanes;
   alignas(64) float block[simd::kLanes];
   for (int r = 0; r < R; ++r) {
     float* row = s + r * kGqaBlock;
+    for (int j = 0; j < from; ++j) row[j] = -__builtin_inff();
     for (int j = limit[r]; j < kGqaBlock; ++j) row[j] = -__builtin_inff();
     F top = V::set1(-__builtin_inff());
     for (int i = 0; i < kVectors; ++i) {

@@ -8,7 +8,7 @@
 namespace sluice {
 namespace {
 
-// One row and query head: every key up to `position`, in two passes.
+// One row and query head: every key up to `position`, in two passes. A position of -1 is padding.
 template <class Q, class X, class O>
 void attend(const GqaArgs& a, int64_t b, int64_t row, int64_t head, int64_t position) {
   const int64_t dim = a.q.dim(2), page_size = a.k_cache.dim(1), kv_head = head / (a.q.dim(1) / a.k_cache.dim(2));
@@ -19,12 +19,12 @@ void attend(const GqaArgs& a, int64_t b, int64_t row, int64_t head, int64_t posi
   const Q* q = a.q.as<Q>() + row * a.q.stride[0] + head * a.q.stride[1];
   double top = -std::numeric_limits<double>::infinity(), sum = 0;
   std::vector<double> score(position + 1), out(dim);
-  for (int64_t j = 0; j <= position; ++j) {
+  for (int64_t j = a.first_key; j <= position; ++j) {
     for (int64_t d = 0; d < dim; ++d) score[j] += double(float(X(float(q[d])))) * float(cached(a.k_cache, j)[d]);
     score[j] *= a.scale;
     top = std::max(top, score[j]);
   }
-  for (int64_t j = 0; j <= position; ++j) {
+  for (int64_t j = a.first_key; j <= position; ++j) {
     const double weight = std::exp(score[j] - top);
     sum += weight;
     for (int64_t d = 0; d < dim; ++d) out[d] += weight * float(cached(a.v_cache, j)[d]);

@@ -197,6 +197,32 @@ TEST(GqaPrefill, LaterNanStaysLater) {
   }
 }
 
+// Keys before first_key might as well not be there, whatever lies in their place.
+TEST(GqaPrefill, KeysBeforeTheFirstAreNotThere) {
+  for (const DType dtype : {DType::kF32, DType::kBF16})
+    for (const int64_t first : {1, 3, 63}) {
+      const GqaProblem problem({2, 2, 40, 16, 2, {63, 130}, {5, 9}}, dtype, dtype, 12);
+      auto call = problem.all();
+      call.args.first_key = first;
+      const GqaOutputs want(DType::kF32, 14, 4, 40);
+      run_ok(impl_named(gqa_prefill_impls(), "reference"), with_outputs<GqaPrefillArgs>(call.args, want));
+      for (int64_t b = 0; b < 2; ++b)
+        for (int64_t j = 0; j < first; ++j) {
+          const int32_t page = call.args.block_table[b].as<int32_t>()[j / 16];
+          for (const Tensor& cache : {call.args.k_cache, call.args.v_cache}) {
+            const Tensor row = cache[page][j % 16];
+            std::memset(row.data, 0xff, row.bytes());  // NaN
+          }
+        }
+      for (const auto* impl : runnable(gqa_prefill_impls(), GqaPrefillArgs{call.args})) {
+        const GqaOutputs got(DType::kF32, 14, 4, 40);
+        run_ok(*impl, with_outputs<GqaPrefillArgs>(call.args, got));
+        expect_close(got.o, want.o, tolerance(DType::kF32), impl->name);
+        expect_close(got.lse, want.lse, tolerance(DType::kF32), impl->name);
+      }
+    }
+}
+
 // Large scores: the largest weight is e^0 whatever the scale, and an early maximum outlives blocks of small scores.
 TEST(GqaPrefill, LargeScores) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
@@ -249,6 +275,8 @@ TEST(GqaPrefill, RefusesBadArguments) {
   EXPECT_EQ(message([&](auto& a) { a.cu_seqlens = wrong_cu; }), "gqa_prefill: cu_seqlens must go from 0 to the rows of q");
   EXPECT_EQ(message([&](auto& a) { a.cu_seqlens = falling; }), "gqa_prefill: cu_seqlens must not descend");
   EXPECT_EQ(message([](auto& a) { a.scale = 0; }), "gqa_prefill: scale must be above 0; it is usually D^-0.5");
+  EXPECT_EQ(message([](auto& a) { a.first_key = 64; }), "gqa_prefill: first_key must be 0 to 63");
+  EXPECT_EQ(message([](auto& a) { a.first_key = 4; }), "gqa_prefill: a row stands before first_key");
   const char* rows = "gqa_prefill: seq_lens must be 0 or at least the sequence's rows of q";
   EXPECT_EQ(message([&](auto& a) { a.seq_lens = too_short; }), rows);
   EXPECT_EQ(message([&](auto& a) { a.seq_lens = negative; }), rows);

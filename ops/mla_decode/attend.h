@@ -115,7 +115,7 @@ class MlaAttention {
     const GqaKeys<X> keys = block.keys();
     gqa_scores<V, X, R>(q, dims_.q_pitch(), keys, next, dims_.first, limit[R - 1], weights);
     if (dims_.second > 0) add_second<R>(q + dims_.second_at(), block, limit[R - 1], weights);
-    gqa_softmax<V, R>(weights, limit, scale_, s.max, s.sum, factor);
+    gqa_softmax<V, R>(weights, 0, limit, scale_, s.max, s.sum, factor);
     // Keys that all R rows see, then those that only the later rows do: nothing that a row does not see is read for it.
     gqa_weigh<V, X, R>(weights, keys, 0, limit[0], dims_.value, factor, s.o, dims_.o_pitch());
     const float one = 1;

@@ -45,6 +45,37 @@ TEST_P(Demo, GreedyIdsEqualTransformers) {
   }
 }
 
+// The draft head's best guesses, read in pieces, wherever the oracle says that they are not close calls.
+TEST_P(Demo, DraftsEqualTransformers) {
+  const auto oracle = SafetensorsFile::open(kDemo + "/oracle.safetensors").value();
+  auto engine = Engine::create({.model = kDemo + "/model", .dtype = GetParam(), .max_context = 4096, .speculate = 1}).value();
+  const float close_call = GetParam() == DTypeChoice::kF32 ? 0.01f : 0.5f;  // bf16: twice its largest error of a logit here
+  int64_t compared = 0;
+  for (const std::string& key : cases(oracle)) {
+    std::vector<int32_t> ids = ids_of(*oracle.find(key + ".input_ids"));
+    for (const int32_t id : ids_of(*oracle.find(key + ".greedy_ids"))) ids.push_back(id);
+    const Tensor &best = *oracle.find(key + ".mtp_top1"), &margin = *oracle.find(key + ".mtp_margin");
+    auto s = engine->open(ids).value();
+    while (s->pending() > 0) {
+      const int64_t begin = s->computed;
+      const Work work{s.get(), std::min<int64_t>(50, s->pending()), WantLogits::kNone};
+      const auto step = engine->step({&work, 1}).value();
+      for (; s->drafted < std::min(s->computed + 1, s->length()); ++s->drafted) {
+        const DraftRows row{s.get(), s->drafted + 1, true};
+        const int64_t before = s->drafted - 1;  // the position whose hidden row this one continues
+        const auto draft = engine->draft({&row, 1}, step.hidden.slice(0, before - begin, before - begin + 1)).value();
+        const float* logits = draft.logits.as<float>();
+        if (margin.as<float>()[before] < close_call) continue;
+        EXPECT_EQ(std::max_element(logits, logits + draft.logits.dim(1)) - logits, best.as<int32_t>()[before]) << key << " " << before;
+        ++compared;
+      }
+    }
+    EXPECT_EQ(s->drafted, s->length()) << key;
+    engine->close(*s);
+  }
+  EXPECT_GT(compared, 4000);
+}
+
 INSTANTIATE_TEST_SUITE_P(DTypes, Demo, ::testing::Values(DTypeChoice::kBF16, DTypeChoice::kF32),
                          [](const auto& info) { return info.param == DTypeChoice::kBF16 ? "bf16" : "fp32"; });
 

@@ -15,7 +15,8 @@ constexpr PoolSpec kSpec{.linear_layers = 2,
                          .conv_width = 4,
                          .attention_layers = 1,
                          .kv_heads = 1,
-                         .head_dim = 16};
+                         .head_dim = 16,
+                         .hidden_size = 7};
 
 TEST(StatePool, SlotsAreAdmittedNeverAsserted) {
   auto pool = StatePool::create(kSpec, 2).value();
@@ -30,19 +31,26 @@ TEST(StatePool, SnapshotsAreCopiesCountedByTheirUsers) {
   auto pool = StatePool::create(kSpec, 3).value();
   const int32_t live = pool.acquire().value();
   auto state_of = [&](int32_t slot) { return pool.layers()[1].gdn.s[slot].as<float>(); };
-  auto ring_of = [&](int32_t slot) { return pool.layers()[1].conv_ring[slot].as<float>(); };
-  state_of(live)[5] = 42, ring_of(live)[7] = 43;
+  auto tail_of = [&](int32_t slot) { return pool.layers()[1].conv_tail[slot].as<float>(); };
+  state_of(live)[5] = 42, tail_of(live)[7] = 43;
   const int32_t snapshot = pool.snapshot(live).value();
   state_of(live)[5] = 0;
   EXPECT_EQ(state_of(snapshot)[5], 42);
-  EXPECT_EQ(ring_of(snapshot)[7], 43);
+  EXPECT_EQ(tail_of(snapshot)[7], 43);
   const int32_t resumed = pool.resume(snapshot).value();
   EXPECT_EQ(state_of(resumed)[5], 42);
+  EXPECT_EQ(pool.layers()[1].conv_ring[resumed][13].as<float>()[7], 43) << "the tail's rows are the ring's last three";
   pool.retain(snapshot);
   pool.release(snapshot);
   EXPECT_EQ(pool.free_slots(), 0) << "one user is left";
   pool.release(snapshot);
   EXPECT_EQ(pool.free_slots(), 1);
+  pool.freeze(live);
+  pool.retain(live);
+  pool.release(live);
+  EXPECT_EQ(pool.free_slots(), 1) << "a frozen slot is counted by its users too";
+  pool.release(live);
+  EXPECT_EQ(pool.free_slots(), 2);
 }
 
 TEST(StatePool, SlotsDoNotOverlap) {
@@ -50,12 +58,14 @@ TEST(StatePool, SlotsDoNotOverlap) {
   float next = 1;
   auto each = [&](auto&& f) {
     for (const auto& layer : pool.layers())
-      for (const Tensor& t : {layer.gdn.s, layer.gdn.k, layer.gdn.u, layer.gdn.g, layer.conv_ring})
+      for (const Tensor& t : {layer.gdn.s, layer.gdn.k, layer.gdn.u, layer.gdn.g, layer.conv_ring, layer.conv_tail})
         for (int64_t slot = 0; slot < 3; ++slot)
           for (int64_t i = 0; i < t[slot].numel(); ++i) f(t[slot].as<float>()[i]);
   };
   each([&](float& x) { x = next++; });
   next = 1;
+  for (int64_t slot = 0; slot < 3; ++slot)
+    for (int64_t i = 0; i < 7; ++i) pool.closed_hidden()[slot].as<Bf16>()[i] = Bf16(float(i));
   each([&](float& x) { ASSERT_EQ(x, next++); });
 }
 

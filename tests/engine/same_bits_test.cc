@@ -58,9 +58,9 @@ class SameBits : public ::testing::TestWithParam<Variant> {
     std::vector<float> out;
     while (s->pending() > 0) {
       const Work work{s.get(), std::min(piece, s->pending()), WantLogits::kAll};
-      const auto logits = e.step({&work, 1});
-      EXPECT_TRUE(logits.ok()) << logits.status().to_string();
-      keep(out, *logits, 0, logits->dim(0));
+      const auto step = e.step({&work, 1});
+      EXPECT_TRUE(step.ok()) << step.status().to_string();
+      keep(out, step->logits, 0, step->logits.dim(0));
     }
     e.close(*s);
     return out;
@@ -75,11 +75,11 @@ class SameBits : public ::testing::TestWithParam<Variant> {
       const int64_t count = std::min({int64_t(4), left, 64 - at % 64}), good = std::min(taken, count);
       s->tokens.assign(ids.begin(), ids.begin() + at + count);
       for (int64_t i = good; i < count; ++i) s->tokens[size_t(at + i)] ^= 1;  // a draft that will be rejected
-      const Work work{s.get(), count, WantLogits::kAll};
-      const auto logits = e.step({&work, 1}, true);
-      EXPECT_TRUE(logits.ok()) << logits.status().to_string();
-      keep(out, *logits, 0, good);
-      EXPECT_TRUE(e.accept(*s, good).ok());
+      const Work work{s.get(), count, WantLogits::kAll, true};
+      const auto step = e.step({&work, 1});
+      EXPECT_TRUE(step.ok()) << step.status().to_string();
+      keep(out, step->logits, 0, good);
+      EXPECT_TRUE(e.accept(*s, good, step->hidden.slice(0, good - 1, good)).ok());
     }
     e.close(*s);
     return out;
@@ -96,9 +96,9 @@ class SameBits : public ::testing::TestWithParam<Variant> {
       for (auto& s : all)
         if (s->pending() > 0) work.push_back({s.get(), std::min<int64_t>(50, s->pending()), WantLogits::kAll});
       const int64_t mine = work[0].count;
-      const auto logits = e.step(work);
-      EXPECT_TRUE(logits.ok()) << logits.status().to_string();
-      keep(out, *logits, 0, mine);
+      const auto step = e.step(work);
+      EXPECT_TRUE(step.ok()) << step.status().to_string();
+      keep(out, step->logits, 0, mine);
     }
     for (auto& s : all) e.close(*s);
     return out;
@@ -131,11 +131,11 @@ TEST_P(SameBits, HoweverTheSequenceIsCut) {
   auto s = two->open({tokens.begin(), tokens.begin() + kPrompt}).value();
   std::vector<float> out;
   const Work prompt{s.get(), kPrompt, WantLogits::kAll};
-  keep(out, *two->step({&prompt, 1}), 0, kPrompt);
+  keep(out, two->step({&prompt, 1})->logits, 0, kPrompt);
   for (int64_t i = 0; i < kMore; ++i) {
     ASSERT_TRUE(two->append(*s, tokens[size_t(kPrompt + i)]).ok());
     const Work next{s.get(), 1, WantLogits::kAll};
-    keep(out, *two->step({&next, 1}), 0, 1);
+    keep(out, two->step({&next, 1})->logits, 0, 1);
   }
   two->close(*s);
   expect_same(out, whole, "prefill, then decode");
@@ -162,7 +162,7 @@ TEST_P(SameBits, FromASnapshot) {
   again->computed = 128;
   const Work more{again.get(), 72, WantLogits::kAll};
   std::vector<float> out(whole.begin(), whole.begin() + 128 * 2048);
-  keep(out, *e->step({&more, 1}), 0, 72);
+  keep(out, e->step({&more, 1})->logits, 0, 72);
   expect_same(out, whole, "from a snapshot");
   e->close(*s), e->close(*again), e->states().release(snapshot);
   EXPECT_EQ(e->states().free_slots(), free_before);

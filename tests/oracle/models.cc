@@ -34,10 +34,11 @@ double percentile(std::vector<double> v, double p) {
 Result<std::vector<float>> all_logits(Engine& engine, const std::vector<int32_t>& ids) {
   SLUICE_ASSIGN_OR_RETURN(const auto s, engine.open(ids));
   const Work work{s.get(), int64_t(ids.size()), WantLogits::kAll};
-  const auto logits = engine.step({&work, 1});
+  const auto step = engine.step({&work, 1});
   engine.close(*s);
-  if (!logits.ok()) return logits.status();
-  return std::vector<float>(logits->as<float>(), logits->as<float>() + logits->numel());
+  if (!step.ok()) return step.status();
+  const Tensor& logits = step->logits;
+  return std::vector<float>(logits.as<float>(), logits.as<float>() + logits.numel());
 }
 
 Result<std::vector<int32_t>> greedy(Engine& engine, const std::vector<int32_t>& prompt, int64_t count, bool stop_at_eos) {
