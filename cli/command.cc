@@ -141,8 +141,10 @@ Result<Texts> load_texts(const std::string& dir) {
   return texts;
 }
 
-std::vector<int64_t> stop_ids(const Texts& texts, const ModelConfig& config) {
-  return texts.generation.eos_token_ids.empty() ? config.eos_token_ids : texts.generation.eos_token_ids;
+std::vector<int32_t> stop_ids(const Texts* texts, const ModelConfig& config) {
+  const std::vector<int64_t>& ids =
+      texts && !texts->generation.eos_token_ids.empty() ? texts->generation.eos_token_ids : config.eos_token_ids;
+  return {ids.begin(), ids.end()};
 }
 
 Result<std::vector<int32_t>> encode_chat(const Texts& texts, const boost::json::array& messages, bool parse_special) {

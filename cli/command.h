@@ -77,7 +77,7 @@ struct Texts {
 Result<Texts> load_texts(const std::string& dir);
 
 // Stop tokens: those of generation_config.json, then of config.json.
-std::vector<int64_t> stop_ids(const Texts& texts, const ModelConfig& config);
+std::vector<int32_t> stop_ids(const Texts* texts, const ModelConfig& config);
 
 // The prompt of one user message, rendered by the chat template. Text of the user matches no special token unless parse_special.
 Result<std::vector<int32_t>> encode_chat(const Texts& texts, const boost::json::array& messages, bool parse_special);

@@ -101,8 +101,8 @@ Result<bool> eval(const EvalOptions& o) {
   };
   std::vector<Running> running;
   for (const Task& task : tasks) {
-    Request request{
-        .max_tokens = o.max_tokens, .stop_ids = stop_ids(texts, engine->model().config()), .tokenizer = &texts.tokenizer};
+    Request request{.max_tokens = o.max_tokens, .tokenizer = &texts.tokenizer};
+    request.sampling.stop_ids = stop_ids(&texts, engine->model().config());
     SLUICE_ASSIGN_OR_RETURN(request.prompt, encode_chat(texts, {{{"role", "user"}, {"content", task.user}}}, false));
     running.push_back({&task, std::make_shared<Outbox>(), {}});
     scheduler.submit(running.size(), std::move(request), running.back().outbox);

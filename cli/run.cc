@@ -171,8 +171,8 @@ Status run(const RunOptions& o) {
   const double load_s = now_seconds() - begin;
   Request request{.max_tokens = o.max_tokens};
   const ModelConfig& config = engine->model().config();
-  request.sampling = sampling_params(o, texts ? texts->generation : GenerationConfig{});
-  request.stop_ids = texts ? stop_ids(*texts, config) : config.eos_token_ids;
+  request.sampling.params = sampling_params(o, texts ? texts->generation : GenerationConfig{});
+  request.sampling.stop_ids = stop_ids(texts ? &*texts : nullptr, config);
   request.tokenizer = texts ? &texts->tokenizer : nullptr;
   if (one_shot) return run_once(o, *engine, texts ? &*texts : nullptr, std::move(request), load_s);
   return chat(o, *engine, *texts, request);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "ops/token_logprobs/token_logprobs.h"
 
 namespace sluice {
 namespace {
@@ -151,28 +152,72 @@ Result<Tensor> Engine::prefill(Sequence& s) {
   return logits;
 }
 
+namespace {
+
+// Rows of logits in the order that is wanted: the tensor itself where that is its own.
+template <class Wanted>
+Result<Tensor> rows_of(Arena& arena, const Tensor& logits, std::span<const Wanted> wanted) {
+  bool as_it_is = int64_t(wanted.size()) == logits.dim(0);
+  for (size_t i = 0; i < wanted.size(); ++i) as_it_is &= wanted[i].row == int64_t(i);
+  if (as_it_is) return logits;
+  const Tensor rows = arena.tensor(logits.dtype, {int64_t(wanted.size()), logits.dim(1)});
+  if (!rows.present()) return Status(Code::kResourceExhausted, "the logits do not fit in the workspace");
+  for (size_t i = 0; i < wanted.size(); ++i) std::memcpy(rows[int64_t(i)].data, logits[wanted[i].row].data, rows[0].bytes());
+  return rows;
+}
+
+}  // namespace
+
 Status Engine::draw(const Tensor& logits, std::span<const Draw> draws, std::vector<SampledToken>& tokens) {
   const int64_t count = int64_t(draws.size());
-  bool all = count == logits.dim(0);
-  for (int64_t i = 0; i < count; ++i) all &= draws[size_t(i)].row == i;
-  const Tensor rows = all ? logits : ctx_.arena->tensor(logits.dtype, {count, logits.dim(1)});
-  if (!rows.present()) return {Code::kResourceExhausted, "the logits do not fit in the workspace"};
+  SLUICE_ASSIGN_OR_RETURN(const Tensor rows, rows_of(*ctx_.arena, logits, draws));
   std::vector<SamplingParams> params;
+  std::vector<SampleRow> adjust;
   std::vector<int32_t> positions, ids(draws.size());
   std::vector<float> logprobs(draws.size());
-  for (int64_t i = 0; i < count; ++i) {
-    const Draw& d = draws[size_t(i)];
-    if (!all) std::memcpy(rows[i].data, logits[d.row].data, rows[i].bytes());
-    params.push_back(*d.params);
-    positions.push_back(int32_t(d.position));
-  }
+  for (const Draw& d : draws) params.push_back(*d.params), adjust.push_back(d.adjust), positions.push_back(int32_t(d.position));
   SLUICE_RETURN_IF_ERROR(sample(ctx_, {.logits = rows,
                                        .params = params,
+                                       .rows = adjust,
                                        .positions = Tensor::of(positions.data(), {count}),
                                        .ids = Tensor::of(ids.data(), {count}),
                                        .logprobs = Tensor::of(logprobs.data(), {count})}));
+  tokens.clear();
   tokens.resize(draws.size());
-  for (size_t i = 0; i < draws.size(); ++i) tokens[i] = {ids[i], logprobs[i]};
+  std::vector<Score> scores;
+  for (size_t i = 0; i < draws.size(); ++i) {
+    tokens[i].id = ids[i], tokens[i].logprob = logprobs[i];
+    if (draws[i].best > 0 && ids[i] >= 0) scores.push_back({draws[i].row, ids[i], draws[i].best});
+  }
+  if (scores.empty()) return {};
+  std::vector<SampledToken> scored;
+  SLUICE_RETURN_IF_ERROR(score(logits, scores, scored));
+  size_t next = 0;
+  for (size_t i = 0; i < draws.size(); ++i)
+    if (draws[i].best > 0 && ids[i] >= 0) tokens[i].best = std::move(scored[next++].best);
+  return {};
+}
+
+Status Engine::score(const Tensor& logits, std::span<const Score> scores, std::vector<SampledToken>& tokens) {
+  const int64_t count = int64_t(scores.size());
+  constexpr int64_t kMost = kMostTokenLogprobs;
+  SLUICE_ASSIGN_OR_RETURN(const Tensor rows, rows_of(*ctx_.arena, logits, scores));
+  std::vector<int32_t> ids, counts, ranks(scores.size()), best_ids(scores.size() * kMost);
+  std::vector<float> logprobs(scores.size()), best(scores.size() * kMost);
+  for (const Score& s : scores) ids.push_back(s.id), counts.push_back(s.best);
+  SLUICE_RETURN_IF_ERROR(token_logprobs(ctx_, {.logits = rows,
+                                               .ids = Tensor::of(ids.data(), {count}),
+                                               .logprobs = Tensor::of(logprobs.data(), {count}),
+                                               .ranks = Tensor::of(ranks.data(), {count}),
+                                               .counts = Tensor::of(counts.data(), {count}),
+                                               .best_ids = Tensor::of(best_ids.data(), {count, kMost}),
+                                               .best_logprobs = Tensor::of(best.data(), {count, kMost})}));
+  tokens.clear();
+  for (size_t i = 0; i < scores.size(); ++i) {
+    SampledToken& t = tokens.emplace_back();
+    t.id = ids[i], t.logprob = logprobs[i];
+    for (size_t j = i * kMost; j < i * kMost + size_t(counts[i]) && best_ids[j] >= 0; ++j) t.best.push_back({best_ids[j], best[j]});
+  }
   return {};
 }
 

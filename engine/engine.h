@@ -37,6 +37,14 @@ struct EngineOptions {
 struct Draw {
   int64_t row = 0, position = 0;
   const SamplingParams* params = nullptr;
+  SampleRow adjust = {};
+  int best = 0;  // log-probabilities of so many best tokens
+};
+// A token whose log-probability at row `row` of logits is wanted.
+struct Score {
+  int64_t row = 0;
+  int32_t id = -1;
+  int best = 0;
 };
 
 class Engine {
@@ -71,8 +79,9 @@ class Engine {
   // Computes all pending tokens in steps of prefill_chunk; returns the logits of the last one, [1, vocab].
   Result<Tensor> prefill(Sequence& sequence);
 
-  // Draws a token from some rows of logits. An id of -1: the row is not finite.
+  // Draws a token from some rows of logits, with the best ones where wanted. An id below 0 says why there is none (ops/sample).
   Status draw(const Tensor& logits, std::span<const Draw> draws, std::vector<SampledToken>& tokens);
+  Status score(const Tensor& logits, std::span<const Score> scores, std::vector<SampledToken>& tokens);
   // Runs the sequence's computed tokens again and finds the first layer whose output is not finite: a kModelError that names it.
   Status explain_not_finite(const Sequence& sequence);
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "ops/sample/sample.h"
+#include "engine/sampling.h"
 
 namespace sluice {
 
@@ -19,14 +19,15 @@ class Tokenizer;
 
 struct Request {
   std::vector<int32_t> prompt;
-  SamplingParams sampling;
+  Sampling sampling;         // with the tokens that stop the answer
   int64_t max_tokens = 256;  // 0: the prompt is computed and nothing is drawn
-  std::vector<int64_t> stop_ids;
   // With a tokenizer, which must live as long as the request, the answer comes as text too, and may be stopped by it.
   const Tokenizer* tokenizer = nullptr;
   std::vector<std::string> stop_strings;
-  int64_t speculate = -1;  // most drafts a step; -1: as the engine was started
-  int priority = 0;        // the higher goes first, and is preempted last
+  int top_logprobs = 0;      // best tokens beside each drawn one, up to 20
+  int prompt_logprobs = -1;  // 0 to 20: log-probabilities of the prompt's tokens, and so many best ones; -1: none
+  int64_t speculate = -1;    // most drafts a step; -1: as the engine was started
+  int priority = 0;          // the higher goes first, and is preempted last
   // What the request computes is kept for others that begin alike, and the other way round. Salts share nothing with each other.
   bool use_cache = true;
   std::string cache_salt;
@@ -40,9 +41,14 @@ constexpr const char* finish_reason_name(FinishReason r) {
   return kNames[static_cast<int>(r)];
 }
 
-struct SampledToken {
+// Log-probabilities are natural and of the model's own distribution, before temperature, penalties and filters.
+struct TokenLogprob {
   int32_t id = -1;
-  float logprob = 0;  // natural, of the model's own distribution, before temperature and filters
+  float logprob = 0;
+};
+
+struct SampledToken : TokenLogprob {
+  std::vector<TokenLogprob> best;  // as many as were asked for
 };
 
 struct Usage {
@@ -54,8 +60,10 @@ struct Usage {
 // One step's part of an answer.
 struct Event {
   std::vector<SampledToken> tokens;  // stop token included
-  std::string text;                  // what became certain: neither half a character nor what may be the start of a stop string
-  int64_t prompt_done = 0;           // prompt tokens computed so far
+  // Of the prompt's tokens from the second on, as their pieces are computed.
+  std::vector<SampledToken> prompt_logprobs;
+  std::string text;         // what became certain: neither half a character nor what may be the start of a stop string
+  int64_t prompt_done = 0;  // prompt tokens computed so far
   FinishReason finish = FinishReason::kNone;
   Status error;  // with kError
   Usage usage;   // with any finish

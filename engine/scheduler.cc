@@ -15,6 +15,9 @@ int64_t whole_pages(int64_t tokens) { return tokens / kPage * kPage; }
 // least half of that.
 constexpr int64_t kFirstSpacedSnapshot = 512;
 
+// Rows of a step whose logits are all wanted: those of 64 rows of a vocabulary of 248,320 take 64 MB.
+constexpr int64_t kScoredRows = 64;
+
 }  // namespace
 
 Scheduler::~Scheduler() {
@@ -44,6 +47,7 @@ void Scheduler::submit(RequestId id, Request request, std::shared_ptr<Outbox> ou
     a->event.finish = FinishReason::kError, a->event.error = s;
     return send(*a);
   }
+  a->sampling.emplace(request.sampling, engine_.model().config().vocab_size, request.prompt);
   if (request.tokenizer) a->text.emplace(*request.tokenizer, request.stop_strings);
   a->sequence.tokens = request.prompt;
   a->request = std::move(request);
@@ -120,7 +124,8 @@ bool Scheduler::admit_one(Active& a) {
   PrefixCache& cache = engine_.cache();
   Sequence& s = a.sequence;
   PrefixCache::Match match;
-  if (a.request.use_cache) match = cache.find(a.request.cache_salt, s.tokens, s.length() - 1);
+  const bool scores = a.request.prompt_logprobs >= 0 && a.scored < int64_t(a.request.prompt.size());  // each token must be computed
+  if (a.request.use_cache && !scores) match = cache.find(a.request.cache_salt, s.tokens, s.length() - 1);
   if (match.snapshot >= 0) states.retain(match.snapshot);
   for (const int32_t page : match.pages) kv.retain(page);
   const auto give_up = [&] {
@@ -184,11 +189,10 @@ void Scheduler::plan() {
     else budget -= plan_prefill(*a, budget);
   }
   std::ranges::stable_partition(plan_, [](const Piece& p) { return p.work.verify; });
-  int64_t row = 0, logit = 0;
+  int64_t row = 0, logit = 0, draw = 0;
   for (Piece& p : plan_) {
-    p.first_row = row, p.first_logit = logit, p.start = p.active->sequence.computed;
-    row += p.work.count;
-    logit += p.work.logits == WantLogits::kAll ? p.work.count : p.work.logits == WantLogits::kLast ? 1 : 0;
+    p.start = p.active->sequence.computed, p.first_row = row, p.first_logit = logit, p.first_draw = draw;
+    row += p.work.count, logit += p.logits(), draw += p.draws;
   }
 }
 
@@ -199,7 +203,8 @@ void Scheduler::plan_decode(Active& a) {
   const int64_t left = std::min(a.request.max_tokens - a.produced, engine_.max_context() - s.length()) - 1;
   const int64_t drafts = std::max<int64_t>(0, std::min({int64_t(s.drafts.size()), to_chunk_end - 1, left}));
   s.drafts.resize(size_t(drafts));
-  plan_.push_back({.active = &a, .work = {&s, 1 + drafts, drafts > 0 ? WantLogits::kAll : WantLogits::kLast, drafts > 0}});
+  const Work work{&s, 1 + drafts, drafts > 0 ? WantLogits::kAll : WantLogits::kLast, drafts > 0};
+  plan_.push_back({.active = &a, .work = work, .draws = 1 + drafts});
 }
 
 // As much of the prompt as the budget and the next cut allow; all but the last piece end at a multiple of 64 if they reach one.
@@ -208,11 +213,14 @@ int64_t Scheduler::plan_prefill(Active& a, int64_t budget) {
   while (!a.cuts.empty() && a.cuts.front() <= s.computed) a.cuts.erase(a.cuts.begin());
   int64_t end = std::min(s.length(), s.computed + budget);
   if (!a.cuts.empty()) end = std::min(end, a.cuts.front());
+  const bool scores = a.request.prompt_logprobs >= 0 && a.scored < int64_t(a.request.prompt.size());
+  if (scores) end = std::min(end, s.computed + kScoredRows);
   if (end < s.length() && whole_pages(end) > s.computed) end = whole_pages(end);
   const int64_t count = end - s.computed;
   if (count <= 0) return 0;
   const bool draws = end == s.length() && a.request.max_tokens > 0;
-  plan_.push_back({.active = &a, .work = {&s, count, draws ? WantLogits::kLast : WantLogits::kNone}});
+  const WantLogits logits = scores ? WantLogits::kAll : draws ? WantLogits::kLast : WantLogits::kNone;
+  plan_.push_back({.active = &a, .work = {&s, count, logits}, .draws = draws});
   return count;
 }
 
@@ -247,14 +255,8 @@ void Scheduler::preempt(ActiveList::iterator victim) {
 // ---- what a step gave ----
 
 Status Scheduler::commit(const StepOutput& out) {
-  std::vector<Draw> draws;
-  for (const Piece& p : plan_) {
-    const int64_t logits = p.work.logits == WantLogits::kAll ? p.work.count : p.work.logits == WantLogits::kLast ? 1 : 0;
-    const int64_t first = p.start + p.work.count - logits + 1;  // position of the first token that is drawn
-    for (int64_t i = 0; i < logits; ++i) draws.push_back({p.first_logit + i, first + i, &p.active->request.sampling});
-  }
-  drawn_.clear();
-  if (!draws.empty()) SLUICE_RETURN_IF_ERROR(engine_.draw(out.logits, draws, drawn_));
+  SLUICE_RETURN_IF_ERROR(draw(out));
+  SLUICE_RETURN_IF_ERROR(score_prompts(out));
   for (const Piece& p : plan_) SLUICE_RETURN_IF_ERROR(commit_piece(p, out));
   if (!engine_.drafting()) return {};
   std::vector<Drafting> drafting;
@@ -264,25 +266,56 @@ Status Scheduler::commit(const StepOutput& out) {
         a.request.speculate < 0 ? engine_.options().speculate : std::min(a.request.speculate, engine_.options().speculate);
     const bool goes_on = a.decoding() && a.event.finish == FinishReason::kNone;
     if (a.event.finish != FinishReason::kError)
-      drafting.push_back({&a.sequence, &a.request.sampling, p.first_row, p.start, goes_on ? most : 0});
+      drafting.push_back({&a.sequence, &*a.sampling, p.first_row, p.start, goes_on ? most : 0});
   }
   return speculator_.draft(drafting, out);
+}
+
+Status Scheduler::draw(const StepOutput& out) {
+  std::vector<Draw> draws;
+  storage_.clear();
+  for (const Piece& p : plan_) {
+    const Active& a = *p.active;
+    const int64_t first = p.start + p.work.count - p.draws + 1;  // position of the first token that is drawn
+    for (int64_t i = 0; i < p.draws; ++i)
+      draws.push_back({.row = p.first_logit + p.logits() - p.draws + i,
+                       .position = first + i,
+                       .params = &a.sampling->params(),
+                       .adjust = a.sampling->row(std::span(a.sequence.drafts).first(size_t(i)), storage_),
+                       .best = a.request.top_logprobs});
+  }
+  drawn_.clear();
+  return draws.empty() ? Status() : engine_.draw(out.logits, draws, drawn_);
+}
+
+// The row of position p speaks of the token at p + 1.
+Status Scheduler::score_prompts(const StepOutput& out) {
+  for (const Piece& p : plan_) {
+    Active& a = *p.active;
+    if (p.work.logits != WantLogits::kAll || p.work.verify) continue;
+    std::vector<Score> scores;
+    const int64_t end = std::min(p.start + p.work.count + 1, int64_t(a.request.prompt.size()));
+    for (int64_t at = std::max(a.scored, p.start + 1); at < end; ++at)
+      scores.push_back({p.first_logit + at - 1 - p.start, a.request.prompt[size_t(at)], a.request.prompt_logprobs});
+    if (scores.empty()) continue;
+    SLUICE_RETURN_IF_ERROR(engine_.score(out.logits, scores, a.event.prompt_logprobs));
+    a.scored = end;
+  }
+  return {};
 }
 
 Status Scheduler::commit_piece(const Piece& p, const StepOutput& out) {
   Active& a = *p.active;
   Sequence& s = a.sequence;
-  if (p.work.logits == WantLogits::kNone) {
-    stats_.prompt_tokens += p.work.count;
-    a.event.prompt_done = s.computed;
+  if (!a.decoding()) stats_.prompt_tokens += p.work.count, a.event.prompt_done = s.computed;
+  if (p.draws == 0) {
     if (s.pending() == 0 && a.request.max_tokens == 0) a.event.finish = FinishReason::kLength;
     return {};
   }
-  if (a.produced == 0) stats_.prompt_tokens += p.work.count, a.event.prompt_done = s.computed;
   const std::vector<int32_t> drafts = std::exchange(s.drafts, {});
-  const SampledToken* drawn = &drawn_[size_t(p.first_logit)];
+  const SampledToken* drawn = &drawn_[size_t(p.first_draw)];
   int64_t kept = 0;
-  for (const int64_t rows = p.work.verify ? p.work.count : 1; kept < rows; ++kept) {
+  for (; kept < p.draws; ++kept) {
     take_token(a, drawn[kept]);
     const bool came_true = kept < int64_t(drafts.size()) && drafts[size_t(kept)] == drawn[kept].id;
     if (a.event.finish != FinishReason::kNone || !came_true) break;
@@ -302,12 +335,16 @@ void Scheduler::take_token(Active& a, const SampledToken& token) {
   Event& e = a.event;
   if (token.id < 0) {
     e.finish = FinishReason::kError;
+    if (token.id == kSampleNothingLeft)
+      e.error = invalid("no token is left to draw at position " + std::to_string(s.length()) + ": all are banned or not allowed",
+                        "allow at least one");
     return;
   }
+  a.sampling->add(token.id);
   ++a.produced, ++a.usage.completion_tokens, ++stats_.generated_tokens;
   e.tokens.push_back(token);
   s.tokens.push_back(token.id);
-  const bool stop_id = std::ranges::count(a.request.stop_ids, int64_t(token.id)) > 0;
+  const bool stop_id = std::ranges::count(a.request.sampling.stop_ids, token.id) > 0;
   if (a.text && !stop_id) e.text += a.text->push(token.id);
   const bool full = s.length() >= engine_.max_context();
   if (stop_id || (a.text && a.text->stopped())) e.finish = FinishReason::kStop;
@@ -323,7 +360,7 @@ void Scheduler::keep_snapshots() {
     Active& a = *p.active;
     const Sequence& s = a.sequence;
     if (!a.request.use_cache || a.event.finish != FinishReason::kNone || p.work.verify) continue;
-    const bool prompt_ended = p.work.logits != WantLogits::kNone && a.produced == 1;
+    const bool prompt_ended = p.draws > 0 && a.produced == 1;
     const bool at_cut = !a.cuts.empty() && a.cuts.front() == s.computed;
     if (prompt_ended || at_cut) keep_snapshot(a, whole_pages(s.computed));
   }
@@ -392,7 +429,8 @@ void Scheduler::fail_running(const Status& error) {
 void Scheduler::send(Active& a) {
   Event& e = a.event;
   if (e.finish != FinishReason::kNone) e.usage = a.usage;
-  if (e.finish != FinishReason::kNone || !e.tokens.empty() || !e.text.empty() || e.prompt_done > 0) a.outbox->push(std::move(e));
+  if (e.finish != FinishReason::kNone || !e.tokens.empty() || !e.text.empty() || !e.prompt_logprobs.empty() || e.prompt_done > 0)
+    a.outbox->push(std::move(e));
   e = {};
 }
 

@@ -59,8 +59,10 @@ class Scheduler {
     Request request;
     std::shared_ptr<Outbox> outbox;
     Sequence sequence;
+    std::optional<SamplingState> sampling;
     std::optional<AnswerText> text;
     int64_t produced = 0;
+    int64_t scored = 1;         // prompt tokens below it have their log-probability, if wanted
     std::vector<int64_t> cuts;  // ascending positions, multiples of 64, where the prompt's computing pauses for a snapshot
     Usage usage;
     Event event;  // of this step
@@ -69,11 +71,14 @@ class Scheduler {
     bool decoding() const { return produced > 0 && sequence.pending() == 1; }
     int64_t prompt_end() const { return sequence.length(); }
   };
-  // A piece of the step in hand: rows [first_row, first_row + work.count) of it, logits from first_logit on.
+  // A piece of the step in hand: rows [first_row, first_row + work.count) of it, logits from first_logit on, and tokens drawn from
+  // the last `draws` of these.
   struct Piece {
     Active* active = nullptr;
     Work work;
-    int64_t first_row = 0, first_logit = 0, start = 0;
+    int64_t draws = 0;
+    int64_t start = 0, first_row = 0, first_logit = 0, first_draw = 0;
+    int64_t logits() const { return work.logits == WantLogits::kAll ? work.count : work.logits == WantLogits::kLast ? 1 : 0; }
   };
   using ActiveList = std::list<std::unique_ptr<Active>>;
 
@@ -89,6 +94,8 @@ class Scheduler {
   void preempt(ActiveList::iterator victim);
 
   Status commit(const StepOutput& out);
+  Status draw(const StepOutput& out);
+  Status score_prompts(const StepOutput& out);
   Status commit_piece(const Piece& piece, const StepOutput& out);
   void take_token(Active& a, const SampledToken& token);
   void keep_snapshots();
@@ -107,6 +114,7 @@ class Scheduler {
   std::vector<Piece> plan_;
   std::vector<Work> work_;
   std::vector<SampledToken> drawn_;
+  SampleRowStorage storage_;
   Stats stats_;
 };
 

@@ -87,8 +87,12 @@ Status Speculator::guess_on(std::vector<Guess> guesses, StepOutput out) {
 
 Status Speculator::draw(std::vector<Guess>& guesses, const Tensor& logits) {
   std::vector<Draw> draws;
-  for (const Guess& g : guesses)
-    draws.push_back({g.logit, g.of.sequence->length() + int64_t(g.of.sequence->drafts.size()), g.of.sampling});
+  storage_.clear();
+  for (const Guess& g : guesses) {
+    const Sequence& s = *g.of.sequence;
+    draws.push_back(
+        {g.logit, s.length() + int64_t(s.drafts.size()), &g.of.sampling->params(), g.of.sampling->row(s.drafts, storage_)});
+  }
   std::vector<SampledToken> tokens;
   SLUICE_RETURN_IF_ERROR(engine_.draw(logits, draws, tokens));
   for (size_t i = 0; i < tokens.size(); ++i) {

@@ -17,7 +17,7 @@ namespace sluice {
 // A sequence after its part of a step: rows [first_row, ...) of the output are those of positions [start, ...).
 struct Drafting {
   Sequence* sequence = nullptr;
-  const SamplingParams* sampling = nullptr;
+  const SamplingState* sampling = nullptr;
   int64_t first_row = 0, start = 0;
   int64_t wanted = 0;  // drafts; 0: only the head's rows are brought up to date
 };
@@ -39,6 +39,7 @@ class Speculator {
   Result<Tensor> hidden_before(std::span<const DraftRows> rows, std::span<const Drafting> all, const StepOutput& step);
 
   Engine& engine_;
+  SampleRowStorage storage_;
 };
 
 }  // namespace sluice

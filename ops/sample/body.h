@@ -1,100 +1,115 @@
-// The body of the vector forms: two passes over the logits in blocks, then select.cc for each row.
+// The body of the vector forms: passes over the logits in blocks, then select.cc for each row.
 #pragma once
 
 #include <algorithm>
 
-#include "core/simd.h"
+#include "ops/sample/adjust.h"
 #include "ops/sample/exp64.h"
 #include "ops/sample/forms.h"
 
 namespace sluice {
 
-// Logits [i, i + 16) of n, with `fill` past the end.
-template <class V>
-SLUICE_INLINE typename V::F sample_load(const float* x, int64_t i, int64_t n, float fill) {
-  if (i + simd::kLanes <= n) return V::load(x + i);
-  float padded[simd::kLanes];
-  for (int j = 0; j < simd::kLanes; ++j) padded[j] = i + j < n ? x[i + j] : fill;
-  return V::load(padded);
-}
-
-// First pass over a block of n: the largest logit of each group and of all, and whether all are finite (0 * x is NaN if x is not).
-template <class V>
-SLUICE_INLINE void sample_scan(const float* x, int64_t n, float* group_max, SampleBlock& block) {
-  auto finite = V::zero();
-  block.max = x[0];
-  for (int64_t g = 0; g < n; g += kSampleGroup) {
-    auto max = V::set1(x[g]);
-    for (int64_t i = g; i < std::min(n, g + kSampleGroup); i += simd::kLanes) {
-      const auto v = sample_load<V>(x, i, n, x[g]);
-      finite = V::fma(v, V::zero(), finite);
-      max = V::max(max, v);
-    }
-    group_max[g / kSampleGroup] = V::reduce_max(max);
-    block.max = std::max(block.max, group_max[g / kSampleGroup]);
-  }
-  block.finite = V::reduce_add(finite);
-}
-
-// Sum of e^(x - max) over a block: fp32 lanes, at most 256 terms each.
-template <class V>
-SLUICE_INLINE double sample_sum(const float* x, int64_t n, float max) {
-  auto sum = V::zero();
-  for (int64_t i = 0; i < n; i += simd::kLanes)
-    sum = V::add(sum, simd::exp<V>(V::sub(sample_load<V>(x, i, n, -__builtin_inff()), V::set1(max))));
-  return double(V::reduce_add(sum));
-}
-
-// Sum of e^((x - max) / temperature) over a block, in fp64.
-template <class V>
-SLUICE_INLINE double sample_weight(const float* x, int64_t n, float max, float temperature) {
-  const double rate = 1.0 / temperature;
+// See SampleWeigh; z has kLogitGroup entries. Weights are fp64: they must order and add up as exact ones do.
+template <class V, bool kAll>
+SLUICE_INLINE double sample_weigh_whole(const float* z, int64_t first, const SampleKept& kept, SampleScale scale, double* w) {
   Double8 sum[2] = {};
-  for (int64_t i = 0; i < n; i += simd::kLanes) {
-    float v[simd::kLanes];
-    V::store(v, sample_load<V>(x, i, n, -__builtin_inff()));
-    for (int half = 0; half < 2; ++half) sum[half] += exp64((widen8(v + 8 * half) - double(max)) * rate);
+  Int8 id = Int8{0, 1, 2, 3, 4, 5, 6, 7} + first;
+#pragma GCC unroll 2
+  for (int64_t i = 0; i < kLogitGroup; i += 8, id += 8) {
+    const Double8 v = widen8(z + i);
+    Double8 weight = exp64((v - double(scale.max)) * scale.rate);
+    if constexpr (!kAll) {
+      const Int8 keep = ((v > double(kept.z)) | ((v == double(kept.z)) & (id <= int64_t(kept.last)))) & (weight >= kept.weight);
+      weight = keep ? weight : Double8{};
+    }
+    if (w) std::memcpy(w + i, &weight, sizeof weight);
+    sum[i / 8 % 2] += weight;
   }
   const Double8 s = sum[0] + sum[1];
   return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-// The weights of n candidates, in fp64.
 template <class V>
-void sample_weigh(SampleCandidate* c, int64_t n, float max, float temperature) {
-  const double rate = 1.0 / temperature;
-  for (int64_t i = 0; i < n; i += 8) {
-    const int lanes = int(std::min<int64_t>(8, n - i));
-    float x[8] = {};
-    for (int j = 0; j < lanes; ++j) x[j] = c[i + j].logit;
-    const Double8 w = exp64((widen8(x) - double(max)) * rate);
-    for (int j = 0; j < lanes; ++j) c[i + j].weight = w[j];
+double sample_weigh(const float* z, int64_t n, int64_t first, const SampleKept& kept, SampleScale scale, double* w) {
+  float padded[kLogitGroup];
+  if (n < kLogitGroup) {
+    for (int64_t i = 0; i < kLogitGroup; ++i) padded[i] = i < n ? z[i] : -__builtin_inff();
+    z = padded;
   }
+  const bool all = kept.z == SampleKept{}.z && kept.weight == 0;
+  return all ? sample_weigh_whole<V, true>(z, first, kept, scale, w) : sample_weigh_whole<V, false>(z, first, kept, scale, w);
 }
 
+// The stages of a row. Each sees what the ones before it left in the scratch, whoever ran them.
+template <class V>
+struct SampleStages {
+  const SampleArgs& a;
+  const SampleScratch& s;
+
+  const float* logits(int64_t b) const { return static_cast<const float*>(a.logits.data) + b * a.logits.stride[0]; }
+
+  void scan(int64_t b, int64_t block) const {
+    const int64_t from = block * kLogitBlock;
+    scan_logits<V>(logits(b) + from, std::min(kLogitBlock, s.V - from), s.group_max + b * s.groups + from / kLogitGroup,
+                   s.block[b * s.blocks + block]);
+  }
+  void adjust(int64_t b) const {
+    if (sample_adjusts(a, b)) sample_patch<V>(a, b, s);
+    else s.max[b] = max_of_blocks(s.block + b * s.blocks, s.blocks);
+  }
+  void sum(int64_t b, int64_t block) const {
+    const int64_t from = block * kLogitBlock, n = std::min(kLogitBlock, s.V - from);
+    if (a.logprobs.present()) {
+      LogitBlock* of_row = s.block + b * s.blocks;
+      of_row[block].sum = sum_logits<V>(logits(b) + from, n, max_of_blocks(of_row, s.blocks));
+    }
+    const SamplingParams& p = a.params[b];
+    if (!sample_draws_from_groups(p, s.groups)) return;
+    const SampleKept kept = sample_kept_at_once(p, s.V, s.max[b]);
+    const SampleScale scale{s.max[b], 1.0 / p.temperature};
+    const int64_t first_group = b * s.groups;
+    for (int64_t at = from; at < from + n; at += kLogitGroup) {
+      const int64_t g = first_group + at / kLogitGroup, slot = s.patch_begin[b] < 0 ? -1 : s.slot[g];
+      const float* z = slot < 0 ? logits(b) + at : s.patch + (s.patch_begin[b] + slot) * kLogitGroup;
+      const bool none = s.group_max[g] < kept.z;
+      s.group_weight[g] = none ? 0 : sample_weigh<V>(z, std::min(kLogitGroup, s.V - at), at, kept, scale, nullptr);
+    }
+  }
+  void finish(int64_t b, int thread) const { sample_finish_row(a, b, s, sample_weigh<V>, thread); }
+};
+
+// Many rows: each is one thread's, which finds it in its cache again from stage to stage. Few: threads share the blocks. The bits
+// are the same.
 template <class V>
 Status sample_body(Context& ctx, const SampleArgs& a, std::byte* memory) {
   constexpr int64_t kGrain = 4;  // blocks worth waking a thread for
   const int64_t B = a.logits.shape[0];
-  const SampleScratch s = sample_scratch(a, memory);
-  const auto for_each_block = [&](auto&& f) {
-    ctx.team->split(B * s.blocks, kGrain, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t b = i / s.blocks, from = i % s.blocks * kSampleBlock;
-        f(b, static_cast<const float*>(a.logits.data) + b * a.logits.stride[0] + from, std::min(kSampleBlock, s.V - from),
-          s.block[i], s.group_max + b * s.groups + from / kSampleGroup);
+  const SampleScratch s = sample_scratch(ctx, a, memory);
+  const SampleStages<V> stages{a, s};
+  const int64_t row_grain = ceil_div(kGrain, s.blocks);
+  if (B >= 2 * ctx.team->size()) {
+    ctx.team->split(B, row_grain, [&](int64_t begin, int64_t end, int thread) {
+      for (int64_t b = begin; b < end; ++b) {
+        for (int64_t i = 0; i < s.blocks; ++i) stages.scan(b, i);
+        stages.adjust(b);
+        for (int64_t i = 0; i < s.blocks; ++i) stages.sum(b, i);
+        stages.finish(b, thread);
       }
     });
+    return {};
+  }
+  const auto for_each_block = [&](auto&& stage) {
+    ctx.team->split(B * s.blocks, kGrain, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) stage(i / s.blocks, i % s.blocks);
+    });
   };
-  for_each_block(
-      [](int64_t, const float* x, int64_t n, SampleBlock& block, float* group_max) { sample_scan<V>(x, n, group_max, block); });
-  for_each_block([&](int64_t b, const float* x, int64_t n, SampleBlock& block, float*) {
-    const float max = sample_row_max(s, b);
-    block.sum = sample_sum<V>(x, n, max);
-    block.weight = sample_needs_total(a.params[b], s.V) ? sample_weight<V>(x, n, max, a.params[b].temperature) : 0;
+  for_each_block([&](int64_t b, int64_t block) { stages.scan(b, block); });
+  ctx.team->split(B, row_grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t b = begin; b < end; ++b) stages.adjust(b);
   });
-  ctx.team->split(B, ceil_div(kGrain, s.blocks), [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t b = begin; b < end; ++b) sample_finish_row(a, b, s, sample_weigh<V>, thread);
+  for_each_block([&](int64_t b, int64_t block) { stages.sum(b, block); });
+  ctx.team->split(B, row_grain, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t b = begin; b < end; ++b) stages.finish(b, thread);
   });
   return {};
 }

@@ -28,6 +28,6 @@ inline constexpr SamplingParams kSampleParams[] = {
     {.temperature = 1e-6f},
     {.temperature = 100, .top_k = 500, .top_p = 0.9f, .min_p = 0.01f},
 };
-inline constexpr SampleCase kSampleBenchCases[] = {{1, 248320, 0}, {16, 248320, 0}};
+inline constexpr SampleCase kSampleBenchCases[] = {{1, 248320, 0}, {64, 248320, 0}};
 
 }  // namespace sluice

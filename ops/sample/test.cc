@@ -23,9 +23,10 @@ Storage count_up(int64_t rows, int64_t from = 0) {
 }
 
 Outputs run(const Impl<SampleArgs>& impl, const Tensor& logits, std::span<const SamplingParams> params, const Storage& positions,
-            int threads = 2) {
+            int threads = 2, std::span<const SampleRow> rows = {}) {
   Outputs out(logits.shape[0]);
-  const SampleArgs args{.logits = logits, .params = params, .positions = positions, .ids = out.ids, .logprobs = out.logprobs};
+  const SampleArgs args{
+      .logits = logits, .params = params, .rows = rows, .positions = positions, .ids = out.ids, .logprobs = out.logprobs};
   EXPECT_TRUE(check_sample(args).ok()) << check_sample(args).message();
   run_ok(impl, args, threads);
   return out;
@@ -35,7 +36,8 @@ Outputs run(const Impl<SampleArgs>& impl, const Tensor& logits, std::span<const 
 void expect_same_choice(const Outputs& got, const Outputs& want, const std::string& what) {
   EXPECT_EQ(got.ids.values(), want.ids.values()) << what;
   const std::vector<double> g = got.logprobs.values(), w = want.logprobs.values();
-  for (size_t i = 0; i < w.size(); ++i) EXPECT_LE(std::abs(g[i] - w[i]), 1e-5 + 1e-6 * std::abs(w[i])) << what;
+  for (size_t i = 0; i < w.size(); ++i)
+    EXPECT_TRUE(std::isnan(w[i]) ? std::isnan(g[i]) : std::abs(g[i] - w[i]) <= 1e-5 + 1e-6 * std::abs(w[i])) << what;
   EXPECT_TRUE(got.ids.margins_intact() && got.logprobs.margins_intact()) << what;
 }
 
@@ -130,6 +132,33 @@ TEST(Sample, FiltersKeepTheRightTokens) {
   }
 }
 
+// One token far above thousands of nearly equal ones, so that top_p, or a top_k that is no short list, cuts among those.
+TEST(Sample, CutsFarBelowTheBest) {
+  constexpr int64_t kRows = 20, kVocab = 12300;
+  constexpr uint64_t kSeed = 5;
+  Random random(5);
+  int32_t next = -1;
+  Storage positions(DType::kI32, {kRows});  // where the draw falls on the far ones, which have a thirtieth of the weight or more
+  positions.fill([&] {
+    while (sample_uniform(kSeed, ++next) < 0.98) continue;
+    return next;
+  });
+  Storage logits(DType::kF32, {kRows, kVocab});
+  int64_t i = 0;
+  logits.fill([&] { return i++ % kVocab == 7000 ? 12.2 : random.normal(0, 1e-3); });
+  for (const SamplingParams& p : {SamplingParams{.temperature = 1, .top_p = 0.97f, .seed = kSeed},
+                                  SamplingParams{.temperature = 1, .top_k = 9000, .seed = kSeed},
+                                  SamplingParams{.temperature = 1, .top_k = 9000, .top_p = 0.99f, .min_p = 5e-6f, .seed = kSeed}}) {
+    const std::vector<SamplingParams> params(kRows, p);
+    const Outputs want = run(impl_named(sample_impls(), "reference"), logits, params, positions);
+    std::set<double> drawn;
+    for (const double id : want.ids.values()) drawn.insert(id);
+    EXPECT_GT(drawn.size(), kRows / 2) << "the case draws no far tokens";
+    for (const auto* impl : runnable(sample_impls(), SampleArgs{}))
+      expect_same_choice(run(*impl, logits, params, positions), want, impl->name);
+  }
+}
+
 TEST(Sample, BadLogitsAreReported) {
   const double inf = std::numeric_limits<double>::infinity();
   for (const double bad : {double(NAN), inf, -inf})
@@ -141,7 +170,7 @@ TEST(Sample, BadLogitsAreReported) {
         for (const auto* impl : runnable(sample_impls(), SampleArgs{})) {
           const Outputs out = run(*impl, logits, std::vector<SamplingParams>(2, p), count_up(2));
           EXPECT_GE(out.ids.values()[0], 0) << impl->name;
-          EXPECT_EQ(out.ids.values()[1], -1) << impl->name << " " << at;
+          EXPECT_EQ(out.ids.values()[1], kSampleNotFinite) << impl->name << " " << at;
           EXPECT_TRUE(std::isnan(out.logprobs.values()[1])) << impl->name << " " << at;
         }
     }
@@ -161,10 +190,10 @@ TEST(Sample, ExtremesOfFiniteLogits) {
     }
 }
 
-// One row of a full vocabulary, flat enough that draws reach far down, alone and in a batch, with one and two threads.
+// Rows of a large vocabulary, flat enough that draws reach far down, alone and in a batch, with one and two threads.
 TEST(Sample, SameChoiceAloneAndInABatch) {
   Random random(3);
-  constexpr int64_t kRows = 8, kVocab = 40000;
+  constexpr int64_t kRows = 11, kVocab = 40000;
   const Storage logits = random.normal(DType::kF32, {kRows, kVocab}, 1.0);
   std::vector<SamplingParams> params;
   for (int64_t b = 0; b < kRows; ++b) params.push_back(kSampleParams[b]), params.back().seed = 99 + b;
@@ -220,6 +249,10 @@ TEST(Sample, RefusesBadArguments) {
   EXPECT_EQ(message(logits, {{.top_k = -1}}), "sample: params[0].top_k is -1.000000, wanted 0 (all) or more");
   EXPECT_EQ(message(logits, {{.top_p = 0}}), "sample: params[0].top_p is 0.000000, wanted more than 0, at most 1");
   EXPECT_EQ(message(logits, {{.min_p = 1.5f}}), "sample: params[0].min_p is 1.500000, wanted 0 to 1");
+  EXPECT_EQ(message(logits, {{.repetition_penalty = 0}}), "sample: params[0].repetition_penalty is 0.000000, wanted more than 0");
+  EXPECT_EQ(message(logits, {{.presence_penalty = NAN}}), "sample: params[0].presence_penalty is nan, wanted a finite number");
+  EXPECT_EQ(message(logits, {{.frequency_penalty = INFINITY}}),
+            "sample: params[0].frequency_penalty is inf, wanted a finite number");
 }
 
 }  // namespace

@@ -35,8 +35,10 @@ TEST_P(Demo, GreedyIdsEqualTransformers) {
   ASSERT_GE(keys.size(), 36u);
   for (const std::string& key : keys) {
     const auto want = ids_of(*oracle.find(key + ".greedy_ids"));
-    const Request request{
-        .prompt = ids_of(*oracle.find(key + ".input_ids")), .max_tokens = 96, .stop_ids = engine->model().config().eos_token_ids};
+    const auto& stops = engine->model().config().eos_token_ids;
+    const Request request{.prompt = ids_of(*oracle.find(key + ".input_ids")),
+                          .sampling = {.stop_ids = {stops.begin(), stops.end()}},
+                          .max_tokens = 96};
     Scheduler scheduler(*engine);
     const auto got = answer(scheduler, request).value().tokens;
     EXPECT_EQ(ids_of(got), want) << key;

@@ -121,8 +121,13 @@ std::vector<Request> requests(size_t count, std::mt19937_64& rng) {
       for (int64_t j = below(20); j >= 0 && int64_t(r.prompt.size()) > j; --j)
         r.prompt[r.prompt.size() - 1 - size_t(j)] = int32_t(below(kVocab));
     r.max_tokens = 1 + below(24);
-    if (below(2)) r.sampling = {.temperature = 0.8f, .top_k = 20, .top_p = 0.95f, .seed = rng()};
-    if (below(4) == 0) r.stop_ids = {below(kVocab), below(kVocab), below(kVocab)};
+    if (below(2)) r.sampling.params = {.temperature = 0.8f, .top_k = 20, .top_p = 0.95f, .seed = rng()};
+    if (below(4) == 0) r.sampling.params.repetition_penalty = 1.3f, r.sampling.params.frequency_penalty = 0.2f;
+    if (below(8) == 0) r.sampling.bad_words = {{int32_t(below(kVocab))}, {r.prompt.back(), int32_t(below(kVocab))}};
+    if (below(4) == 0) {
+      for (int j = 0; j < 3; ++j) r.sampling.stop_ids.push_back(int32_t(below(kVocab)));
+      r.sampling.min_tokens = below(3);
+    }
     all.push_back(std::move(r));
   }
   return all;

@@ -43,7 +43,8 @@ Result<std::vector<float>> all_logits(Engine& engine, const std::vector<int32_t>
 
 Result<std::vector<int32_t>> greedy(Engine& engine, const std::vector<int32_t>& prompt, int64_t count, bool stop_at_eos) {
   Request request{.prompt = prompt, .max_tokens = count};
-  if (stop_at_eos) request.stop_ids = engine.model().config().eos_token_ids;
+  const auto& eos = engine.model().config().eos_token_ids;
+  if (stop_at_eos) request.sampling.stop_ids = {eos.begin(), eos.end()};
   Scheduler scheduler(engine);
   SLUICE_ASSIGN_OR_RETURN(const Answer a, answer(scheduler, std::move(request)));
   return ids_of(a.tokens);

@@ -1,0 +1,45 @@
+// A row of the scratch as select.cc sees it.
+#pragma once
+
+#include "core/rows.h"
+#include "ops/sample/forms.h"
+
+namespace sluice {
+
+struct SampleRowView {
+  const float* x;
+  const float* group_max;
+  double* group_weight;
+  const int32_t* slot;  // null: nothing is adjusted
+  const float* patch;
+  int64_t V, groups;
+  SampleScale scale;
+  SampleWeigh weigh;
+  SampleBin* bins;
+  SampleCandidate* candidate;
+
+  SampleRowView(const SampleArgs& a, int64_t b, const SampleScratch& s, SampleWeigh weigh, int thread)
+      : x(Rows(a.logits).row<float>(b)),
+        group_max(s.group_max + b * s.groups),
+        group_weight(s.group_weight + b * s.groups),
+        slot(s.patch_begin[b] < 0 ? nullptr : s.slot + b * s.groups),
+        patch(s.patch + (slot ? s.patch_begin[b] : 0) * kLogitGroup),
+        V(s.V),
+        groups(s.groups),
+        scale{s.max[b], 1.0 / a.params[b].temperature},
+        weigh(weigh),
+        bins(s.bins + thread * kSampleBins),
+        candidate(s.candidate + thread * s.V) {}
+
+  // The z of a group whose largest is finite.
+  const float* group(int64_t g) const { return slot && slot[g] >= 0 ? patch + slot[g] * kLogitGroup : x + g * kLogitGroup; }
+  int64_t size(int64_t g) const { return std::min(kLogitGroup, V - g * kLogitGroup); }
+  // The weight of all groups, in their order.
+  double total() const {
+    double sum = 0;
+    for (int64_t g = 0; g < groups; ++g) sum += group_weight[g];
+    return sum;
+  }
+};
+
+}  // namespace sluice
