@@ -1,7 +1,6 @@
 #include "text/parameter_value.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "io/json.h"
 #include "text/markup.h"

@@ -4,9 +4,8 @@
 //   where Qwen's own parser makes it null).
 // - One that takes no strings: the text is JSON, passed on as spelt (without the white space around). True, False and None, as
 //   Qwen's template prints them from Python, count as JSON.
-// - One that takes strings and other types: JSON of one of the other types if it is that, else a string. So "5" for string or
-// number is
-//   the number, as the model has no way to say which.
+// - One that takes strings and other types: JSON of one of the other types if it is that, else a string. So 5 for a string or a
+//   number is the number: the model has no way to say which.
 // - What should be JSON and is not (or has a key twice, or a number beyond double) becomes a string, unchanged; as soon as that is
 //   certain it goes out as it comes. So does a value longer than kMaxHeldBytes.
 //

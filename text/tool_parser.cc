@@ -1,7 +1,8 @@
 #include "text/tool_parser.h"
 
-namespace sluice {
+#include <utility>
 
+namespace sluice {
 namespace {
 
 bool contains(std::string_view text, std::string_view wanted) { return text.find(wanted) != std::string_view::npos; }

@@ -1,42 +1,37 @@
 // What a model writes, as it comes, to reasoning, content and tool calls.
 //
-//   OutputParser parser({tool_format(template_text), Reasoning::kModelOpens}, request_tools);
+//   OutputParser parser({tool_format(template_text), reasoning_of(template_text, prompt)}, request_tools);
 //   for (text as it comes) for (event : parser.push(text)) ...
 //   for (event : parser.finish()) ...
 //
-// Where the text is cut makes no difference to what the events of a kind say when put together. Nothing is held back but what may
-// be the start of a tag, the white space before it, a call until its function is known, and a parameter's value that is not a
-// string. Time is linear in the text; memory is bounded by kMaxHeldBytes (text/markup.h) and the piece at hand. Nothing throws or
-// fails: any text has events. Each piece is valid UTF-8; so is each event's text then.
+// Where the text is cut makes no difference to what the events say when put together. Nothing is held back but what may be the
+// start of a tag, the white space before it, a call until its function is known, and a parameter's value that is not a string. Time
+// is linear in the text; memory is bounded by kMaxHeldBytes (text/markup.h) and the piece at hand. Nothing throws or fails: any
+// text has events. Each piece is valid UTF-8; so is each event's text then. The tags must be in the text: where they are special
+// tokens, the Detokenizer must not skip them.
 //
 // Reasoning
-// - From <think>, or the text's start if the prompt has opened it (a second <think> is then markup), to </think>. A <think>
-// elsewhere
-//   than at the start, or a </think> without one, is content. Without </think> all is reasoning.
+// - From <think>, or the text's start if the prompt has opened it (a second <think> is then markup), to </think>. A <think> that is
+//   not at the start, or a </think> without one, is content. Without </think> all is reasoning.
 // - A call in reasoning is one, and ends the reasoning, if its <tool_call> is at the start of a line (models forget </think>); the
-// next
-//   </think> is then markup. Any other mention of a call in reasoning stays reasoning.
+//   next </think> is then markup. Any other mention of a call in reasoning stays reasoning.
 //
 // Calls
-// - Begin where it is certain that they are calls: <tool_call> with {"name": NAME, "arguments": { after it, or with <function=NAME>
-// and the
-//   next tag, and NAME is one of the request's tools. Then ToolCallStart comes. Everything else, with any broken JSON, unknown or
-//   long name (kMaxNameBytes), and a call that the text ends in before that, is content to the byte. Then the search goes on behind
-//   the
-//   '<', so <tool_call><tool_call>... is content and a call.
-// - XML form: <function=NAME> at the start of a line is a call without <tool_call> too (a known slip of Qwen3-Coder); so a
-// <tool_call> may
-//   hold several functions. What ends a value: text/xml_call.h. Types of values: text/parameter_value.h. Tags in values are text. A
-//   parameter that comes again, or the 1025th, ends the call.
+// - One begins where it is certain: at <tool_call> and {"name": NAME, "arguments": {, or at <tool_call>, <function=NAME> and the next
+//   tag, when NAME is one of the request's tools. Then ToolCallStart comes. All else, with any broken JSON, unknown function or
+//   long name (kMaxNameBytes), and a call that the text ends in before that, stays text to the byte. The search goes on behind its
+//   '<', so that <tool_call><tool_call>... is content and a call.
+// - XML form: <function=NAME> at the start of a line is a call without <tool_call> too (a known slip of Qwen3-Coder), and so one
+//   <tool_call> may hold several functions. What ends a value: text/xml_call.h. Types: text/parameter_value.h. Other tags in values
+//   are text. A parameter that comes again, or the 1025th, breaks the call.
 // - JSON form: what is repaired in arguments: text/json_scanner.h. A key that comes twice stays so. The object's last '}' and
-//   </tool_call> may be missing. Members after "arguments" are content.
-// - A call that is broken, or that the text ends in, has its arguments closed so that they are valid, and ends with complete =
-// false:
-//   a caller should not run it. What follows the broken place is content, again searched for calls.
-// - Without tools in the request, or ToolFormat::kNone, all this is content.
+//   </tool_call> may be missing. Members after "arguments" are content, others beside "name" are passed over.
+// - A call that breaks, or that the text ends in, has its arguments closed to a valid object and ends with complete = false: a
+//   caller should not run it. What follows the broken place is content, and again searched for calls.
+// - Without tools in the request, or with ToolFormat::kNone, none of this is looked for.
 //
 // White space: line ends after <think> and </think>, and white space before </think>, before a call, inside its markup, and between
-// the last call and the end of the text are markup. All other is kept, as is what is longer than kMaxSpaceBytes.
+// the last call and the end of the text are markup. All other is kept, and so is what is longer than kMaxSpaceBytes.
 #pragma once
 
 #include <boost/json/value.hpp>

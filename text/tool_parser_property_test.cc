@@ -1,8 +1,8 @@
 // What holds for every text: random ones made of tags and words, and valid answers with random damage.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
-#include <functional>
 #include <random>
 
 #include "text/tool_parser.h"
