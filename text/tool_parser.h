@@ -18,9 +18,9 @@
 //
 // Calls
 // - One begins where it is certain: at <tool_call> and {"name": NAME, "arguments": {, or at <tool_call>, <function=NAME> and the
-//   next tag, when NAME is one of the request's tools. Then ToolCallStart comes. All else, with any broken JSON, unknown function or
-//   long name (kMaxNameBytes), and a call that the text ends in before that, stays text to the byte. The search goes on behind its
-//   '<', so that <tool_call><tool_call>... is content and a call.
+//   next tag, when NAME is one of the request's tools. Then ToolCallStart comes. All else, with any broken JSON, unknown function
+//   or long name (kMaxNameBytes), and a call that the text ends in before that, stays text to the byte. The search goes on behind
+//   its '<', so that <tool_call><tool_call>... is content and a call.
 // - XML form: <function=NAME> at the start of a line is a call without <tool_call> too (a known slip of Qwen3-Coder), and so one
 //   <tool_call> may hold several functions. What ends a value: text/xml_call.h. Types: text/parameter_value.h. Other tags in values
 //   are text. A parameter that comes again, or the 1025th, breaks the call.
