@@ -247,7 +247,6 @@ bool JsonScanner::open(bool object, std::string& out) {
 
 bool JsonScanner::close_container(std::string& out) {
   out += in_object() ? '}' : ']';
-  comma_ = false;
   --depth_;
   end_value();
   return true;

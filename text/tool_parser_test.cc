@@ -374,12 +374,31 @@ TEST(ToolParser, ArgumentsStream) {
   EXPECT_EQ(pushed(xml, "<parameter=o>\n{\"a\""), "A\", \"o\": ");
   EXPECT_EQ(pushed(xml, ": 1}\n</parameter>\n</function>"), "A{\"a\": 1}}E");
   EXPECT_EQ(pushed(xml, "\n</tool_call>"), "");
+  OutputParser typed(kXml, test_tools());
+  pushed(typed, "<function=put>\n<parameter=o>\n");
+  EXPECT_EQ(pushed(typed, "{}"), "");
+  EXPECT_EQ(pushed(typed, " x"), "A\"{} x");
   OutputParser json(kJson, test_tools());
   EXPECT_EQ(pushed(json, "<tool_call>\n{\"name\": \"put\", \"arguments\": "), "");
   EXPECT_EQ(pushed(json, "{"), "SputA{");
   EXPECT_EQ(pushed(json, "\"s\": \"a"), "A\"s\": \"a");
   EXPECT_EQ(pushed(json, "b\", \"n\": 1"), "Ab\", \"n\": 1");
   EXPECT_EQ(pushed(json, "2}}"), "A2}E");
+}
+
+TEST(ToolParser, LongNamesAreNotWaitedFor) {
+  const std::string name(300, 'f');
+  OutputParser parser(kXml, test_tools());
+  EXPECT_EQ(pushed(parser, "<function=" + name), "C<function=" + name);
+}
+
+TEST(ToolParser, LongSpaceIsKept) {
+  const std::string more(100, ' ');
+  expect_all({
+      {kXml, "a" + more + xml_put(""), "C{a" + std::string(36, ' ') + "}[put|{}]"},
+      {kXml, xml_put("") + more, "[put|{}]C{" + more + "}"},
+      {kXml, xml_put(parameter("b", "True" + more + more)), "[put|{\"b\": \"True" + more + more + "\"}]"},
+  });
 }
 
 TEST(ToolParser, LargeValues) {

@@ -38,17 +38,15 @@ class TypeReader {
 
   JsonTypes read(const json::value& value) {
     const json::object* schema = value.if_object();
-    if (!schema || depth_ == kMaxDepth || ++steps_ > kMaxSteps) return 0;
-    ++depth_;
+    if (!schema || ++steps_ > kMaxSteps) return 0;
     JsonTypes types = declared(*schema);
     if (types == 0) types = implied(*schema);
-    --depth_;
     const json::value* nullable = schema->if_contains("nullable");
     return nullable && types != 0 && *nullable == true ? JsonTypes(types | kJsonNull) : types;
   }
 
  private:
-  static constexpr int kMaxDepth = 16, kMaxSteps = 256;
+  static constexpr int kMaxSteps = 256;
 
   static JsonTypes declared(const json::object& schema) {
     const json::value* type = schema.if_contains("type");
@@ -85,7 +83,7 @@ class TypeReader {
   }
 
   const json::object& root_;
-  int depth_ = 0, steps_ = 0;
+  int steps_ = 0;
 };
 
 ToolSchema read_schema(const json::object& function) {

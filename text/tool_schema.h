@@ -24,7 +24,7 @@ class ToolSchemas {
   // object. What has no name, or one longer than kMaxNameBytes, is passed over; of two with one name the first counts.
   //
   // A type is read from "type", else from "enum" and "const", "anyOf", "oneOf" and "allOf", a "$ref" into the same SCHEMA,
-  // "properties" and "items". A schema that says nothing, or more than kMaxSteps, gives the empty set.
+  // "properties" and "items". A schema that says nothing, or that leads to more than 256 others, gives the empty set.
   explicit ToolSchemas(const boost::json::value& tools);
 
   bool empty() const { return tools_.empty(); }
