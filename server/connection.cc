@@ -145,8 +145,9 @@ Awaitable<void> Connection::serve() {
   Next next = Next::kKeepAlive;
   if (refused_ != Rejected::kCount) {
     begin_head();
-    HttpError error{503, "too many connections", {}, {}};
-    next = co_await refuse(std::move(error), {});
+    error_.status = 503;
+    error_.message = "too many connections";
+    next = co_await refuse();
   }
   while (next == Next::kKeepAlive) next = co_await serve_request();
   if (next == Next::kLinger) co_await linger();
@@ -171,6 +172,7 @@ void Connection::begin_head() {
   record_ = {};
   record_.peer = peer_;
   error_ = {};
+  error_headers_.clear();
   head_only_ = false;
   http11_ = true;
   began_ = Clock::now();
@@ -181,13 +183,12 @@ Awaitable<Connection::Next> Connection::serve_request() {
   const Got head = co_await read_head();
   first_request_ = false;
   if (head == Got::kClosed) co_return Next::kAbort;
-  if (head == Got::kRefused) co_return co_await refuse(error_, {});
-  Headers extra;
-  const Route* const route = choose(error_, extra);
-  if (!route) co_return co_await refuse(error_, std::move(extra));
+  if (head == Got::kRefused) co_return co_await refuse();
+  const Route* const route = choose();
+  if (!route) co_return co_await refuse();
   const Got body = co_await read_body();
   if (body == Got::kClosed) co_return Next::kAbort;
-  if (body == Got::kRefused) co_return co_await refuse(error_, {});
+  if (body == Got::kRefused) co_return co_await refuse();
   co_return co_await handle(*route);
 }
 
@@ -247,12 +248,12 @@ Awaitable<Connection::Got> Connection::read_head() {
 }
 
 // The route; or none, and what to answer.
-const Route* Connection::choose(HttpError& error, Headers& extra) {
+const Route* Connection::choose() {
   Request& request = parser_->request();
   Router::Match match = state_.router.find(request.method, request.path);
   const RouteOptions options = match.route ? match.route->options : RouteOptions{};
   if (options.needs_key && !state_.keys.allow(request)) {
-    extra.push_back({"WWW-Authenticate", "Bearer"});
+    error_headers_.push_back({"WWW-Authenticate", "Bearer"});
     set_error(401, Rejected::kKey, "a valid API key is needed: 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'");
   } else if (state_.draining && !options.while_draining) {
     set_error(503, Rejected::kDraining, "the server is shutting down");
@@ -266,9 +267,9 @@ const Route* Connection::choose(HttpError& error, Headers& extra) {
   } else if (match.allow.empty() && request.path != "*") {
     set_error(404, Rejected::kNotFound, "there is no route " + request.path);
   } else {
-    if (!match.allow.empty()) extra.push_back({"Allow", match.allow});
+    if (!match.allow.empty()) error_headers_.push_back({"Allow", match.allow});
     if (request.method == "OPTIONS") {
-      error.status = 204;
+      error_.status = 204;
     } else {
       set_error(405, Rejected::kMethod, request.method + " is not allowed here; allowed: " + match.allow);
     }
@@ -316,17 +317,22 @@ Awaitable<Connection::Got> Connection::read_body() {
   co_return Got::kOk;
 }
 
-// An answer without a handler. The connection stays only where the request was read to its end.
-Awaitable<Connection::Next> Connection::refuse(HttpError error, Headers extra) {
+// The answer to error_. The connection stays only where the request was read to its end.
+Awaitable<Connection::Next> Connection::refuse() {
   if (record_.request_id.empty()) record_.request_id = new_request_id();
-  error.request_id = record_.request_id;
-  Response response = error.status == 204 ? Response{204, {}, {}} : state_.format(error);
-  for (Header& h : extra) response.headers.push_back(std::move(h));
-  if (error.status == 503) response.headers.push_back({"Retry-After", std::to_string(limits_.retry_after_s.value)});
+  error_.request_id = record_.request_id;
+  Response response;
+  if (error_.status == 204) {
+    response.status = 204;
+  } else {
+    response = state_.format(error_);
+  }
+  for (Header& h : error_headers_) response.headers.push_back(std::move(h));
+  if (error_.status == 503) response.headers.push_back({"Retry-After", std::to_string(limits_.retry_after_s.value)});
   const bool keep = parser_->state() == RequestParser::State::kDone && keep_alive();
   const std::string head = head_of(response, response.body.size(), keep);
   const bool ok = co_await write_all(head, head_only_ ? std::string_view() : response.body);
-  if (refused_ == Rejected::kCount) log();
+  if (refused_ == Rejected::kCount && !exchange_) log();  // a running request is logged at its end
   co_return !ok ? Next::kAbort : keep ? Next::kKeepAlive : Next::kLinger;
 }
 
@@ -364,11 +370,14 @@ void Connection::end_exchange() {
 
 Awaitable<Connection::Next> Connection::send_answer() {
   for (;;) {
-    Exchange::Output out = exchange_->take();
-    if (out.head && out.streaming) co_return co_await send_stream(std::move(out));
-    if (out.head) co_return co_await send_response(std::move(*out.head));
-    if (out.broken)
-      co_return co_await send_response(state_.format({500, "the request was not answered", record_.path, record_.request_id}));
+    out_ = exchange_->take();
+    if (out_.head && out_.streaming) co_return co_await send_stream();
+    if (out_.head) co_return co_await send_response();
+    if (out_.broken) {
+      error_.status = 500;
+      error_.message = "the request was not answered";
+      co_return co_await refuse();
+    }
     if (client_gone()) {
       exchange_->cancel(state_.stopping ? CancelReason::kShutdown : CancelReason::kClientGone);
       co_return Next::kAbort;
@@ -377,7 +386,8 @@ Awaitable<Connection::Next> Connection::send_answer() {
   }
 }
 
-Awaitable<Connection::Next> Connection::send_response(Response response) {
+Awaitable<Connection::Next> Connection::send_response() {
+  const Response response = std::move(*out_.head);
   const bool keep = keep_alive();
   const std::string head = head_of(response, response.body.size(), keep);
   const bool no_body = head_only_ || has_no_body(response.status);
@@ -385,47 +395,47 @@ Awaitable<Connection::Next> Connection::send_response(Response response) {
   co_return !ok ? Next::kAbort : keep ? Next::kKeepAlive : Next::kLinger;
 }
 
-Awaitable<Connection::Next> Connection::send_stream(Exchange::Output out) {
+Awaitable<Connection::Next> Connection::send_stream() {
   struct Gauge {
     std::atomic<int64_t>& value;
     explicit Gauge(std::atomic<int64_t>& v) : value(v) { value.fetch_add(1, std::memory_order_relaxed); }
     ~Gauge() { value.fetch_sub(1, std::memory_order_relaxed); }
   } gauge(state_.counters.streams_open);
   const bool keep = keep_alive() && http11_;  // the end of the connection ends a stream of HTTP/1.0
-  const std::string heartbeat = std::move(out.heartbeat);
-  std::string bytes = head_of(*out.head, std::nullopt, keep);
-  if (head_only_ || has_no_body(out.head->status)) {
+  const std::string heartbeat = std::move(out_.heartbeat);
+  std::string bytes = head_of(*out_.head, std::nullopt, keep);
+  if (head_only_ || has_no_body(out_.head->status)) {
     const bool ok = co_await write_all(bytes, {});
     exchange_->cancel(CancelReason::kClientGone);
     co_return !ok ? Next::kAbort : keep ? Next::kKeepAlive : Next::kLinger;
   }
   bool at_line_end = true;
   for (;;) {
-    if (!out.pieces.empty()) {
-      at_line_end = out.pieces.back() == '\n';
-      http11_ ? append_chunk(bytes, out.pieces) : void(bytes += out.pieces);
-      std::string().swap(out.pieces);
+    if (!out_.pieces.empty()) {
+      at_line_end = out_.pieces.back() == '\n';
+      http11_ ? append_chunk(bytes, out_.pieces) : void(bytes += out_.pieces);
+      std::string().swap(out_.pieces);
     }
-    if (out.finished && http11_) bytes += "0\r\n\r\n";
+    if (out_.finished && http11_) bytes += "0\r\n\r\n";
     if (!bytes.empty()) {
       const bool ok = co_await write_all(bytes, {});
       if (!ok) co_return Next::kAbort;
       bytes.clear();
       exchange_->written();
     }
-    if (out.finished) co_return keep ? Next::kKeepAlive : Next::kLinger;
-    if (out.broken || client_gone()) {
-      if (!out.broken) exchange_->cancel(state_.stopping ? CancelReason::kShutdown : CancelReason::kClientGone);
+    if (out_.finished) co_return keep ? Next::kKeepAlive : Next::kLinger;
+    if (out_.broken || client_gone()) {
+      if (!out_.broken) exchange_->cancel(state_.stopping ? CancelReason::kShutdown : CancelReason::kClientGone);
       co_return Next::kAbort;
     }
     const auto beat = heartbeat.empty() ? Clock::now() + kNever : in_ms(limits_.heartbeat_ms);
-    out = exchange_->take();
-    while (out.pieces.empty() && !out.finished && !out.broken && !client_gone() && Clock::now() < beat) {
+    out_ = exchange_->take();
+    while (out_.pieces.empty() && !out_.finished && !out_.broken && !client_gone() && Clock::now() < beat) {
       co_await wait_until(reading_ ? beat : std::min(beat, in_ms(1000)));
-      out = exchange_->take();
+      out_ = exchange_->take();
     }
     // Between events only: a comment within one would break it.
-    if (out.pieces.empty() && !out.finished && at_line_end && Clock::now() >= beat) out.pieces = heartbeat;
+    if (out_.pieces.empty() && !out_.finished && at_line_end && Clock::now() >= beat) out_.pieces = heartbeat;
   }
 }
 

@@ -61,21 +61,21 @@ class Connection : public std::enable_shared_from_this<Connection> {
   enum class Next { kKeepAlive, kLinger, kAbort };
   enum class Got { kOk, kRefused, kClosed };
 
+  // Coroutines take no objects by value: g++ 12 destroys temporaries among their arguments twice.
   Awaitable<void> serve();
   Awaitable<Next> serve_request();
   Awaitable<Got> read_head();
   Awaitable<Got> read_body();
-  Awaitable<Next> refuse(HttpError error, Headers extra);
-  Awaitable<Next> refuse_parsed();
+  Awaitable<Next> refuse();
   Awaitable<Next> handle(const Route& route);
   Awaitable<Next> send_answer();
-  Awaitable<Next> send_response(Response response);
-  Awaitable<Next> send_stream(Exchange::Output out);
+  Awaitable<Next> send_response();
+  Awaitable<Next> send_stream();
   Awaitable<bool> write_all(std::string_view head, std::string_view body);
   Awaitable<void> wait_until(Clock::time_point deadline);
   Awaitable<void> linger();
 
-  const Route* choose(HttpError& error, Headers& extra);
+  const Route* choose();
   void call_handler(const Route& route, Request request);
   void begin_head();
   std::string new_request_id();
@@ -112,8 +112,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool first_request_ = true;
   std::optional<RequestParser> parser_;
   Clock::time_point accepted_, began_;
-  HttpError error_;
+  HttpError error_;  // what refuse() answers
+  Headers error_headers_;
   std::shared_ptr<Exchange> exchange_;
+  Exchange::Output out_;
   AccessRecord record_;
   bool head_only_ = false, http11_ = true;
 };

@@ -17,6 +17,17 @@ struct RequestParser::Beast {
   http::request_parser<http::string_body> parser;
 };
 
+namespace {
+
+// Whether the request line is METHOD TARGET HTTP/d.d, so that only its version is wrong.
+bool ends_with_a_version(std::string_view head) {
+  const std::string_view line = head.substr(0, head.find('\r'));
+  const size_t space = line.rfind(' ');
+  return std::count(line.begin(), line.end(), ' ') == 2 && line.substr(space + 1, 5) == "HTTP/" && line.size() == space + 9;
+}
+
+}  // namespace
+
 RequestParser::RequestParser(const HttpLimits& limits) : limits_(limits), beast_(std::make_unique<Beast>()) {
   beast_->parser.header_limit(uint32_t(limits.max_header_bytes));
   beast_->parser.body_limit(boost::none);  // set after the head, when the caller wants the body
@@ -83,7 +94,8 @@ void RequestParser::parse_head(std::string_view head) {
   error_code ec;
   auto& parser = beast_->parser;
   parser.put(asio::buffer(head.data(), head.size()), ec);
-  if (ec == http::error::bad_version) return fail(505, Rejected::kVersion, "the protocol is not HTTP/1.0 or HTTP/1.1");
+  if (ec == http::error::bad_version && ends_with_a_version(head))
+    return fail(505, Rejected::kVersion, "the protocol is not HTTP/1.0 or HTTP/1.1");
   if (ec) return fail(400, Rejected::kFraming, "the header is malformed: " + ec.message());
   const auto& message = parser.get();
   request_.method = std::string(message.method_string());
