@@ -319,6 +319,8 @@ Awaitable<Connection::Got> Connection::read_body() {
 
 // The answer to error_. The connection stays only where the request was read to its end.
 Awaitable<Connection::Next> Connection::refuse() {
+  parser_->drop_body();
+  hold_body(0);
   if (record_.request_id.empty()) record_.request_id = new_request_id();
   error_.request_id = record_.request_id;
   Response response;

@@ -59,7 +59,8 @@ WriteResult Exchange::write(std::string piece) {
     std::string().swap(queue_);
     if (reason_ == CancelReason::kNone) callback = std::exchange(callback_, nullptr);
     reason_ = CancelReason::kSlowReader;
-    wake_locked();
+    wake_pending_ = true;
+    if (wake_) wake_();  // even if it was called already: the connection may be waiting for the client, not for us
   }
   if (callback) callback(CancelReason::kSlowReader);
   return WriteResult::kGone;

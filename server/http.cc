@@ -132,7 +132,12 @@ Awaitable<void> HttpServer::Impl::accept_loop() {
       co_await pause.async_wait(asio::redirect_error(kAwait, ec));
       continue;
     }
-    if (!ec) take_in(worker, std::move(socket));
+    if (ec) continue;
+    try {
+      take_in(worker, std::move(socket));
+    } catch (const std::exception&) {
+      // No memory: this connection closes, the loop goes on.
+    }
   }
 }
 
@@ -207,6 +212,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, Route
   auto impl = std::make_unique<Impl>(std::move(options), std::move(router));
   try {
     for (int i = 0; i < impl->state.limits.io_threads; ++i) impl->workers.push_back(std::make_unique<Worker>());
+    // Asio makes a context's descriptors with its first socket; later there may be none left for them.
+    for (auto& w : impl->workers) Socket(w->context.get_executor());
     SLUICE_RETURN_IF_ERROR(impl->listen());
     SLUICE_RETURN_IF_ERROR(impl->start_threads());
   } catch (const std::exception& e) {  // no descriptors for epoll

@@ -187,10 +187,10 @@ TEST(HttpFaults, ReadsAheadNoFurtherThanAHeaderIsLong) {
   c.send(kWait);
   const Responder a = s.waiting();
   std::string junk;
-  for (int i = 0; i < 4000; ++i) junk += "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+  for (int i = 0; i < 1500; ++i) junk += "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
   c.send(junk);
   std::this_thread::sleep_for(milliseconds(100));
-  EXPECT_LT(s.counters().bytes_in, 40000);
+  EXPECT_LT(s.counters().bytes_in, 17000);
   c.close();  // the end lies behind bytes that were not read
   EXPECT_TRUE(eventually([&] { return s.cancels == 1; }));
 }
@@ -297,7 +297,8 @@ TEST(HttpFaults, AThousandIdleConnectionsAreCheap) {
   EXPECT_EQ(s.counters().connections_open, 1000);
   const int64_t cost = resident_bytes() - before;
   ::testing::Test::RecordProperty("bytes_per_connection", int(cost / 1000));
-  if (kMemoryIsPlain) EXPECT_LT(cost, 20 << 20);  // the goal is 50 MiB; the clients of this test are in it
+  // the goal is 50 MiB; the clients of this test are in it
+  EXPECT_LT(cost, kMemoryIsPlain ? 20 << 20 : 1 << 30);
   for (int i = 0; i < 1000; i += 111) EXPECT_EQ(clients[size_t(i)].get("/health").status, 200);
   clients.clear();
   EXPECT_TRUE(eventually([&] { return s.counters().connections_open == 0; }));

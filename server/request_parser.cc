@@ -49,12 +49,12 @@ size_t RequestParser::feed(std::string_view bytes) {
   return 0;
 }
 
-// What Beast would read leniently: bare line ends and NUL, folded lines; and the limits, as early as they can be judged.
+// What Beast would read leniently or late: bare line ends, control characters (a TLS greeting has some), folded lines; and the limits, as early as they can be judged.
 bool RequestParser::judge_byte(char c, char before, size_t at) {
   if ((c == '\n') != (before == '\r')) {
     fail(400, Rejected::kFraming, "a line of the header does not end with CR LF");
-  } else if (c == '\0') {
-    fail(400, Rejected::kFraming, "the header contains a NUL byte");
+  } else if ((c >= 0 && c < ' ' && c != '\r' && c != '\n' && c != '\t') || c == 0x7f) {
+    fail(400, Rejected::kFraming, "the header contains a control character");
   } else if (at == line_start_ && (c == ' ' || c == '\t')) {
     fail(400, Rejected::kFraming, "a line of the header begins with white space (folded headers are refused)");
   } else if (lines_ == 0 && at - line_start_ > size_t(limits_.max_target_bytes) + 32) {  // 32: method and version
@@ -185,6 +185,8 @@ size_t RequestParser::feed_body(std::string_view bytes) {
   if (state_ == State::kBody && parser.is_done()) state_ = State::kDone;
   return used;
 }
+
+void RequestParser::drop_body() { std::string().swap(beast_->parser.get().body()); }
 
 void RequestParser::take_body() { request_.body = std::move(beast_->parser.get().body()); }
 

@@ -36,6 +36,8 @@ class RequestParser {
   bool announces_too_much() const;
   // Into request().body; when done.
   void take_body();
+  // When it will not be read to its end.
+  void drop_body();
 
   // When failed.
   int error_status() const { return error_status_; }

@@ -25,7 +25,7 @@ Parsed parse(const std::string& bytes, size_t step, const HttpLimits& limits = {
   Parsed out;
   out.status = p.state() == State::kDone ? 0 : p.state() == State::kFailed ? p.error_status() : -1;
   if (out.status == 0) p.take_body();
-  if (out.status > 0) EXPECT_FALSE(p.error().empty());
+  EXPECT_EQ(out.status > 0, !p.error().empty());
   out.method = p.request().method;
   out.path = p.request().path;
   out.query = p.request().query;
