@@ -1,6 +1,7 @@
 #include "server/http.h"
 
 #include <fcntl.h>
+#include <signal.h>
 
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -107,13 +108,19 @@ Status HttpServer::Impl::listen() {
 Status HttpServer::Impl::start_threads() {
   for (auto& w : workers) guards.emplace_back(w->context.get_executor());
   asio::co_spawn(workers[0]->context.get_executor(), accept_loop(), asio::detached);
+  // Signals are for the caller's threads.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  Status status;
   try {
     for (auto& w : workers) threads.emplace_back([worker = w.get()] { worker->context.run(); });
   } catch (const std::system_error& e) {
-    stop();
-    return {Code::kResourceExhausted, std::string("cannot start an HTTP thread: ") + e.what()};
+    status = {Code::kResourceExhausted, std::string("cannot start an HTTP thread: ") + e.what()};
   }
-  return ok_status();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (!status.ok()) stop();
+  return status;
 }
 
 Awaitable<void> HttpServer::Impl::accept_loop() {

@@ -3,6 +3,9 @@
 
 #include <dirent.h>
 
+#include <set>
+
+#include "server/server_state.h"
 #include "server/test_server.h"
 
 namespace sluice {
@@ -223,6 +226,32 @@ TEST(Http, StartRefusesWhatCannotWork) {
   for (int i = 0; i < 2; ++i) twice.add("GET", "/a", [](Request, Responder) {});
   EXPECT_NE(message([](HttpOptions&) {}, twice).find("route GET /a exists"), std::string::npos);
   EXPECT_EQ(message([](HttpOptions&) {}), "started");
+}
+
+TEST(Http, EveryLimitIsListedAndExplained) {
+  const HttpLimits limits;
+  std::set<std::string> flags;
+  each_limit(limits, [&](const HttpLimit& l) {
+    flags.insert(l.flag);
+    EXPECT_GT(std::string(l.reason).size(), 10u) << l.flag;
+    EXPECT_GT(std::string(l.unit).size(), 0u) << l.flag;
+    EXPECT_TRUE(l >= 1 && l <= l.max) << l.flag;
+  });
+  EXPECT_EQ(flags.size() * sizeof(HttpLimit), sizeof(HttpLimits));
+}
+
+TEST(Http, OnePeerDoesNotTakeAllConnections) {
+  HttpOptions o;
+  o.limits.max_connections = 10;
+  o.limits.max_connections_per_peer = 3;
+  ServerState state(o, {});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(state.admit("peer"), Rejected::kCount);
+  EXPECT_EQ(state.admit("peer"), Rejected::kPeerConnections);
+  EXPECT_EQ(state.admit("other"), Rejected::kCount);
+  state.leave("peer", true);
+  EXPECT_EQ(state.admit("peer"), Rejected::kCount);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(state.admit(""), Rejected::kCount);  // loopback
+  EXPECT_EQ(state.admit(""), Rejected::kConnections);
 }
 
 TEST(Http, ListensOnIpv6) {

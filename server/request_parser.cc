@@ -49,7 +49,8 @@ size_t RequestParser::feed(std::string_view bytes) {
   return 0;
 }
 
-// What Beast would read leniently or late: bare line ends, control characters (a TLS greeting has some), folded lines; and the limits, as early as they can be judged.
+// What Beast would read leniently or late: bare line ends, control characters (a TLS greeting has some), folded lines; and the
+// limits, as early as they can be judged.
 bool RequestParser::judge_byte(char c, char before, size_t at) {
   if ((c == '\n') != (before == '\r')) {
     fail(400, Rejected::kFraming, "a line of the header does not end with CR LF");
