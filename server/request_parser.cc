@@ -167,8 +167,10 @@ size_t RequestParser::feed_body(std::string_view bytes) {
   auto& parser = beast_->parser;
   // Once: Beast counts it down with each chunk.
   if (!std::exchange(body_begun_, true)) parser.body_limit(uint64_t(limits_.max_body_bytes));
+  // Beast asserts that the last chunk comes in five bytes or more; so many are still to come wherever a chunked body is cut.
+  const size_t least = parser.chunked() ? 5 : 1;
   size_t used = 0;
-  while (used < bytes.size() && !parser.is_done()) {
+  while (bytes.size() - used >= least && !parser.is_done()) {
     error_code ec;
     used += parser.put(asio::buffer(bytes.data() + used, bytes.size() - used), ec);
     if (ec == http::error::need_more) {

@@ -131,7 +131,7 @@ TEST(RequestParser, RefusesAmbiguousFraming) {
 TEST(RequestParser, RefusesBadChunks) {
   const auto chunked = [](const std::string& body) { return status_of(with("Transfer-Encoding: chunked\r\n", body)); };
   for (const std::string bad :
-       {"g\r\n", "-1\r\n", " 5\r\nhello\r\n", "\r\n", "5 \r\nhello\r\n0\r\n\r\n", "0x5\r\nhello\r\n0\r\n\r\n",
+       {"g\r\nhello", "-1\r\nhello", " 5\r\nhello\r\n", "\r\nhello", "5 \r\nhello\r\n0\r\n\r\n", "0x5\r\nhello\r\n0\r\n\r\n",
         "5\r\nhelloXX0\r\n\r\n", "5;\x01\r\nhello\r\n0\r\n\r\n", "0\r\nX y: 1\r\n\r\n"}) {
     EXPECT_EQ(chunked(bad), 400) << bad;
   }
