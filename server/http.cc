@@ -1,0 +1,258 @@
+#include "server/http.h"
+
+#include <fcntl.h>
+#include <signal.h>
+
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <mutex>
+#include <thread>
+
+#include "server/connection.h"
+
+namespace sluice {
+namespace {
+
+using asio::ip::tcp;
+using boost::system::error_code;
+using Acceptor = asio::basic_socket_acceptor<tcp, IoExecutor>;
+using Guard = asio::executor_work_guard<IoExecutor>;
+
+constexpr asio::use_awaitable_t<IoExecutor> kAwait;
+
+Status check(const HttpOptions& options, const Router& router) {
+  SLUICE_RETURN_IF_ERROR(router.status());
+  Status s;
+  each_limit(options.limits, [&](const HttpLimit& l) {
+    if (!s.ok() || (l >= 1 && l <= l.max)) return;
+    s = invalid("--" + std::string(l.flag) + " is " + std::to_string(l.value) + " " + l.unit,
+                "give 1 to " + std::to_string(l.max) + ": " + l.reason);
+  });
+  for (const std::string& key : options.api_keys) {
+    if (s.ok() && key.empty()) s = invalid("an API key is empty", "leave the option out to serve without a key");
+  }
+  return s;
+}
+
+// The limit per peer counts IPv6 clients by their /64, of which each has all addresses. Empty for loopback.
+std::string counted_as(const asio::ip::address& address) {
+  if (address.is_loopback()) return {};
+  if (!address.is_v6()) return address.to_string();
+  const auto bytes = address.to_v6().to_bytes();
+  return std::string(bytes.begin(), bytes.begin() + 8);
+}
+
+asio::ip::address plain(const asio::ip::address& address) {
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+  return address;
+}
+
+// Programs that this one starts must not hold its connections open.
+void close_on_exec(int fd) { ::fcntl(fd, F_SETFD, FD_CLOEXEC); }
+
+}  // namespace
+
+struct HttpServer::Impl {
+  Impl(HttpOptions o, Router r) : state(std::move(o), std::move(r)) {}
+
+  Status listen();
+  Status start_threads();
+  Awaitable<void> accept_loop();
+  void take_in(Worker& worker, Socket socket);
+  void begin_drain();
+  void cancel_all();
+  void stop();
+
+  ServerState state;
+  std::vector<std::unique_ptr<Worker>> workers;
+  std::vector<Guard> guards;
+  std::vector<std::thread> threads;
+  std::unique_ptr<Acceptor> acceptor;
+  size_t next_worker = 0;
+  tcp::endpoint endpoint;
+  std::mutex stop_mutex;
+};
+
+Status HttpServer::Impl::listen() {
+  const HttpOptions& o = state.options;
+  const std::string where = o.host + ":" + std::to_string(o.port);
+  error_code ec;
+  tcp::resolver resolver(workers[0]->context);
+  const auto found = resolver.resolve(o.host, std::to_string(o.port), tcp::resolver::passive, ec);
+  if (ec)
+    return {Code::kInvalidArgument, "cannot resolve the host '" + o.host + "': " + ec.message(), "give an address of this machine"};
+  for (const auto& entry : found) {
+    const tcp::endpoint e = entry.endpoint();
+    acceptor = std::make_unique<Acceptor>(workers[0]->context.get_executor());
+    error_code ignored;
+    acceptor->open(e.protocol(), ec);
+    if (!ec) acceptor->set_option(tcp::acceptor::reuse_address(true), ec);  // after a restart; two listeners remain impossible
+    if (!ec && e.protocol() == tcp::v6()) acceptor->set_option(asio::ip::v6_only(false), ignored);
+    if (!ec) acceptor->bind(e, ec);
+    if (!ec) acceptor->listen(int(o.limits.listen_backlog), ec);
+    if (!ec) endpoint = acceptor->local_endpoint(ec);
+    if (!ec) {
+      close_on_exec(acceptor->native_handle());
+      return ok_status();
+    }
+  }
+  return {Code::kIo, "cannot listen on " + where + ": " + ec.message(), "choose another --port, or 0 for a free one"};
+}
+
+Status HttpServer::Impl::start_threads() {
+  for (auto& w : workers) guards.emplace_back(w->context.get_executor());
+  asio::co_spawn(workers[0]->context.get_executor(), accept_loop(), asio::detached);
+  // Signals are for the caller's threads.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  Status status;
+  try {
+    for (auto& w : workers) threads.emplace_back([worker = w.get()] { worker->context.run(); });
+  } catch (const std::system_error& e) {
+    status = {Code::kResourceExhausted, std::string("cannot start an HTTP thread: ") + e.what()};
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (!status.ok()) stop();
+  return status;
+}
+
+Awaitable<void> HttpServer::Impl::accept_loop() {
+  Timer pause(workers[0]->context.get_executor());
+  while (acceptor->is_open()) {
+    Worker& worker = *workers[next_worker++ % workers.size()];
+    Socket socket(worker.context.get_executor());
+    error_code ec;
+    co_await acceptor->async_accept(socket, asio::redirect_error(kAwait, ec));
+    if (ec == asio::error::operation_aborted) break;
+    if (ec == asio::error::no_descriptors || ec == boost::system::errc::too_many_files_open_in_system ||
+        ec == asio::error::no_buffer_space || ec == asio::error::no_memory) {
+      // Those who wait stay in the backlog until a descriptor is free; trying at once would only burn the CPU.
+      state.counters.reject(Rejected::kDescriptors);
+      pause.expires_after(std::chrono::milliseconds(50));
+      co_await pause.async_wait(asio::redirect_error(kAwait, ec));
+      continue;
+    }
+    if (ec) continue;
+    try {
+      take_in(worker, std::move(socket));
+    } catch (const std::exception&) {
+      // No memory: this connection closes, the loop goes on.
+    }
+  }
+}
+
+void HttpServer::Impl::take_in(Worker& worker, Socket socket) {
+  close_on_exec(socket.native_handle());
+  state.counters.connections_total.fetch_add(1, std::memory_order_relaxed);
+  error_code ec;
+  const asio::ip::address address = plain(socket.remote_endpoint(ec).address());
+  if (ec) return;  // gone already
+  const std::string key = counted_as(address);
+  const Rejected refused = state.admit(key);
+  if (refused != Rejected::kCount) {
+    state.counters.reject(refused);
+    if (!state.admit_refusal()) return;
+  }
+  auto connection = std::make_shared<Connection>(state, worker, std::move(socket), address.to_string(), key, refused);
+  asio::post(worker.context.get_executor(), [this, &worker, connection = std::move(connection)] {
+    if (state.stopping) return;
+    worker.connections.insert(connection);
+    connection->start();
+  });
+}
+
+void HttpServer::Impl::begin_drain() {
+  if (!state.options.listen_while_draining) {
+    asio::post(workers[0]->context.get_executor(), [this] {
+      error_code ignored;
+      acceptor->close(ignored);
+    });
+  }
+  for (auto& w : workers) {
+    asio::post(w->context.get_executor(), [worker = w.get()] {
+      for (const auto& c : worker->connections) c->notify();  // idle ones close
+    });
+  }
+}
+
+void HttpServer::Impl::cancel_all() {
+  for (auto& w : workers) {
+    asio::post(w->context.get_executor(), [worker = w.get()] {
+      for (const auto& c : worker->connections) c->cancel_running(CancelReason::kShutdown);
+    });
+  }
+}
+
+void HttpServer::Impl::stop() {
+  state.draining = true;
+  state.stopping = true;
+  state.wake_waiters();
+  const std::lock_guard lock(stop_mutex);  // the second caller waits until all has ended
+  if (guards.empty()) return;
+  asio::post(workers[0]->context.get_executor(), [this] {
+    error_code ignored;
+    acceptor->close(ignored);
+  });
+  for (auto& w : workers) {
+    asio::post(w->context.get_executor(), [worker = w.get()] {
+      for (const auto& c : worker->connections) c->close();
+    });
+  }
+  guards.clear();
+  for (std::thread& t : threads) t.join();
+  threads.clear();
+}
+
+HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+HttpServer::~HttpServer() { stop(); }
+
+Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, Router router) {
+  SLUICE_RETURN_IF_ERROR(check(options, router));
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(router));
+  try {
+    for (int i = 0; i < impl->state.limits.io_threads; ++i) impl->workers.push_back(std::make_unique<Worker>());
+    // Asio makes a context's descriptors with its first socket; later there may be none left for them.
+    for (auto& w : impl->workers) Socket(w->context.get_executor());
+    SLUICE_RETURN_IF_ERROR(impl->listen());
+    SLUICE_RETURN_IF_ERROR(impl->start_threads());
+  } catch (const std::exception& e) {  // no descriptors for epoll
+    return Status(Code::kResourceExhausted, std::string("cannot start the HTTP server: ") + e.what());
+  }
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+uint16_t HttpServer::port() const { return impl_->endpoint.port(); }
+
+std::string HttpServer::address() const {
+  const auto a = impl_->endpoint.address();
+  return (a.is_v6() ? "[" + a.to_string() + "]" : a.to_string()) + ":" + std::to_string(port());
+}
+
+bool HttpServer::draining() const { return impl_->state.draining; }
+
+const HttpCounters& HttpServer::counters() const { return impl_->state.counters; }
+
+int HttpServer::drain(std::chrono::milliseconds deadline) {
+  ServerState& state = impl_->state;
+  state.draining = true;
+  impl_->begin_drain();
+  const int running = state.wait_for_requests(Clock::now() + deadline);
+  if (running > 0 && !state.stopping) {
+    impl_->cancel_all();
+    state.wait_for_requests(Clock::now() + std::chrono::milliseconds(state.limits.drain_grace_ms));
+  }
+  stop();
+  return running;
+}
+
+void HttpServer::stop() { impl_->stop(); }
+
+}  // namespace sluice
