@@ -11,7 +11,7 @@ bool equal_in_constant_time(std::string_view given, std::string_view key) {
 }
 
 // The value of a header that must be there once.
-bool only_value(const Request& request, std::string_view name, std::string_view& value) {
+bool only_value(const HttpRequest& request, std::string_view name, std::string_view& value) {
   int count = 0;
   for (const Header& h : request.headers) {
     if (!equal_ignoring_case(h.name, name)) continue;
@@ -29,7 +29,7 @@ bool ApiKeys::is_key(std::string_view given) const {
   return found;
 }
 
-bool ApiKeys::allow(const Request& request) const {
+bool ApiKeys::allow(const HttpRequest& request) const {
   if (!required()) return true;
   std::string_view value;
   bool allowed = false;

@@ -14,7 +14,7 @@ class ApiKeys {
   explicit ApiKeys(std::vector<std::string> keys) : keys_(std::move(keys)) {}
   bool required() const { return !keys_.empty(); }
   // "Authorization: Bearer KEY" or "X-Api-Key: KEY". A header that is there twice counts as wrong.
-  bool allow(const Request& request) const;
+  bool allow(const HttpRequest& request) const;
 
  private:
   bool is_key(std::string_view given) const;

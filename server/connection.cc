@@ -235,7 +235,7 @@ Awaitable<Connection::Got> Connection::read_head() {
     if (eof_ || late) co_return Got::kRefused;
     co_await wait_until(deadline);
   }
-  Request& request = parser_->request();
+  HttpRequest& request = parser_->request();
   const std::string_view id = request.header("X-Request-Id");
   request.id = is_good_request_id(id) ? std::string(id) : new_request_id();
   request.peer = peer_;
@@ -249,7 +249,7 @@ Awaitable<Connection::Got> Connection::read_head() {
 
 // The route; or none, and what to answer.
 const Route* Connection::choose() {
-  Request& request = parser_->request();
+  HttpRequest& request = parser_->request();
   Router::Match match = state_.router.find(request.method, request.path);
   const RouteOptions options = match.route ? match.route->options : RouteOptions{};
   if (options.needs_key && !state_.keys.allow(request)) {
@@ -323,7 +323,7 @@ Awaitable<Connection::Next> Connection::refuse() {
   hold_body(0);
   if (record_.request_id.empty()) record_.request_id = new_request_id();
   error_.request_id = record_.request_id;
-  Response response;
+  HttpResponse response;
   if (error_.status == 204) {
     response.status = 204;
   } else {
@@ -338,7 +338,7 @@ Awaitable<Connection::Next> Connection::refuse() {
   co_return !ok ? Next::kAbort : keep ? Next::kKeepAlive : Next::kLinger;
 }
 
-void Connection::call_handler(const Route& route, Request request) {
+void Connection::call_handler(const Route& route, HttpRequest request) {
   Responder responder(exchange_);
   try {
     route.handler(std::move(request), responder);
@@ -389,7 +389,7 @@ Awaitable<Connection::Next> Connection::send_answer() {
 }
 
 Awaitable<Connection::Next> Connection::send_response() {
-  const Response response = std::move(*out_.head);
+  const HttpResponse response = std::move(*out_.head);
   const bool keep = keep_alive();
   const std::string head = head_of(response, response.body.size(), keep);
   const bool no_body = head_only_ || has_no_body(response.status);
@@ -443,7 +443,7 @@ Awaitable<Connection::Next> Connection::send_stream() {
 
 bool Connection::keep_alive() const { return parser_->keep_alive() && !state_.draining && !broken_; }
 
-std::string Connection::head_of(const Response& response, std::optional<uint64_t> content_length, bool keep) {
+std::string Connection::head_of(const HttpResponse& response, std::optional<uint64_t> content_length, bool keep) {
   const std::time_t now = std::time(nullptr);
   if (now != worker_.date_second) {
     worker_.date_second = now;

@@ -76,7 +76,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Awaitable<void> linger();
 
   const Route* choose();
-  void call_handler(const Route& route, Request request);
+  void call_handler(const Route& route, HttpRequest request);
   void begin_head();
   std::string new_request_id();
   void set_error(int status, Rejected why, std::string message);
@@ -87,7 +87,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void log();
   void finish();
   bool keep_alive() const;
-  std::string head_of(const Response& response, std::optional<uint64_t> content_length, bool keep);
+  std::string head_of(const HttpResponse& response, std::optional<uint64_t> content_length, bool keep);
   Clock::time_point in_ms(int64_t ms) const { return Clock::now() + std::chrono::milliseconds(ms); }
 
   ServerState& state_;

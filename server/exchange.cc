@@ -10,7 +10,7 @@ void Exchange::wake_locked() {
   wake_();
 }
 
-void Exchange::respond(Response response) {
+void Exchange::respond(HttpResponse response) {
   std::function<void(CancelReason)> dropped;  // destroyed without the mutex: it may hold anything
   const std::lock_guard lock(mutex_);
   if (state_ != State::kWaiting || closed_) return;
@@ -20,7 +20,7 @@ void Exchange::respond(Response response) {
   wake_locked();
 }
 
-void Exchange::begin_stream(Response head, std::string heartbeat) {
+void Exchange::begin_stream(HttpResponse head, std::string heartbeat) {
   std::function<void(CancelReason)> callback;
   {
     const std::lock_guard lock(mutex_);

@@ -17,8 +17,8 @@ class Exchange {
       : queue_limit_(queue_limit), head_only_(head_only), wake_(std::move(wake)) {}
 
   // The handler's side: any thread.
-  void respond(Response response);
-  void begin_stream(Response head, std::string heartbeat);
+  void respond(HttpResponse response);
+  void begin_stream(HttpResponse head, std::string heartbeat);
   WriteResult write(std::string piece);
   void finish();
   void abandon();  // no Responder is left
@@ -27,9 +27,9 @@ class Exchange {
 
   // The connection's side: its own thread.
   struct Output {
-    std::optional<Response> head;  // once; its body is the whole answer unless `streaming`
-    std::string heartbeat;         // beside the head
-    std::string pieces;            // of a stream, since the last take()
+    std::optional<HttpResponse> head;  // once; its body is the whole answer unless `streaming`
+    std::string heartbeat;             // beside the head
+    std::string pieces;                // of a stream, since the last take()
     bool streaming = false;
     bool finished = false;  // nothing comes after this
     bool broken = false;    // the handler gave up, or the client was too slow
@@ -53,7 +53,7 @@ class Exchange {
   std::function<void()> wake_;
   bool wake_pending_ = true;  // the connection looks once by itself after the handler has returned
   State state_ = State::kWaiting;
-  std::optional<Response> head_;
+  std::optional<HttpResponse> head_;
   std::string heartbeat_;
   std::string queue_;
   size_t being_written_ = 0;

@@ -144,7 +144,7 @@ TEST(HttpStream, AnEmptyQueueTakesAPieceOfAnySize) {
 TEST(HttpStream, AClientThatDoesNotReadIsDroppedAtItsTime) {
   TestServer s(
       [](HttpOptions& o) { o.limits.write_stall_ms = 300; },
-      [](Router& r) { r.add("GET", "/large", [](Request, Responder a) { a.respond(200, {}, std::string(64 << 20, 'z')); }); });
+      [](Router& r) { r.add("GET", "/large", [](HttpRequest, Responder a) { a.respond(200, {}, std::string(64 << 20, 'z')); }); });
   RawClient in_stream(s.port(), 4096), in_response(s.port(), 4096);
   const auto start = Clock::now();
   in_response.send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -159,7 +159,7 @@ TEST(HttpStream, AClientThatDoesNotReadIsDroppedAtItsTime) {
 // Writers on their own threads; clients that leave at any time. For ThreadSanitizer above all.
 TEST(HttpStream, ClientsThatLeaveAtRandomDisturbNobody) {
   TestServer s({}, [&](Router& r) {
-    r.add("GET", "/count", [&s](Request, Responder a) {
+    r.add("GET", "/count", [&s](HttpRequest, Responder a) {
       s.run_thread([a, &s] {
         std::atomic<bool> gone{false};
         const auto flag = std::make_shared<std::atomic<bool>>(false);

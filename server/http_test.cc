@@ -80,9 +80,9 @@ TEST(Http, HeadOfAStreamEndsIt) {
 TEST(Http, ErrorsGoThroughTheFormatter) {
   TestServer s([](HttpOptions& o) {
     o.error_formatter = [](const HttpError& e) {
-      return Response{200,
-                      {{"Content-Type", "application/json"}},
-                      "{\"error\":\"" + e.message + "\",\"path\":\"" + e.path + "\",\"id\":\"" + e.request_id + "\"}"};
+      return HttpResponse{200,
+                          {{"Content-Type", "application/json"}},
+                          "{\"error\":\"" + e.message + "\",\"path\":\"" + e.path + "\",\"id\":\"" + e.request_id + "\"}"};
     };
   });
   RawClient c(s.port());
@@ -151,7 +151,7 @@ TEST(Http, KeysAreTakenFromTwoHeadersOnly) {
 
 TEST(Http, AHandlerCannotForgeHeaders) {
   TestServer s({}, [](Router& r) {
-    r.add("GET", "/forge", [](Request, Responder a) {
+    r.add("GET", "/forge", [](HttpRequest, Responder a) {
       a.respond(200, {{"X-A", "1\r\nX-Evil: 2"}, {"Content-Length", "99"}, {"Connection", "upgrade"}}, "body");
     });
   });
@@ -223,7 +223,7 @@ TEST(Http, StartRefusesWhatCannotWork) {
   EXPECT_NE(message([](HttpOptions& o) { o.limits.io_threads = 0; }).find("--http-threads is 0 threads"), std::string::npos);
   EXPECT_NE(message([](HttpOptions& o) { o.api_keys = {""}; }).find("key is empty"), std::string::npos);
   Router twice;
-  for (int i = 0; i < 2; ++i) twice.add("GET", "/a", [](Request, Responder) {});
+  for (int i = 0; i < 2; ++i) twice.add("GET", "/a", [](HttpRequest, Responder) {});
   EXPECT_NE(message([](HttpOptions&) {}, twice).find("route GET /a exists"), std::string::npos);
   EXPECT_EQ(message([](HttpOptions&) {}), "started");
 }

@@ -36,21 +36,21 @@ std::string percent_decode(std::string_view text) {
   return out;
 }
 
-std::string_view Request::header(std::string_view name) const {
+std::string_view HttpRequest::header(std::string_view name) const {
   for (const Header& h : headers) {
     if (equal_ignoring_case(h.name, name)) return h.value;
   }
   return {};
 }
 
-std::string_view Request::param(std::string_view name) const {
+std::string_view HttpRequest::param(std::string_view name) const {
   for (const auto& [key, value] : params) {
     if (key == name) return value;
   }
   return {};
 }
 
-std::string Request::query_value(std::string_view name) const {
+std::string HttpRequest::query_value(std::string_view name) const {
   std::string_view rest = query;
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('&'), rest.size());
@@ -90,7 +90,7 @@ struct Responder::Handle {
 
 Responder::Responder(std::shared_ptr<Exchange> exchange) : handle_(std::make_shared<Handle>(std::move(exchange))) {}
 
-void Responder::respond(Response response) const {
+void Responder::respond(HttpResponse response) const {
   if (handle_) handle_->exchange->respond(std::move(response));
 }
 

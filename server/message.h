@@ -16,7 +16,7 @@ struct Header {
 };
 using Headers = std::vector<Header>;
 
-struct Request {
+struct HttpRequest {
   std::string method;  // GET, POST, ...
   std::string path;    // as sent, without the query
   std::string query;   // without the '?'
@@ -34,7 +34,7 @@ struct Request {
   std::string query_value(std::string_view name) const;
 };
 
-struct Response {
+struct HttpResponse {
   int status = 200;
   Headers headers;  // Content-Length, Connection, Date and X-Request-Id are the server's
   std::string body;
@@ -47,7 +47,7 @@ struct HttpError {
   std::string path;  // empty where the request could not be read
   std::string request_id;
 };
-using ErrorFormatter = std::function<Response(const HttpError&)>;
+using ErrorFormatter = std::function<HttpResponse(const HttpError&)>;
 
 enum class WriteResult {
   kOk,
@@ -67,7 +67,7 @@ class Responder {
   Responder() = default;
   explicit Responder(std::shared_ptr<Exchange> exchange);
 
-  void respond(Response response) const;
+  void respond(HttpResponse response) const;
   void respond(int status, Headers headers, std::string body) const { respond({status, std::move(headers), std::move(body)}); }
 
   // A stream: begin, write..., finish. `heartbeat` is sent when nothing was written for a while (limits.h), for SSE a comment.

@@ -1,4 +1,4 @@
-// Bytes -> Request, strictly: what two readers could take for different requests is refused. Knows no sockets.
+// Bytes -> HttpRequest, strictly: what two readers could take for different requests is refused. Knows no sockets.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,7 @@ class RequestParser {
   State state() const { return state_; }
 
   // After the head: `request()` but for its body.
-  Request& request() { return request_; }
+  HttpRequest& request() { return request_; }
   bool keep_alive() const { return keep_alive_; }
   bool expects_continue() const { return expects_continue_; }
 
@@ -57,7 +57,7 @@ class RequestParser {
   const HttpLimits& limits_;
   std::unique_ptr<Beast> beast_;
   State state_ = State::kHead;
-  Request request_;
+  HttpRequest request_;
   bool keep_alive_ = false, expects_continue_ = false, body_begun_ = false;
 
   size_t scanned_ = 0, line_start_ = 0, lines_ = 0;  // of the head, so far

@@ -13,7 +13,7 @@
 namespace sluice {
 
 // Runs on an I/O thread: it must not block. What takes long is handed on, with the Responder.
-using Handler = std::function<void(Request, Responder)>;
+using Handler = std::function<void(HttpRequest, Responder)>;
 
 struct RouteOptions {
   bool needs_key = true;        // where the server has API keys

@@ -17,7 +17,7 @@ std::string found(const Router& r, const std::string& method, const std::string&
 }
 
 TEST(Router, FixedPartsWinOverParameters) {
-  const Handler h = [](Request, Responder) {};
+  const Handler h = [](HttpRequest, Responder) {};
   Router r;
   r.add("GET", "/v1/{rest...}", h);
   r.add("GET", "/v1/models/{id}", h);
@@ -40,7 +40,7 @@ TEST(Router, FixedPartsWinOverParameters) {
 }
 
 TEST(Router, RefusesBadPatterns) {
-  const Handler h = [](Request, Responder) {};
+  const Handler h = [](HttpRequest, Responder) {};
   for (const std::string bad : {"", "a", "/a{b}", "/{", "/{}", "/{a...}/b", "/a/{b}c"}) {
     Router r;
     r.add("GET", bad, h);
@@ -84,7 +84,7 @@ TEST(Sse, EventsAreReadAsTheyWereWritten) {
 }
 
 TEST(Message, DecodesQueriesAndNames) {
-  Request q;
+  HttpRequest q;
   q.query = "a=1&b&c=%zz%4&%61=2&d=x=y";
   q.headers = {{"X-One", "1"}, {"x-one", "2"}};
   EXPECT_EQ(q.query_value("a"), "1");

@@ -95,9 +95,9 @@ void ServerState::wake_waiters() {
   changed_.notify_all();
 }
 
-Response ServerState::format(const HttpError& error) const {
+HttpResponse ServerState::format(const HttpError& error) const {
   if (!options.error_formatter) return {error.status, {{"Content-Type", "text/plain; charset=utf-8"}}, error.message + "\n"};
-  Response response = options.error_formatter(error);
+  HttpResponse response = options.error_formatter(error);
   response.status = error.status;
   return response;
 }

@@ -39,7 +39,7 @@ class ServerState {
   void wake_waiters();
 
   // The answer to an error that the server finds itself.
-  Response format(const HttpError& error) const;
+  HttpResponse format(const HttpError& error) const;
 
  private:
   std::mutex mutex_;

@@ -87,20 +87,21 @@ class TestServer {
 
  private:
   void add_routes(Router& r) {
-    r.add("GET", "/health", [](Request, Responder a) { a.respond(200, text_plain(), "ok"); }, {false, true});
+    r.add("GET", "/health", [](HttpRequest, Responder a) { a.respond(200, text_plain(), "ok"); }, {false, true});
     r.add("GET", "/ready",
-          [this](Request, Responder a) {
+          [this](HttpRequest, Responder a) {
             server_->draining() ? a.respond(503, text_plain(), "draining") : a.respond(200, text_plain(), "ready");
           },
           {false, true});
-    r.add("GET", "/echo/{word}", [](Request q, Responder a) {
+    r.add("GET", "/echo/{word}", [](HttpRequest q, Responder a) {
       a.respond(200, {{"X-Method", q.method}}, std::string(q.param("word")) + "|" + q.query_value("q") + "|" + q.id);
     });
-    r.add("POST", "/body", [](Request q, Responder a) { a.respond(200, text_plain(), q.body); });
-    r.add("POST", "/later",
-          [this](Request q, Responder a) { run_thread([body = std::move(q.body), a] { a.respond(200, text_plain(), body); }); });
+    r.add("POST", "/body", [](HttpRequest q, Responder a) { a.respond(200, text_plain(), q.body); });
+    r.add("POST", "/later", [this](HttpRequest q, Responder a) {
+      run_thread([body = std::move(q.body), a] { a.respond(200, text_plain(), body); });
+    });
     // Held by the test; counts its cancellation.
-    r.add("GET", "/wait", [this](Request, Responder a) {
+    r.add("GET", "/wait", [this](HttpRequest, Responder a) {
       a.on_cancel([this](CancelReason reason) {
         last_cancel = reason;
         ++cancels;
@@ -109,8 +110,8 @@ class TestServer {
       waiting_ = std::move(a);
       has_waiting_ = true;
     });
-    r.add("GET", "/throw", [](Request, Responder) { throw std::runtime_error("no"); });
-    r.add("GET", "/forget", [](Request, Responder) {});
+    r.add("GET", "/throw", [](HttpRequest, Responder) { throw std::runtime_error("no"); });
+    r.add("GET", "/forget", [](HttpRequest, Responder) {});
   }
 
   std::mutex mutex_;
