@@ -169,8 +169,8 @@ std::vector<Outcome> alone(const std::vector<Request>& all, DTypeChoice dtype) {
 
 class Schedules {
  public:
-  Schedules(size_t pool, DTypeChoice dtype)
-      : dtype_(dtype), rng_(7), requests_(requests(pool, rng_)), want_(alone(requests_, dtype)) {}
+  Schedules(size_t pool, DTypeChoice dtype, uint64_t seed)
+      : dtype_(dtype), rng_(seed), requests_(requests(pool, rng_)), want_(alone(requests_, dtype)) {}
 
   // One engine under one random setting, `count` requests that come while others run, some of them cancelled.
   void run(size_t count) {
@@ -252,16 +252,17 @@ class Schedules {
   int64_t preemptions_ = 0, hits_ = 0, evictions_ = 0, accepted_ = 0, drafted_ = 0, compared_ = 0;
 };
 
-// SLUICE_CASES: how many requests are compared.
+// SLUICE_CASES: how many requests are compared; SLUICE_SEED: another set of schedules.
 TEST(Scheduler, SameBitsUnderAnySchedule) {
-  const char* wanted = std::getenv("SLUICE_CASES");
+  const char *wanted = std::getenv("SLUICE_CASES"), *seed_text = std::getenv("SLUICE_SEED");
+  const uint64_t seed = seed_text ? uint64_t(std::atoll(seed_text)) : 7;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   constexpr int64_t kCases = 200;
 #else
   constexpr int64_t kCases = 2000;
 #endif
   const int64_t cases = wanted ? std::atoll(wanted) : kCases;
-  Schedules bf16(60, DTypeChoice::kBF16), fp32(20, DTypeChoice::kF32);
+  Schedules bf16(60, DTypeChoice::kBF16, seed), fp32(20, DTypeChoice::kF32, seed);
   while (bf16.compared() < cases * 9 / 10) bf16.run(50);
   while (fp32.compared() < cases / 10) fp32.run(50);
   bf16.expect_all_happened();
