@@ -27,6 +27,8 @@ inline constexpr SamplingParams kSampleParams[] = {
     {.temperature = 1, .min_p = 1},
     {.temperature = 1e-6f},
     {.temperature = 100, .top_k = 500, .top_p = 0.9f, .min_p = 0.01f},
+    {.temperature = 1, .top_p = 0.95f, .min_p = 0.2f},
+    {.temperature = 1, .top_k = 400, .min_p = 0.1f},
 };
 inline constexpr SampleCase kSampleBenchCases[] = {{1, 248320, 0}, {64, 248320, 0}};
 

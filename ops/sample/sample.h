@@ -1,9 +1,9 @@
 // sample: one token of each row of logits.
 //
 //   1. adjust, in fp32 and in this order: tokens that `allowed` leaves out become -inf; bias is added; of each token used,
-//        z > 0 ? z / repetition_penalty : z * repetition_penalty      (in the prompt or the answer; Keskar et al. 2019, "CTRL")
-//        z - frequency_penalty * out_count                            (in the answer; OpenAI's API reference, "frequency and
-//        z - presence_penalty * (out_count > 0)                        presence penalties")
+//        z > 0 ? z / repetition_penalty : z * repetition_penalty      (in the prompt or the answer; CTRL, Keskar et al. 2019)
+//        z - frequency_penalty * out_count                            (in the answer; this and the next: OpenAI's API reference)
+//        z - presence_penalty * (out_count > 0)
 //      and banned tokens become -inf. No other z leaves fp32's finite range: it stops at the range's end.
 //   2. temperature 0: the largest z, the lowest id among equals. Otherwise softmax(z / temperature), then top_k, then top_p
 //      (smallest set of best tokens whose share of what top_k left reaches top_p), then min_p (probability at least min_p times
@@ -15,7 +15,7 @@
 //
 // Steps 1 and 2 are in vLLM's order (docs.vllm.ai, vllm.v1.sample.sampler, v0.22: allowed ids, bad words, min_tokens, bias,
 // repetition, frequency, presence, temperature, top_k, top_p), where -inf stays -inf whenever it is set, so that banned tokens may
-// come last here. One thing differs: vLLM filters min_p before top_k; here it comes after top_p, as in Hugging Face transformers.
+// come last here. One thing differs: vLLM filters min_p before top_k; here it comes after top_p.
 //
 // Tolerance: ids equal but where u, top_p or min_p fall within 1e-12 of a border; logprobs absolute 1e-5 + 1e-6 |logprob|.
 // A row without a token has logprobs = NaN and an id that says why, for the caller to report: kSampleNotFinite where one of the

@@ -129,6 +129,8 @@ TEST(Sample, FiltersKeepTheRightTokens) {
     EXPECT_EQ(kept(*impl, {.temperature = 1, .top_k = 2, .top_p = 0.6f}), (Ids{1})) << impl->name;
     EXPECT_EQ(kept(*impl, {.temperature = 1, .min_p = 0.2f}), (Ids{0, 1, 3})) << impl->name;
     EXPECT_EQ(kept(*impl, {.temperature = 1, .min_p = 1}), (Ids{1})) << impl->name;
+    EXPECT_EQ(kept(*impl, {.temperature = 1, .top_p = 0.99f, .min_p = 0.35f}), (Ids{1, 3})) << impl->name;
+    EXPECT_EQ(kept(*impl, {.temperature = 1, .top_k = 3, .min_p = 0.35f}), (Ids{1, 3})) << impl->name;
   }
 }
 

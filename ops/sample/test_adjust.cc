@@ -155,6 +155,7 @@ TEST(SampleAdjust, BiasBannedAndAllowed) {
   EXPECT_EQ(greedy({3, 2, 1}, {.allowed = twice}), 0);
   EXPECT_EQ(greedy({3, 2, 1}, {.bias = up, .banned = two}), 0);    // a bias does not bring a banned token back
   EXPECT_EQ(greedy({3, 2, 1}, {.bias = up, .allowed = zero}), 0);  // nor one that is not allowed
+  EXPECT_EQ(greedy({3, 2, 1}, {.bias = up, .banned = zero, .allowed = zero}), kSampleNothingLeft);
   EXPECT_EQ(greedy({3, 2, 1}, {.banned = two, .allowed = last_two}), 1);
 }
 
@@ -193,13 +194,13 @@ TEST(SampleAdjust, BadLogitsAreReportedFirst) {
 
 // Sums beyond fp32's range stop at its end: the token stays drawable, the others' weights stay numbers.
 TEST(SampleAdjust, NothingOverflows) {
-  const LogitBias far[] = {{0, 3e38f}, {1, -3e38f}};
-  const TokenUse used[] = {{0, true, 2}, {1, true, 2}, {2, true, 0}};
+  const LogitBias far[] = {{1, 3e38f}, {0, -3e38f}};
+  const TokenUse used[] = {{1, true, 2}, {0, true, 0}, {2, true, 0}};
   for (SamplingParams p : kSampleParams) {
     p.repetition_penalty = 1e-3f, p.frequency_penalty = -3e38f;
-    const Problem problem(logits_of({3e38, -3e38, 1}), p, {.used = used, .bias = far});
+    const Problem problem(logits_of({-3e38, 3e38, 1}), p, {.used = used, .bias = far});
     expect_as_reference(problem, "far");
-    EXPECT_EQ(run(reference(), problem).ids[0], 0);
+    for (const auto* impl : forms()) EXPECT_EQ(run(*impl, problem).ids[0], 1) << impl->name;
   }
 }
 
