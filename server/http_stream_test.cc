@@ -1,6 +1,7 @@
 // Streams, their clients' ways to leave, and the end of a server under load.
 #include <random>
 
+#include "server/exchange.h"
 #include "server/test_server.h"
 
 namespace sluice {
@@ -128,6 +129,19 @@ TEST(HttpStream, AClientThatDoesNotReadIsDroppedAtTheQueuesLimit) {
   EXPECT_TRUE(eventually([&] { return s.counters().connections_open == 0; }));
   EXPECT_EQ(s.counters().cancelled_slow_reader, 1);
   EXPECT_LE(taken - s.counters().bytes_out, 64 << 10);
+}
+
+TEST(HttpStream, WhatIsBeingWrittenCountsAsQueued) {
+  for (const bool written : {false, true}) {
+    int wakes = 0;
+    Exchange e([&] { ++wakes; }, 100, false);
+    e.begin_stream({}, {});
+    EXPECT_EQ(e.write(std::string(60, 'x')), WriteResult::kSlow);
+    EXPECT_EQ(e.take().pieces.size(), 60u);
+    if (written) e.written();
+    EXPECT_EQ(e.write(std::string(60, 'x')), written ? WriteResult::kSlow : WriteResult::kGone);
+    EXPECT_EQ(wakes, 1);  // the connection looks by itself at first
+  }
 }
 
 TEST(HttpStream, AnEmptyQueueTakesAPieceOfAnySize) {
