@@ -47,8 +47,8 @@ class Source {
       if (tile.found) return rows_of(tile, int(first + of_section % heads));
     }
   }
-  __device__ void query(const sm90::TileRows& t, uint8_t* to, uint64_t* bar) const {
-    copy<kNope + kRope>(&c_.q, t.head, t.first_row, to, sm90::kRows, bar);
+  __device__ void query(const sm90::TileRows& t, int row, uint8_t* to, uint64_t* bar) const {
+    copy<kNope + kRope>(&c_.q, t.head, t.first_row + row, to, sm90::kGroupRows, bar);
   }
   __device__ void keys(const sm90::TileRows& t, int begin, uint8_t* to, uint64_t* bar) const {
     copy<kNope>(&c_.k_nope, t.head, t.first_key + begin, to, kBlock, bar);
@@ -144,7 +144,7 @@ Status launch_heads(const Context& ctx, const MlaPrefillArgs& a, std::byte* scra
             .heads = uint32_t(H),
             .section = uint32_t(std::clamp<int64_t>(kSectionBytes / std::max<int64_t>(head_bytes, 1), 1, H)),
             .out = outputs_of(a)};
-  SLUICE_RETURN_IF_ERROR(encode(&call.q, a.q, sm90::kRows, scratch));
+  SLUICE_RETURN_IF_ERROR(encode(&call.q, a.q, sm90::kGroupRows, scratch));
   SLUICE_RETURN_IF_ERROR(encode(&call.k_nope, a.k_nope, Source::kBlock, scratch));
   SLUICE_RETURN_IF_ERROR(encode(&call.k_pe, a.k_pe, Source::kBlock, scratch));
   SLUICE_RETURN_IF_ERROR(encode(&call.v, a.v, Source::kBlock, scratch));

@@ -7,7 +7,7 @@
 //
 // A Source says which tiles there are and copies their rows:
 //   TileRows next();                                              the next tile, by a whole warp; one without rows: no more
-//   void query(const TileRows&, uint8_t* to, uint64_t* bar);      by one thread, as are
+//   void query(const TileRows&, int row, uint8_t* to, uint64_t* bar);   64 rows, by one thread, as are
 //   void keys(const TileRows&, int begin, uint8_t* to, uint64_t* bar), values(...);
 // All in boxes of 64 columns, swizzled over their 128 bytes.
 #pragma once
@@ -29,8 +29,8 @@ inline constexpr int kThreads = (kGroups + 1) * kGroup;
 inline constexpr int kGroupWarps = kGroup / kWarp;
 inline constexpr int kBoxColumns = 64, kBoxRowBytes = 128;
 inline constexpr int kStages = 2, kTileStages = 2;
-// Registers a thread: 40 + 2 * 232 = 504 = 3 * 168, what the launch gives out.
-inline constexpr int kLoadRegisters = 40, kGroupRegisters = 232;
+// Registers a thread: 56 + 2 * 224 = 504 = 3 * 168, what the launch gives out.
+inline constexpr int kLoadRegisters = 56, kGroupRegisters = 224;
 inline constexpr int kTurnBarrier = 1;  // of the 16 hardware barriers; one a warpgroup
 
 // A value that is the same in every lane, so that it may live in a uniform register.
@@ -47,18 +47,19 @@ template <int kKeySize, int kValueSize, int kBlockKeys>
 struct Shape {
   static constexpr int kKey = kKeySize, kValue = kValueSize;  // elements of a key and a value
   static constexpr int kBlock = kBlockKeys;                   // keys
-  static constexpr int kQueryBox = kRows * kBoxRowBytes, kBlockBox = kBlock * kBoxRowBytes;
-  static constexpr int kQueryBytes = kRows * kKey * 2, kKeyBytes = kBlock * kKey * 2, kValueBytes = kBlock * kValue * 2;
+  static constexpr int kQueryBox = kGroupRows * kBoxRowBytes, kBlockBox = kBlock * kBoxRowBytes;
+  static constexpr int kQueryBytes = kGroupRows * kKey * 2, kKeyBytes = kBlock * kKey * 2, kValueBytes = kBlock * kValue * 2;
   static_assert(kKey % kBoxColumns == 0 && kValue % kBoxColumns == 0 && kBlock % 16 == 0);
 };
 
 template <class S>
 struct Shared {
-  uint8_t query[S::kQueryBytes];
+  uint8_t query[kGroups][S::kQueryBytes];
   uint8_t keys[kStages][S::kKeyBytes];
   uint8_t values[kStages][S::kValueBytes];
   TileRows tiles[kTileStages];
-  uint64_t query_full, query_empty, keys_full[kStages], keys_empty[kStages], values_full[kStages], values_empty[kStages];
+  uint64_t query_full[kGroups], query_empty[kGroups], keys_full[kStages], keys_empty[kStages], values_full[kStages],
+      values_empty[kStages];
   uint64_t tile_full[kTileStages], tile_empty[kTileStages], tail;
 };
 
@@ -74,13 +75,14 @@ struct Turn {
 
 template <class S>
 __device__ inline void init_barriers(Shared<S>& sm) {
-  constexpr int kWarps = kGroups * kGroupWarps;  // that compute
-  const auto init = [](auto& full, auto& empty) {
+  const auto init = [](auto& full, auto& empty, int warps) {  // warps that empty it
     for (auto& bar : full) ptx::mbarrier_init(&bar, 1);
-    for (auto& bar : empty) ptx::mbarrier_init(&bar, kWarps);
+    for (auto& bar : empty) ptx::mbarrier_init(&bar, warps);
   };
-  ptx::mbarrier_init(&sm.query_full, 1), ptx::mbarrier_init(&sm.query_empty, kWarps), ptx::mbarrier_init(&sm.tail, 1);
-  init(sm.keys_full, sm.keys_empty), init(sm.values_full, sm.values_empty), init(sm.tile_full, sm.tile_empty);
+  constexpr int kAll = kGroups * kGroupWarps;
+  init(sm.query_full, sm.query_empty, kGroupWarps), init(sm.tile_full, sm.tile_empty, kAll);
+  init(sm.keys_full, sm.keys_empty, kAll), init(sm.values_full, sm.values_empty, kAll);
+  ptx::mbarrier_init(&sm.tail, 1);
   ptx::fence_barrier_init();
 }
 
@@ -117,6 +119,15 @@ __device__ inline void load_values(Source& source, Shared<S>& sm, const TileRows
 }
 
 template <class S, class Source>
+__device__ inline void load_query(Source& source, Shared<S>& sm, const TileRows& tile, uint32_t use) {
+  for (int group = 0; group < kGroups; ++group) {
+    Turn<1>(use).wait_empty(&sm.query_empty[group]);
+    ptx::mbarrier_arrive_expect(&sm.query_full[group], S::kQueryBytes);
+    source.query(tile, group * kGroupRows, sm.query[group], &sm.query_full[group]);
+  }
+}
+
+template <class S, class Source>
 __device__ inline void load_tiles(Source& source, Shared<S>& sm) {
   const bool leader = threadIdx.x % kWarp == 0;
   uint32_t use = 0, queries = 0, tails = 0;
@@ -137,11 +148,7 @@ __device__ inline void load_tiles(Source& source, Shared<S>& sm) {
         ptx::mbarrier_arrive_expect(&sm.keys_full[turn.stage], S::kKeyBytes);
         source.keys(tile, begin, sm.keys[turn.stage], &sm.keys_full[turn.stage]);
       }
-      if (leader && begin == 0) {
-        Turn<1>(queries++).wait_empty(&sm.query_empty);
-        ptx::mbarrier_arrive_expect(&sm.query_full, S::kQueryBytes);
-        source.query(tile, sm.query, &sm.query_full);
-      }
+      if (leader && begin == 0) load_query(source, sm, tile, queries++);
       load_values(source, sm, tile, begin, use, tails);
     }
   }
@@ -196,22 +203,18 @@ class Group {
         group_(uniform(int(threadIdx.x) / kGroup)),
         lane_(int(threadIdx.x) % kWarp),
         row_(group_ * kGroupRows + int(threadIdx.x) % kGroup / kWarp * 16 + lane_ / 4),
-        query_(ptx::wgmma_operand(ptx::shared_address(sm.query) + group_ * kGroupRows * kBoxRowBytes, 0, kEight)),
+        query_(ptx::wgmma_operand(ptx::shared_address(sm.query[group_]), 0, kEight)),
         keys_(ptx::wgmma_operand(ptx::shared_address(sm.keys), 0, kEight)),
         values_(ptx::wgmma_operand(ptx::shared_address(sm.values), S::kBlockBox, kEight)) {}
 
   __device__ void run() {
     if (group_ == 1) give_turn();
     for (uint32_t i = 0;; ++i) {
-      const Turn<kTileStages> turn(i);
-      turn.wait_full(sm_.tile_full);
-#pragma unroll
-      for (int w = 0; w < kTileWords; ++w)
-        reinterpret_cast<int*>(&tile_)[w] = uniform(reinterpret_cast<const int*>(&sm_.tiles[turn.stage])[w]);
-      release(&sm_.tile_empty[turn.stage]);
-      if (tile_.rows == 0) break;
-      attend();
+      const TileRows tile = take_tile(i);
+      if (tile.rows == 0) break;
+      attend(tile);
     }
+    if (begun_) end();
     if (group_ == 0) take_turn();  // what was given last
   }
 
@@ -231,41 +234,64 @@ class Group {
   // Keys that a row of the tile sees; may be below 0.
   __device__ int seen_by(int row) const { return min(tile_.end, tile_.before + row + 1); }
 
-  __device__ void attend() {
-    clear();
-    const int blocks = (max(tile_.end, 0) + S::kBlock - 1) / S::kBlock;
-    if (blocks > 0) {
-      const int whole = min(max(seen_by(group_ * kGroupRows), 0) / S::kBlock, blocks);  // blocks that need no mask
-      first_step(blocks, whole == 0);
-      int b = 1;
-      for (; b < whole; ++b) step<false>(b, blocks);
-      for (; b < blocks; ++b) step<true>(b, blocks);
-      last_step();
-    }
-    finish();
-  }
-
-  __device__ void clear() {
-    most_[0] = most_[1] = -INFINITY, total_[0] = total_[1] = 0;
+  __device__ TileRows take_tile(uint32_t i) const {
+    const Turn<kTileStages> turn(i);
+    TileRows tile;
+    turn.wait_full(sm_.tile_full);
 #pragma unroll
-    for (float& x : sums_) x = 0;
+    for (int w = 0; w < kTileWords; ++w)
+      reinterpret_cast<int*>(&tile)[w] = uniform(reinterpret_cast<const int*>(&sm_.tiles[turn.stage])[w]);
+    release(&sm_.tile_empty[turn.stage]);
+    return tile;
   }
 
-  __device__ void first_step(int blocks, bool masked) {
-    const Turn<kStages> turn(use_);
+  // All of a tile but the sums over its last block, which the next tile's first scores precede.
+  __device__ void attend(const TileRows& tile) {
+    const int blocks = (max(tile.end, 0) + S::kBlock - 1) / S::kBlock;
+    if (blocks == 0) return store_nothing(tile);
+    if (begun_) begin<true>(tile, blocks);
+    else begin<false>(tile, blocks);
+    const int whole = blocks_without_mask();
+    int b = 1;
+    for (; b < min(whole, blocks); ++b) step<false>(b, blocks);
+    for (; b < blocks; ++b) step<true>(b, blocks);
+    begun_ = true;
+  }
+
+  // The weights of a tile's first block; ahead of it, the end of the tile before.
+  template <bool kAnother>
+  __device__ void begin(const TileRows& tile, int blocks) {
+    const Turn<kStages> last(use_), turn(kAnother ? ++use_ : use_);
+    const TileRows old = tile_;
+    const float most[2] = {most_[0], most_[1]}, total[2] = {total_[0], total_[1]};
     Scores s;
     float factor[2];
-    ptx::mbarrier_wait(&sm_.query_full, queries_++ % 2);
+    ptx::mbarrier_wait(&sm_.query_full[group_], queries_++ % 2);
     turn.wait_full(sm_.keys_full);
+    take_turn();
     scores(s, turn.stage);
-    ptx::wgmma_wait<0>();
+    if constexpr (kAnother) last.wait_full(sm_.values_full), add(last.stage);
+    give_turn();
+    ptx::wgmma_wait<kAnother ? 1 : 0>();
     ptx::pin(s);
     release(&sm_.keys_empty[turn.stage]);
-    if (blocks == 1) release(&sm_.query_empty);
-    if (masked) mask(0, s);
+    tile_ = tile, most_[0] = most_[1] = -INFINITY, total_[0] = total_[1] = 0;
+    if (blocks_without_mask() == 0) mask(0, s);
     weigh(s, factor);
+    ptx::pin(s);
+    if (blocks == 1) release(&sm_.query_empty[group_]);
+    if constexpr (kAnother) {
+      ptx::wgmma_wait<0>();
+      ptx::pin(sums_);
+      release(&sm_.values_empty[last.stage]);
+      finish(old, most, total);
+    }
+#pragma unroll
+    for (float& x : sums_) x = 0;
     pack(s);
   }
+
+  __device__ int blocks_without_mask() const { return max(seen_by(group_ * kGroupRows), 0) / S::kBlock; }
 
   // The weights of block b, and the sums over the one before it.
   template <bool kMasked>
@@ -285,7 +311,8 @@ class Group {
     if (kMasked) mask(b * S::kBlock, s);
     weigh(s, factor);
     ptx::pin(s);
-    if (b + 1 == blocks) release(&sm_.query_empty);  // a branch, which keeps the wait from being scheduled ahead of the weights
+    if (b + 1 == blocks)
+      release(&sm_.query_empty[group_]);  // a branch, which keeps the wait from being scheduled ahead of the weights
     ptx::wgmma_wait<0>();
     ptx::pin(sums_);
     release(&sm_.values_empty[last.stage]);
@@ -293,13 +320,13 @@ class Group {
     pack(s);
   }
 
-  __device__ void last_step() {
-    const Turn<kStages> turn(use_++);
+  __device__ void end() {
+    const Turn<kStages> turn(use_);
     turn.wait_full(sm_.values_full);
     add(turn.stage);
     ptx::wgmma_wait<0>();
     ptx::pin(sums_);
-    release(&sm_.values_empty[turn.stage]);
+    finish(tile_, most_, total_);
   }
 
   __device__ void scores(Scores& s, int stage) const {
@@ -370,19 +397,31 @@ class Group {
 
   // --- results ---
 
-  __device__ void finish() {
+  __device__ void finish(const TileRows& tile, const float (&most)[2], const float (&totals)[2]) const {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
+      const float total = row_sum(totals[half]), inverse = inverse_of(total);
       const int row = row_ + 8 * half;
-      const float total = row_sum(total_[half]), inverse = inverse_of(total);
-      const bool wanted = row < tile_.rows;
-      const int64_t token = tile_.first_row + row;
-      char* to = out_.o + token * out_.o_row + tile_.head * out_.o_head;
-      if (out_.o_is_f32) store_f32(to, half, inverse, wanted);
-      else store_bf16(to, half, inverse, wanted);
-      if (wanted && out_.lse && lane_ % 4 == 0)
-        out_.lse[token * out_.lse_row + tile_.head * out_.lse_head] = log2_of(most_[half], total) * out_.to_base;
+      const bool wanted = row < tile.rows;
+      if (out_.o_is_f32) store_f32(row_of_o(tile, row), half, inverse, wanted);
+      else store_bf16(row_of_o(tile, row), half, inverse, wanted);
+      if (wanted) store_lse(tile, row, log2_of(most[half], total) * out_.to_base);
     }
+  }
+  // Of rows that see no key.
+  __device__ void store_nothing(const TileRows& tile) const {
+    const int bytes = S::kValue * (out_.o_is_f32 ? 4 : 2);
+    for (int row = row_; row < min(tile.rows, row_ + 16); row += 8) {
+      for (int at = lane_ % 4 * 16; at < bytes; at += 4 * 16)
+        ptx::store_global(reinterpret_cast<uint4*>(row_of_o(tile, row) + at), {});
+      store_lse(tile, row, -INFINITY);
+    }
+  }
+  __device__ char* row_of_o(const TileRows& tile, int row) const {
+    return out_.o + int64_t(tile.first_row + row) * out_.o_row + tile.head * out_.o_head;
+  }
+  __device__ void store_lse(const TileRows& tile, int row, float lse) const {
+    if (out_.lse && lane_ % 4 == 0) out_.lse[int64_t(tile.first_row + row) * out_.lse_row + tile.head * out_.lse_head] = lse;
   }
   __device__ void store_f32(char* to, int half, float inverse, bool wanted) const {
 #pragma unroll
@@ -409,8 +448,9 @@ class Group {
   Shared<S>& sm_;
   const int group_, lane_, row_;  // of the tile
   const uint64_t query_, keys_, values_;
-  TileRows tile_;
-  uint32_t use_ = 0, queries_ = 0;
+  TileRows tile_ = {};
+  bool begun_ = false;              // a tile, whose last block of values is yet to be added
+  uint32_t use_ = 0, queries_ = 0;  // blocks before that one; tiles begun
   float most_[2], total_[2];
   float sums_[S::kValue / 2];
   uint32_t weights_[S::kBlock / 16][4];
