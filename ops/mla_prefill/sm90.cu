@@ -33,14 +33,12 @@ struct Call {
 template <int kNope, int kValue>
 class Source {
  public:
-  __device__ explicit Source(const Call& c) : c_(c), ahead_(blockIdx.x) {}
+  __device__ explicit Source(const Call& c) : c_(c) {}
 
   __device__ sm90::TileRows next() {
     for (;;) {
-      const uint32_t index = uint32_t(sm90::uniform(int(ahead_)));
+      const uint32_t index = take();
       if (index >= c_.tiles * c_.heads) return {};
-      ahead_ = c_.tiles * c_.heads;
-      if (c_.next && threadIdx.x % kWarp == 0) ahead_ = gridDim.x + atomicAdd(c_.next, 1u);
       const uint32_t first = index / (c_.tiles * c_.section) * c_.section, heads = min(c_.section, c_.heads - first);
       const uint32_t of_section = index - first * c_.tiles;
       const MlaTile tile(c_.sequences, of_section / heads, sm90::kRows);
@@ -64,6 +62,15 @@ class Source {
   static constexpr int kNopeSize = kNope, kValueSize = kValue;
 
  private:
+  // The number of a tile that no other block of threads has: the first one by the block's own number. Not asked for until it is
+  // needed, so that who has long tiles takes fewer of them.
+  __device__ uint32_t take() {
+    uint32_t index = c_.tiles * c_.heads;
+    if (!begun_) index = blockIdx.x;
+    else if (c_.next && threadIdx.x % kWarp == 0) index = gridDim.x + atomicAdd(c_.next, 1u);
+    begun_ = true;
+    return uint32_t(sm90::uniform(int(index)));
+  }
   __device__ sm90::TileRows rows_of(const MlaTile& tile, int head) const {
     const MlaSequence& s = tile.sequence;
     const int rows = int(min(s.rows - tile.begin, int64_t(sm90::kRows)));
@@ -83,7 +90,7 @@ class Source {
   }
 
   const Call& c_;
-  uint32_t ahead_;  // lane 0: the tile after this one
+  bool begun_ = false;
 };
 
 __global__ void mla_prefill_sm90_start(uint32_t* next) {
