@@ -56,6 +56,12 @@ class Source {
     copy<kValue>(&c_.v, t.head, t.first_key + begin, to, kBlock, bar);
   }
 
+  __device__ void expect(const sm90::TileRows& t) const {
+    for (int row = 0; row < t.rows; row += sm90::kGroupRows)
+#pragma unroll
+      for (int x = 0; x < kNope + kRope; x += sm90::kBoxColumns) ptx::tma_prefetch_3d(&c_.q, x, t.head, t.first_row + row);
+  }
+
   // What leaves two stages in 227 KiB.
   static constexpr int kBlock = kValue == 128 ? 128 : 80;
   using Shape = sm90::Shape<kNope + kRope, kValue, kBlock>;

@@ -1,14 +1,15 @@
 // Attention on compute capability 9.0 (wgmma, copy engine), the part that is the same whatever finds the keys: a block of threads
-// takes tiles of 128 rows of one head, one after another. One warp copies the tile's queries, and keys and values block by block,
-// into rings in shared memory. Two warpgroups have 64 rows each: they leave scores in registers, and these, as weights, are the
-// operand of the product with the values as they are. While one warpgroup computes weights, the other one's products run, and in
-// each the product with the last block's values runs during the weights of the next one. (The scheme of FlashAttention-3, arXiv
-// 2407.08608.)
+// takes tiles of 128 rows of one head, one after another. One warp finds the tiles; one copies a tile's queries, and keys and
+// values block by block, into rings in shared memory. Two warpgroups have 64 rows each: they leave scores in registers, and these,
+// as weights, are the operand of the product with the values as they are. While one warpgroup computes weights, the other one's
+// products run, and in each the product with the last block's values runs during the weights of the next one. (The scheme of
+// FlashAttention-3, arXiv 2407.08608.)
 //
 // A Source says which tiles there are and copies their rows:
-//   TileRows next();                                              the next tile, by a whole warp; one without rows: no more
+//   TileRows next();                                                    the next tile, by a whole warp; one without rows: no more
 //   void query(const TileRows&, int row, uint8_t* to, uint64_t* bar);   64 rows, by one thread, as are
 //   void keys(const TileRows&, int begin, uint8_t* to, uint64_t* bar), values(...);
+//   void expect(const TileRows&);                                       may bring queries nearer, by one thread
 // All in boxes of 64 columns, swizzled over their 128 bytes.
 #pragma once
 
@@ -29,6 +30,9 @@ inline constexpr int kThreads = (kGroups + 1) * kGroup;
 inline constexpr int kGroupWarps = kGroup / kWarp;
 inline constexpr int kBoxColumns = 64, kBoxRowBytes = 128;
 inline constexpr int kStages = 2, kTileStages = 2;
+// The next tile is looked for when this many blocks of keys are left to be copied: so late that who has long tiles takes fewer of
+// them, and so early that it is known by the time it is needed.
+inline constexpr int kBlocksAhead = 3;
 // Registers a thread: 56 + 2 * 224 = 504 = 3 * 168, what the launch gives out.
 inline constexpr int kLoadRegisters = 56, kGroupRegisters = 224;
 inline constexpr int kTurnBarrier = 1;  // of the 16 hardware barriers; one a warpgroup
@@ -60,7 +64,7 @@ struct Shared {
   TileRows tiles[kTileStages];
   uint64_t query_full[kGroups], query_empty[kGroups], keys_full[kStages], keys_empty[kStages], values_full[kStages],
       values_empty[kStages];
-  uint64_t tile_full[kTileStages], tile_empty[kTileStages], tail;
+  uint64_t tile_full[kTileStages], tile_empty[kTileStages], tile_wanted, tail;
 };
 
 // The n-th use of a ring of N stages. A user of the stage waits for `full`, its filler for `empty`.
@@ -80,10 +84,49 @@ __device__ inline void init_barriers(Shared<S>& sm) {
     for (auto& bar : empty) ptx::mbarrier_init(&bar, warps);
   };
   constexpr int kAll = kGroups * kGroupWarps;
-  init(sm.query_full, sm.query_empty, kGroupWarps), init(sm.tile_full, sm.tile_empty, kAll);
+  init(sm.query_full, sm.query_empty, kGroupWarps), init(sm.tile_full, sm.tile_empty, kAll + 1);
   init(sm.keys_full, sm.keys_empty, kAll), init(sm.values_full, sm.values_empty, kAll);
-  ptx::mbarrier_init(&sm.tail, 1);
+  ptx::mbarrier_init(&sm.tile_wanted, 1), ptx::mbarrier_init(&sm.tail, 1);
   ptx::fence_barrier_init();
+}
+
+// Says that a warp is done with what `empty` guards.
+__device__ inline void release(uint64_t* empty) {
+  __syncwarp();
+  if (threadIdx.x % kWarp == 0) ptx::mbarrier_arrive(empty);
+}
+
+// The i-th tile of this block of threads, by a whole warp.
+template <class S>
+__device__ inline TileRows take_tile(Shared<S>& sm, uint32_t i) {
+  const Turn<kTileStages> turn(i);
+  TileRows tile;
+  turn.wait_full(sm.tile_full);
+#pragma unroll
+  for (int w = 0; w < kTileWords; ++w)
+    reinterpret_cast<int*>(&tile)[w] = uniform(reinterpret_cast<const int*>(&sm.tiles[turn.stage])[w]);
+  release(&sm.tile_empty[turn.stage]);
+  return tile;
+}
+
+// --- the warp that finds tiles ---
+
+template <class S, class Source>
+__device__ inline void find_tiles(Source& source, Shared<S>& sm) {
+  const bool leader = threadIdx.x % kWarp == 0;
+  for (uint32_t i = 0;; ++i) {
+    if (i > 0) ptx::mbarrier_wait(&sm.tile_wanted, (i - 1) % 2);
+    const TileRows tile = source.next();
+    const Turn<kTileStages> turn(i);
+    turn.wait_empty(sm.tile_empty);
+    if (leader) {
+      sm.tiles[turn.stage] = tile;
+      ptx::mbarrier_arrive(&sm.tile_full[turn.stage]);
+      if (tile.end > 0) source.expect(tile);
+    }
+    if (tile.rows == 0) return;
+    __syncwarp();
+  }
 }
 
 // --- the warp that copies ---
@@ -132,17 +175,13 @@ __device__ inline void load_tiles(Source& source, Shared<S>& sm) {
   const bool leader = threadIdx.x % kWarp == 0;
   uint32_t use = 0, queries = 0, tails = 0;
   for (uint32_t i = 0;; ++i) {
-    __syncwarp();
-    const TileRows tile = source.next();
-    if (leader) {
-      const Turn<kTileStages> turn(i);
-      turn.wait_empty(sm.tile_empty);
-      sm.tiles[turn.stage] = tile;
-      ptx::mbarrier_arrive(&sm.tile_full[turn.stage]);
-    }
+    const TileRows tile = take_tile(sm, i);
     if (tile.rows == 0) return;
+    const int late = max(tile.end - (kBlocksAhead - 1) * S::kBlock, 1);  // the next tile is wanted at the block that reaches here
+    if (leader && tile.end <= 0) ptx::mbarrier_arrive(&sm.tile_wanted);
     for (int begin = 0; begin < tile.end; begin += S::kBlock, ++use) {
       if (leader) {
+        if (begin < late && begin + S::kBlock >= late) ptx::mbarrier_arrive(&sm.tile_wanted);
         const Turn<kStages> turn(use);
         turn.wait_empty(sm.keys_empty);
         ptx::mbarrier_arrive_expect(&sm.keys_full[turn.stage], S::kKeyBytes);
@@ -210,11 +249,10 @@ class Group {
   __device__ void run() {
     if (group_ == 1) give_turn();
     for (uint32_t i = 0;; ++i) {
-      const TileRows tile = take_tile(i);
+      const TileRows tile = take_tile(sm_, i);
       if (tile.rows == 0) break;
       attend(tile);
     }
-    if (begun_) end();
     if (group_ == 0) take_turn();  // what was given last
   }
 
@@ -226,68 +264,41 @@ class Group {
   __device__ void take_turn() const { ptx::named_barrier(kTurnBarrier + group_, kGroups * kGroup); }
   __device__ void give_turn() const { ptx::named_barrier_arrive(kTurnBarrier + 1 - group_, kGroups * kGroup); }
 
-  __device__ void release(uint64_t* empty) const {
-    __syncwarp();
-    if (lane_ == 0) ptx::mbarrier_arrive(empty);
-  }
-
   // Keys that a row of the tile sees; may be below 0.
   __device__ int seen_by(int row) const { return min(tile_.end, tile_.before + row + 1); }
 
-  __device__ TileRows take_tile(uint32_t i) const {
-    const Turn<kTileStages> turn(i);
-    TileRows tile;
-    turn.wait_full(sm_.tile_full);
-#pragma unroll
-    for (int w = 0; w < kTileWords; ++w)
-      reinterpret_cast<int*>(&tile)[w] = uniform(reinterpret_cast<const int*>(&sm_.tiles[turn.stage])[w]);
-    release(&sm_.tile_empty[turn.stage]);
-    return tile;
-  }
-
-  // All of a tile but the sums over its last block, which the next tile's first scores precede.
   __device__ void attend(const TileRows& tile) {
     const int blocks = (max(tile.end, 0) + S::kBlock - 1) / S::kBlock;
     if (blocks == 0) return store_nothing(tile);
-    if (begun_) begin<true>(tile, blocks);
-    else begin<false>(tile, blocks);
-    const int whole = blocks_without_mask();
+    tile_ = tile;
+    begin(blocks);
+    const int whole = min(blocks_without_mask(), blocks);
     int b = 1;
-    for (; b < min(whole, blocks); ++b) step<false>(b, blocks);
+    for (; b < whole; ++b) step<false>(b, blocks);
     for (; b < blocks; ++b) step<true>(b, blocks);
-    begun_ = true;
+    end();
+    finish();
   }
 
-  // The weights of a tile's first block; ahead of it, the end of the tile before.
-  template <bool kAnother>
-  __device__ void begin(const TileRows& tile, int blocks) {
-    const Turn<kStages> last(use_), turn(kAnother ? ++use_ : use_);
-    const TileRows old = tile_;
-    const float most[2] = {most_[0], most_[1]}, total[2] = {total_[0], total_[1]};
+  // The weights of the first block.
+  __device__ void begin(int blocks) {
+    const Turn<kStages> turn(use_);
     Scores s;
     float factor[2];
+    most_[0] = most_[1] = -INFINITY, total_[0] = total_[1] = 0;
+#pragma unroll
+    for (float& x : sums_) x = 0;
     ptx::mbarrier_wait(&sm_.query_full[group_], queries_++ % 2);
     turn.wait_full(sm_.keys_full);
     take_turn();
     scores(s, turn.stage);
-    if constexpr (kAnother) last.wait_full(sm_.values_full), add(last.stage);
     give_turn();
-    ptx::wgmma_wait<kAnother ? 1 : 0>();
+    ptx::wgmma_wait<0>();
     ptx::pin(s);
     release(&sm_.keys_empty[turn.stage]);
-    tile_ = tile, most_[0] = most_[1] = -INFINITY, total_[0] = total_[1] = 0;
+    if (blocks == 1) release(&sm_.query_empty[group_]);
     if (blocks_without_mask() == 0) mask(0, s);
     weigh(s, factor);
-    ptx::pin(s);
-    if (blocks == 1) release(&sm_.query_empty[group_]);
-    if constexpr (kAnother) {
-      ptx::wgmma_wait<0>();
-      ptx::pin(sums_);
-      release(&sm_.values_empty[last.stage]);
-      finish(old, most, total);
-    }
-#pragma unroll
-    for (float& x : sums_) x = 0;
     pack(s);
   }
 
@@ -320,13 +331,14 @@ class Group {
     pack(s);
   }
 
+  // The sums over the last block.
   __device__ void end() {
-    const Turn<kStages> turn(use_);
+    const Turn<kStages> turn(use_++);
     turn.wait_full(sm_.values_full);
     add(turn.stage);
     ptx::wgmma_wait<0>();
     ptx::pin(sums_);
-    finish(tile_, most_, total_);
+    release(&sm_.values_empty[turn.stage]);
   }
 
   __device__ void scores(Scores& s, int stage) const {
@@ -397,15 +409,15 @@ class Group {
 
   // --- results ---
 
-  __device__ void finish(const TileRows& tile, const float (&most)[2], const float (&totals)[2]) const {
+  __device__ void finish() const {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float total = row_sum(totals[half]), inverse = inverse_of(total);
+      const float total = row_sum(total_[half]), inverse = inverse_of(total);
       const int row = row_ + 8 * half;
-      const bool wanted = row < tile.rows;
-      if (out_.o_is_f32) store_f32(row_of_o(tile, row), half, inverse, wanted);
-      else store_bf16(row_of_o(tile, row), half, inverse, wanted);
-      if (wanted) store_lse(tile, row, log2_of(most[half], total) * out_.to_base);
+      const bool wanted = row < tile_.rows;
+      if (out_.o_is_f32) store_f32(row_of_o(tile_, row), half, inverse, wanted);
+      else store_bf16(row_of_o(tile_, row), half, inverse, wanted);
+      if (wanted) store_lse(tile_, row, log2_of(most_[half], total) * out_.to_base);
     }
   }
   // Of rows that see no key.
@@ -448,9 +460,8 @@ class Group {
   Shared<S>& sm_;
   const int group_, lane_, row_;  // of the tile
   const uint64_t query_, keys_, values_;
-  TileRows tile_ = {};
-  bool begun_ = false;              // a tile, whose last block of values is yet to be added
-  uint32_t use_ = 0, queries_ = 0;  // blocks before that one; tiles begun
+  TileRows tile_;
+  uint32_t use_ = 0, queries_ = 0;  // blocks and tiles so far
   float most_[2], total_[2];
   float sums_[S::kValue / 2];
   uint32_t weights_[S::kBlock / 16][4];
@@ -467,7 +478,9 @@ __device__ inline void run_block(Source source, const Outputs& out, Shared<S>& s
     Group<S>(out, sm).run();
   } else {
     ptx::set_max_registers_down<kLoadRegisters>();
-    if (threadIdx.x < kGroups * kGroup + kWarp) load_tiles(source, sm);
+    const int warp = uniform(int(threadIdx.x) / kWarp) - kGroups * kGroupWarps;
+    if (warp == 0) load_tiles(source, sm);
+    else if (warp == 1) find_tiles(source, sm);
   }
 }
 
