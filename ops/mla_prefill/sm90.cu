@@ -56,12 +56,6 @@ class Source {
     copy<kValue>(&c_.v, t.head, t.first_key + begin, to, kBlock, bar);
   }
 
-  __device__ void expect(const sm90::TileRows& t) const {
-    for (int row = 0; row < t.rows; row += sm90::kGroupRows)
-#pragma unroll
-      for (int x = 0; x < kNope + kRope; x += sm90::kBoxColumns) ptx::tma_prefetch_3d(&c_.q, x, t.head, t.first_row + row);
-  }
-
   // What leaves two stages in 227 KiB.
   static constexpr int kBlock = kValue == 128 ? 128 : 80;
   using Shape = sm90::Shape<kNope + kRope, kValue, kBlock>;
@@ -115,6 +109,13 @@ int64_t most_tiles(const MlaPrefillArgs& a) {
   return std::min<int64_t>(a.q.dim(0), ceil_div(a.q.dim(0), sm90::kRows) + a.cu_seqlens_q.dim(0) - 1);
 }
 
+// A number of heads that leaves no few of them to the end, where their long tiles would be waited for.
+int64_t section_of(int64_t heads, int64_t head_bytes) {
+  int64_t section = std::clamp<int64_t>(kSectionBytes / std::max<int64_t>(head_bytes, 1), 1, heads);
+  while (heads % section) --section;
+  return section;
+}
+
 // Rows [T, H, D], or [T, D] as those of one head. A tensor without rows needs an address all the same.
 Status encode(CUtensorMap* map, const Tensor& t, uint32_t rows, void* somewhere) {
   const bool has_heads = t.rank == 3;
@@ -155,7 +156,7 @@ Status launch_heads(const Context& ctx, const MlaPrefillArgs& a, std::byte* scra
             .next = all > ctx.gpu->sms ? reinterpret_cast<uint32_t*>(scratch) : nullptr,
             .tiles = uint32_t(tiles),
             .heads = uint32_t(H),
-            .section = uint32_t(std::clamp<int64_t>(kSectionBytes / std::max<int64_t>(head_bytes, 1), 1, H)),
+            .section = uint32_t(section_of(H, head_bytes)),
             .out = outputs_of(a)};
   SLUICE_RETURN_IF_ERROR(encode(&call.q, a.q, sm90::kGroupRows, scratch));
   SLUICE_RETURN_IF_ERROR(encode(&call.k_nope, a.k_nope, Source::kBlock, scratch));
