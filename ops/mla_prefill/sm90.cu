@@ -24,9 +24,9 @@ constexpr int64_t kSectionBytes = 16 << 20;
 struct Call {
   CUtensorMap q, k_nope, k_pe, v;
   MlaSequences sequences;
-  uint32_t* next;  // tile that nobody has taken, beyond the grid's; null: there are none
-  uint32_t tiles;  // of a head, at most
-  uint32_t heads, section;
+  uint32_t* next;           // tile that nobody has taken, beyond the grid's; null: there are none
+  uint32_t tiles;           // of a head, at most
+  uint32_t heads, section;  // a section: so many heads, which come before the next ones
   sm90::Outputs out;
 };
 
@@ -39,10 +39,10 @@ class Source {
     for (;;) {
       const uint32_t index = take();
       if (index >= c_.tiles * c_.heads) return {};
-      const uint32_t first = index / (c_.tiles * c_.section) * c_.section, heads = min(c_.section, c_.heads - first);
+      const uint32_t first = index / (c_.tiles * c_.section) * c_.section;
       const uint32_t of_section = index - first * c_.tiles;
-      const MlaTile tile(c_.sequences, of_section / heads, sm90::kRows);
-      if (tile.found) return rows_of(tile, int(first + of_section % heads));
+      const MlaTile tile(c_.sequences, of_section / c_.section, sm90::kRows);
+      if (tile.found) return rows_of(tile, int(first + of_section % c_.section));
     }
   }
   __device__ void query(const sm90::TileRows& t, int row, uint8_t* to, uint64_t* bar) const {
@@ -54,6 +54,12 @@ class Source {
   }
   __device__ void values(const sm90::TileRows& t, int begin, uint8_t* to, uint64_t* bar) const {
     copy<kValue>(&c_.v, t.head, t.first_key + begin, to, kBlock, bar);
+  }
+
+  __device__ void expect(const sm90::TileRows& t) const {
+    for (int row = 0; row < t.rows; row += sm90::kGroupRows)
+#pragma unroll
+      for (int x = 0; x < kNope + kRope; x += sm90::kBoxColumns) ptx::tma_prefetch_3d(&c_.q, x, t.head, t.first_row + row);
   }
 
   // What leaves two stages in 227 KiB.
@@ -109,7 +115,7 @@ int64_t most_tiles(const MlaPrefillArgs& a) {
   return std::min<int64_t>(a.q.dim(0), ceil_div(a.q.dim(0), sm90::kRows) + a.cu_seqlens_q.dim(0) - 1);
 }
 
-// A number of heads that leaves no few of them to the end, where their long tiles would be waited for.
+// A divisor of the heads, so that no last few are left to the end, where their long tiles would be waited for.
 int64_t section_of(int64_t heads, int64_t head_bytes) {
   int64_t section = std::clamp<int64_t>(kSectionBytes / std::max<int64_t>(head_bytes, 1), 1, heads);
   while (heads % section) --section;

@@ -9,6 +9,7 @@
 //   TileRows next();                                                    the next tile, by a whole warp; one without rows: no more
 //   void query(const TileRows&, int row, uint8_t* to, uint64_t* bar);   64 rows, by one thread, as are
 //   void keys(const TileRows&, int begin, uint8_t* to, uint64_t* bar), values(...);
+//   void expect(const TileRows&);                                       may bring queries nearer, by one thread
 // All in boxes of 64 columns, swizzled over their 128 bytes.
 #pragma once
 
@@ -52,8 +53,6 @@ struct Shape {
   static constexpr int kBlock = kBlockKeys;                   // keys
   static constexpr int kQueryBox = kGroupRows * kBoxRowBytes, kBlockBox = kBlock * kBoxRowBytes;
   static constexpr int kQueryBytes = kGroupRows * kKey * 2, kKeyBytes = kBlock * kKey * 2, kValueBytes = kBlock * kValue * 2;
-  // Of a block, where a group sees no more of it: with causal masks every other tile's last one. Such a part is a multiple of 16.
-  static constexpr int kPart = kBlock % 32 == 0 ? kBlock / 2 : kBlock;
   static_assert(kKey % kBoxColumns == 0 && kValue % kBoxColumns == 0 && kBlock % 16 == 0);
 };
 
@@ -123,6 +122,7 @@ __device__ inline void find_tiles(Source& source, Shared<S>& sm) {
     if (leader) {
       sm.tiles[turn.stage] = tile;
       ptx::mbarrier_arrive(&sm.tile_full[turn.stage]);
+      if (tile.end > 0) source.expect(tile);
     }
     if (tile.rows == 0) return;
     __syncwarp();
@@ -198,8 +198,7 @@ __device__ inline void load_tiles(Source& source, Shared<S>& sm) {
 template <int N>
 __device__ inline void multiply_shared(float (&d)[N], uint64_t a, uint64_t b, bool accumulate) {
   using enum ptx::Major;
-  if constexpr (N == 32) ptx::wgmma_m64n64k16_bf16<kSummed, kSummed>(d, a, b, accumulate);
-  else if constexpr (N == 40) ptx::wgmma_m64n80k16_bf16<kSummed, kSummed>(d, a, b, accumulate);
+  if constexpr (N == 40) ptx::wgmma_m64n80k16_bf16<kSummed, kSummed>(d, a, b, accumulate);
   else ptx::wgmma_m64n128k16_bf16<kSummed, kSummed>(d, a, b, accumulate);
 }
 template <int N>
@@ -260,6 +259,7 @@ class Group {
 
  private:
   static constexpr int kEight = 8 * kBoxRowBytes;  // bytes of eight rows of a box
+  using Scores = float[S::kBlock / 2];
 
   // The groups' products are issued in turns, so that one group's weights are computed under the other's products.
   __device__ void take_turn() const { ptx::named_barrier(kTurnBarrier + group_, kGroups * kGroup); }
@@ -272,25 +272,19 @@ class Group {
     const int blocks = (max(tile.end, 0) + S::kBlock - 1) / S::kBlock;
     if (blocks == 0) return store_nothing(tile);
     tile_ = tile;
+    begin(blocks);
     const int whole = min(blocks_without_mask(), blocks);
-    const bool part = S::kPart < S::kBlock &&
-                      seen_by(group_ * kGroupRows + kGroupRows - 1) <= (blocks - 1) * S::kBlock + S::kPart;  // of the last block
-    if (blocks == 1 && part) begin<S::kPart>(blocks);
-    else begin<S::kBlock>(blocks);
     int b = 1;
-    for (; b < whole; ++b) step<false, S::kBlock>(b, blocks);
-    for (; b < blocks - part; ++b) step<true, S::kBlock>(b, blocks);
-    if (b < blocks) step<true, S::kPart>(b, blocks);
-    if (part) end<S::kPart>();
-    else end<S::kBlock>();
+    for (; b < whole; ++b) step<false>(b, blocks);
+    for (; b < blocks; ++b) step<true>(b, blocks);
+    end();
     finish();
   }
 
-  // The weights of the first block, or of its first `kKeys` keys, the only ones that the group sees.
-  template <int kKeys>
+  // The weights of the first block.
   __device__ void begin(int blocks) {
     const Turn<kStages> turn(use_);
-    float s[kKeys / 2];
+    Scores s;
     float factor[2];
     most_[0] = most_[1] = -INFINITY, total_[0] = total_[1] = 0;
 #pragma unroll
@@ -312,16 +306,16 @@ class Group {
   __device__ int blocks_without_mask() const { return max(seen_by(group_ * kGroupRows), 0) / S::kBlock; }
 
   // The weights of block b, and the sums over the one before it.
-  template <bool kMasked, int kKeys>
+  template <bool kMasked>
   __device__ void step(int b, int blocks) {
     const Turn<kStages> last(use_), turn(++use_);
-    float s[kKeys / 2];
+    Scores s;
     float factor[2];
     turn.wait_full(sm_.keys_full);
     take_turn();
     scores(s, turn.stage);
     last.wait_full(sm_.values_full);
-    add<S::kBlock>(last.stage);
+    add(last.stage);
     give_turn();
     ptx::wgmma_wait<1>();
     ptx::pin(s);
@@ -339,18 +333,16 @@ class Group {
   }
 
   // The sums over the last block.
-  template <int kKeys>
   __device__ void end() {
     const Turn<kStages> turn(use_++);
     turn.wait_full(sm_.values_full);
-    add<kKeys>(turn.stage);
+    add(turn.stage);
     ptx::wgmma_wait<0>();
     ptx::pin(sums_);
     release(&sm_.values_empty[turn.stage]);
   }
 
-  template <int N>
-  __device__ void scores(float (&s)[N], int stage) const {
+  __device__ void scores(Scores& s, int stage) const {
     const uint64_t keys = ptx::wgmma_advance(keys_, stage * S::kKeyBytes);
     ptx::wgmma_fence();
 #pragma unroll
@@ -360,24 +352,22 @@ class Group {
     ptx::wgmma_commit();
   }
 
-  template <int kKeys>
   __device__ void add(int stage) {
     const uint64_t values = ptx::wgmma_advance(values_, stage * S::kValueBytes);
     ptx::pin(sums_);
     ptx::wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) multiply_registers(sums_, weights_[k], ptx::wgmma_advance(values, k * 2 * kEight));
+    for (int k = 0; k < S::kBlock / 16; ++k) multiply_registers(sums_, weights_[k], ptx::wgmma_advance(values, k * 2 * kEight));
     ptx::wgmma_commit();
   }
 
   // Scores that a row does not see to -inf.
-  template <int N>
-  __device__ void mask(int begin, float (&s)[N]) const {
+  __device__ void mask(int begin, Scores& s) const {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int seen = seen_by(row_ + 8 * half) - begin - lane_ % 4 * 2;
 #pragma unroll
-      for (int t = 0; t < N / 4; ++t)
+      for (int t = 0; t < S::kBlock / 8; ++t)
 #pragma unroll
         for (int e = 0; e < 2; ++e)
           if (t * 8 + e >= seen) s[4 * t + 2 * half + e] = -INFINITY;
@@ -385,20 +375,20 @@ class Group {
   }
 
   // Scores to weights, maxima and totals brought up to date; by `factor` what was summed so far is to be multiplied.
-  template <int N>
-  __device__ void weigh(float (&s)[N], float (&factor)[2]) {
+  __device__ void weigh(Scores& s, float (&factor)[2]) {
     float shift[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float most = -INFINITY, other = -INFINITY;
 #pragma unroll
-      for (int t = 0; t < N / 4; ++t) most = fmaxf(most, s[4 * t + 2 * half]), other = fmaxf(other, s[4 * t + 2 * half + 1]);
+      for (int t = 0; t < S::kBlock / 8; ++t)
+        most = fmaxf(most, s[4 * t + 2 * half]), other = fmaxf(other, s[4 * t + 2 * half + 1]);
       most = fmaxf(most_[half], row_max(fmaxf(most, other)) * out_.scale_log2);
       shift[half] = shift_of(most), factor[half] = ptx::exp2_approx(most_[half] - shift[half]);
       most_[half] = most, total_[half] *= factor[half];
     }
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
+    for (int i = 0; i < S::kBlock / 2; ++i) {
       const int half = i / 2 % 2;
       s[i] = ptx::exp2_approx(fmaf(s[i], out_.scale_log2, -shift[half]));
       total_[half] += s[i];
@@ -411,10 +401,9 @@ class Group {
     for (int i = 0; i < S::kValue / 2; ++i) sums_[i] *= factor[i / 2 % 2];
   }
 
-  template <int N>
-  __device__ void pack(const float (&s)[N]) {
+  __device__ void pack(const Scores& s) {
 #pragma unroll
-    for (int k = 0; k < N / 8; ++k)
+    for (int k = 0; k < S::kBlock / 16; ++k)
 #pragma unroll
       for (int i = 0; i < 4; ++i) weights_[k][i] = ptx::pack_bf16(s[8 * k + 2 * i], s[8 * k + 2 * i + 1]);
   }
