@@ -22,22 +22,25 @@
 
 namespace sluice::cuda {
 
-inline constexpr int kMostFewWarps = 8;  // of a block
+inline constexpr int kFewWarps = 8, kFewThreads = kFewWarps * kWarp;
 inline constexpr int kFewTokens = 16;    // of a block, two columns of tiles
 inline constexpr int kTileRows = 16;     // of w; with an odd number of groups of eight the last tile is half a one
 inline constexpr int kStageBytes = 128;  // of a row of w: a cache line
 inline constexpr int kMostGroups = 5;    // of 8 rows of w, in a block
-inline constexpr int kMostSlots = 8;     // of a warp's ring
+inline constexpr int kMostSlots = 5;     // of a warp's ring
 
-// A call; strides of x and w in bytes, the others in elements.
+// A call; strides of x and w in bytes, the others in elements. First what the copies of w take: a kernel's parameters come from a
+// cache, and are waited for when a line of it is touched first.
 struct FewRows {
-  const char *x, *w;
-  const float* scale;  // [N / 128, K / 128], or null
+  const char* w;
+  int64_t w_row, rows;  // of w
+  int stages, slots;    // of a row of w; of a warp's ring
+  const float* scale;   // [N / 128, K / 128], or null
+  int64_t scale_row;
+  const char* x;
+  int64_t x_row, tokens;
   char* y;
-  int64_t x_row, w_row, scale_row, y_row;
-  int64_t tokens, rows;
-  int stages;  // of a row of w
-  int slots;
+  int64_t y_row;
   bool y_is_bf16;
 };
 
@@ -131,14 +134,8 @@ __device__ inline void wait_for_copies(int groups_pending) {
       return ptx::cp_async_wait<2>();
     case 3:
       return ptx::cp_async_wait<3>();
-    case 4:
-      return ptx::cp_async_wait<4>();
-    case 5:
-      return ptx::cp_async_wait<5>();
-    case 6:
-      return ptx::cp_async_wait<6>();
     default:
-      return ptx::cp_async_wait<7>();
+      return ptx::cp_async_wait<4>();
   }
 }
 
@@ -369,12 +366,13 @@ struct FewRowsMeeting {
   }
 
   // Sums of the warps' parts, in order, to y or to the block of the cluster that has these rows.
-  __device__ void add_warps(const FewRows& p, int warps) const {
-    for (int i = int(threadIdx.x); i < pairs() * kRows; i += int(blockDim.x)) {
+  __device__ void add_warps(const FewRows& p) const {
+    for (int i = int(threadIdx.x); i < pairs() * kRows; i += kFewThreads) {
       const int token = i / kRows * 2, row = i % kRows;
       const float* from = partial() + row * kPitch + token;
       float2 total = *reinterpret_cast<const float2*>(from);
-      for (int w = 1; w < warps; ++w) {
+#pragma unroll
+      for (int w = 1; w < kFewWarps; ++w) {
         const float2 more = *reinterpret_cast<const float2*>(from + w * kRows * kPitch);
         total.x += more.x, total.y += more.y;
       }
@@ -394,7 +392,7 @@ struct FewRowsMeeting {
     if constexpr (kBlocks == 1) return;
 #if __CUDA_ARCH__ >= 900
     ptx::mbarrier_wait(bar(), 0);
-    for (int i = int(threadIdx.x); i < tokens * kShare; i += int(blockDim.x)) {
+    for (int i = int(threadIdx.x); i < tokens * kShare; i += kFewThreads) {
       const int token = i / kShare, row = i % kShare;
       float total = arriving()[row * kFewTokens + token];
 #pragma unroll
@@ -414,15 +412,15 @@ struct FewRowsMeeting {
 };
 
 template <class W, int kGroups, int kSplit>
-__global__ void __launch_bounds__(kMostFewWarps* kWarp) few_rows_kernel(const __grid_constant__ FewRows p) {
+__global__ void __launch_bounds__(kFewThreads) few_rows_kernel(const __grid_constant__ FewRows p) {
   constexpr int kBlocks = blocks_of_cluster<kSplit>(), kRows = 8 * kGroups;
   using Part = FewRowsWarp<W, kGroups>;
   extern __shared__ __align__(128) char few_rows_memory[];
-  const int rank = int(blockIdx.x) % kBlocks, warp = int(threadIdx.x) / kWarp, warps = int(blockDim.x) / kWarp;
+  const int rank = int(blockIdx.x) % kBlocks, warp = int(threadIdx.x) / kWarp;
   const int64_t first_row = int64_t(int(blockIdx.x) / kBlocks) * kRows, first_token = int64_t(blockIdx.y) * kFewTokens;
   const int tokens = int(min(p.tokens - first_token, int64_t(kFewTokens)));
   const FewRowsMeeting<kGroups, kBlocks> meeting{few_rows_memory, first_row, first_token, tokens, rank};
-  Part part(p, meeting.rings() + warp * p.slots * Part::kSlotBytes, first_row, rank * warps + warp, kBlocks * warps);
+  Part part(p, meeting.rings() + warp * p.slots * Part::kSlotBytes, first_row, rank * kFewWarps + warp, kBlocks * kFewWarps);
   part.fill();
   meeting.open();
   meeting.wait_until_open();
@@ -433,7 +431,7 @@ __global__ void __launch_bounds__(kMostFewWarps* kWarp) few_rows_kernel(const __
   __syncthreads();  // the rings are done
   meeting.store_partial(sum);
   __syncthreads();
-  meeting.add_warps(p, warps);
+  meeting.add_warps(p);
   meeting.add_blocks(p);
 }
 
@@ -445,26 +443,17 @@ Result<int> clusters_of() {
   return a.ptxVersion >= 90 ? kSplit : 1;
 }
 
-// As few warps as need no more turns than the most would. It depends on K and the GPU, not on the rows of w.
-template <class W, int kSplit>
-int few_rows_warps(const Context& ctx, int64_t stages_of_block) {
-  const int64_t room = ctx.gpu->shared_memory - FewRowsMeeting<kMostGroups, kSplit>::kHeaderBytes;
-  const int64_t most = std::clamp<int64_t>(room / FewRowsWarp<W, kMostGroups>::kSlotBytes, 1, kMostFewWarps);
-  const int64_t stages = std::max<int64_t>(stages_of_block, 1), turns = (stages + most - 1) / most;
-  return int((stages + turns - 1) / turns);
-}
-
 template <class W, int kGroups, int kSplit>
-Status launch_few_rows_groups(const Context& ctx, FewRows p, int blocks, int warps) {
+Status launch_few_rows_groups(const Context& ctx, FewRows p, int blocks) {
   using Meeting = FewRowsMeeting<kGroups, kSplit>;
-  const int64_t ring = warps * FewRowsWarp<W, kGroups>::kSlotBytes;  // a slot of each warp
-  const int64_t room = (ctx.gpu->shared_memory - Meeting::kHeaderBytes) / ring;
-  const int64_t turns = (p.stages + blocks * warps - 1) / (blocks * warps);
+  constexpr int64_t kRing = kFewWarps * FewRowsWarp<W, kGroups>::kSlotBytes;  // a slot of each warp
+  const int64_t room = (ctx.gpu->shared_memory - Meeting::kHeaderBytes) / kRing;
+  const int64_t turns = (p.stages + blocks * kFewWarps - 1) / (blocks * kFewWarps);
   p.slots = int(std::clamp<int64_t>(std::min(turns, room), 1, kMostSlots));
   const LaunchShape shape{.grid = dim3(unsigned((p.rows + Meeting::kRows - 1) / Meeting::kRows * blocks),
                                        unsigned((p.tokens + kFewTokens - 1) / kFewTokens)),
-                          .block = unsigned(warps * kWarp),
-                          .shared = size_t(Meeting::kHeaderBytes + p.slots * ring),
+                          .block = kFewThreads,
+                          .shared = size_t(Meeting::kHeaderBytes + p.slots * kRing),
                           .cluster = unsigned(blocks),
                           .dependent = true};
   return launch(ctx, few_rows_kernel<W, kGroups, kSplit>, shape, p);
@@ -473,21 +462,20 @@ Status launch_few_rows_groups(const Context& ctx, FewRows p, int blocks, int war
 // w of W; kSplit: blocks that share K where there are clusters, a power of two up to 8.
 template <class W, int kSplit>
 Status launch_few_rows(const Context& ctx, const Tensor& x, const Tensor& w, const Tensor& scale, const Tensor& y) {
-  FewRows p{.x = static_cast<const char*>(x.data),
-            .w = static_cast<const char*>(w.data),
-            .scale = scale.present() ? scale.as<float>() : nullptr,
-            .y = static_cast<char*>(y.data),
-            .x_row = x.stride[0] * 2,
+  FewRows p{.w = static_cast<const char*>(w.data),
             .w_row = w.stride[0] * int64_t(sizeof(W)),
-            .scale_row = scale.stride[0],
-            .y_row = y.stride[0],
-            .tokens = 0,
             .rows = w.shape[0],
             .stages = int(w.shape[1] / WeightRun<W>::kStageElements),
             .slots = 0,
+            .scale = scale.present() ? scale.as<float>() : nullptr,
+            .scale_row = scale.stride[0],
+            .x = static_cast<const char*>(x.data),
+            .x_row = x.stride[0] * 2,
+            .tokens = 0,
+            .y = static_cast<char*>(y.data),
+            .y_row = y.stride[0],
             .y_is_bf16 = y.dtype == DType::kBF16};
   SLUICE_ASSIGN_OR_RETURN(const int blocks, (clusters_of<W, kSplit>()));
-  const int warps = few_rows_warps<W, kSplit>(ctx, (p.stages + blocks - 1) / blocks);
   // As few rows to a block as make one wave.
   const int64_t groups = (p.rows + 7) / 8, at_once = std::max(1, ctx.gpu->sms / blocks),
                 of_block = (groups + at_once - 1) / at_once;
@@ -496,9 +484,9 @@ Status launch_few_rows(const Context& ctx, const Tensor& x, const Tensor& w, con
     p.tokens = std::min(x.shape[0] - t, kMostTokens);
     p.x = static_cast<const char*>(x.data) + t * p.x_row;
     p.y = static_cast<char*>(y.data) + t * p.y_row * int64_t(dtype_size(y.dtype));
-    SLUICE_RETURN_IF_ERROR((of_block <= 2   ? launch_few_rows_groups<W, 2, kSplit>(ctx, p, blocks, warps)
-                            : of_block <= 4 ? launch_few_rows_groups<W, 4, kSplit>(ctx, p, blocks, warps)
-                                            : launch_few_rows_groups<W, kMostGroups, kSplit>(ctx, p, blocks, warps)));
+    SLUICE_RETURN_IF_ERROR((of_block <= 2   ? launch_few_rows_groups<W, 2, kSplit>(ctx, p, blocks)
+                            : of_block <= 4 ? launch_few_rows_groups<W, 4, kSplit>(ctx, p, blocks)
+                                            : launch_few_rows_groups<W, kMostGroups, kSplit>(ctx, p, blocks)));
   }
   return {};
 }

@@ -6,6 +6,8 @@
 //
 // A thread takes 16 neighbouring bytes of a row at once, of w as of x: the order of k within a matrix instruction is free as long
 // as both operands have the same. The order of a sum: pieces of a block, then blocks; it depends on K only.
+#include <algorithm>
+
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
 #include "core/cuda/rows.cuh"
@@ -21,14 +23,15 @@ constexpr int kMostWarps = int(kRouterMostDepth) / (kBlocks * kPiece);
 constexpr int kRuns = kPiece / 32;                    // a thread's reads of 16 bytes of a row
 constexpr int kShare = kExperts / kBlocks * kTokens;  // sums that a block ends
 
-// Strides of x and w in bytes.
+// Strides of x and w in bytes. What is wanted first, for the reads of w, comes first, and within 48 bytes with what x takes: a
+// kernel's parameters come from a cache, and are waited for when a line of it is touched first.
 struct Router {
-  const char *x, *w;
-  void* logits;
-  int64_t x_row, w_row, logits_row;
-  int64_t tokens, experts;
-  int pieces;
+  const char *w, *x;
+  int64_t w_row, x_row;
+  int experts, pieces, tokens;
   bool logits_are_bf16;
+  void* logits;
+  int64_t logits_row;
 };
 
 // Two rows of a matrix, eight apart, of which this thread has 16 bytes of every 64.
@@ -92,10 +95,10 @@ __device__ void send_sums(Shared& shared, int rank, int warps) {
 __global__ void __launch_bounds__(kMostWarps* kWarp, 2) router_gemm_kernel(const __grid_constant__ Router p) {
   __shared__ Shared shared;
   const int rank = int(blockIdx.x) % kBlocks, warp = int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp;
-  const int64_t first_expert = int64_t(int(blockIdx.x) / kBlocks) * kExperts, first_token = int64_t(blockIdx.y) * kTokens;
+  const int first_expert = int(blockIdx.x) / kBlocks * kExperts, first_token = int(blockIdx.y) * kTokens;
   const int piece = warp * kBlocks + rank, at = piece * kPiece * 2 + lane % 4 * 16, row = lane / 4;
   const bool here = piece < p.pieces;
-  const int64_t expert = first_expert + row, token = first_token + row;
+  const int expert = first_expert + row, token = first_token + row;
   TwoRows w, x;
   w.load(p.w + expert * p.w_row + at, 8 * p.w_row, here && expert < p.experts, here && expert + 8 < p.experts);
   if (threadIdx.x == 0) {
@@ -125,9 +128,9 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 2) router_gemm_kernel(const
   float total = 0;
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) total += shared.arriving[b][mine * kTokens + my_token];
-  const int64_t to_expert = first_expert + rank * 2 + mine, to_token = first_token + my_token;
+  const int to_expert = first_expert + rank * 2 + mine, to_token = first_token + my_token;
   if (to_expert >= p.experts || to_token >= p.tokens) return;
-  const int64_t to = to_token * p.logits_row + to_expert;
+  const int64_t to = int64_t(to_token) * p.logits_row + to_expert;
   if (p.logits_are_bf16) static_cast<Bf16*>(p.logits)[to] = from_float<Bf16>(total);
   else static_cast<float*>(p.logits)[to] = total;
 }
@@ -135,22 +138,29 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 2) router_gemm_kernel(const
 }  // namespace
 
 Status router_gemm_sm90(Context& ctx, const RouterGemmArgs& a, std::byte*) {
-  const Router p{.x = static_cast<const char*>(a.x.data),
-                 .w = static_cast<const char*>(a.w.data),
-                 .logits = a.logits.data,
-                 .x_row = a.x.stride[0] * 2,
-                 .w_row = a.w.stride[0] * 2,
-                 .logits_row = a.logits.stride[0],
-                 .tokens = a.x.shape[0],
-                 .experts = a.w.shape[0],
-                 .pieces = int(a.x.shape[1] / kPiece),
-                 .logits_are_bf16 = a.logits.dtype == DType::kBF16};
-  const int64_t groups = (p.tokens + kTokens - 1) / kTokens;
-  const LaunchShape shape{.grid = dim3(unsigned((p.experts + kExperts - 1) / kExperts * kBlocks), unsigned(groups)),
-                          .block = unsigned(std::max(1, (p.pieces + kBlocks - 1) / kBlocks) * kWarp),
-                          .cluster = kBlocks,
-                          .dependent = true};
-  return launch(ctx, router_gemm_kernel, shape, p);
+  Router p{.w = static_cast<const char*>(a.w.data),
+           .x = nullptr,
+           .w_row = a.w.stride[0] * 2,
+           .x_row = a.x.stride[0] * 2,
+           .experts = int(a.w.shape[0]),
+           .pieces = int(a.x.shape[1] / kPiece),
+           .tokens = 0,
+           .logits_are_bf16 = a.logits.dtype == DType::kBF16,
+           .logits = nullptr,
+           .logits_row = a.logits.stride[0]};
+  constexpr int64_t kMostTokens = int64_t(65535) * kTokens;  // of a grid
+  for (int64_t t = 0; t < a.x.shape[0]; t += kMostTokens) {
+    p.tokens = int(std::min(a.x.shape[0] - t, kMostTokens));
+    p.x = static_cast<const char*>(a.x.data) + t * p.x_row;
+    p.logits = static_cast<char*>(a.logits.data) + t * p.logits_row * int64_t(dtype_size(a.logits.dtype));
+    const LaunchShape shape{
+        .grid = dim3(unsigned((p.experts + kExperts - 1) / kExperts * kBlocks), unsigned((p.tokens + kTokens - 1) / kTokens)),
+        .block = unsigned(std::max(1, (p.pieces + kBlocks - 1) / kBlocks) * kWarp),
+        .cluster = kBlocks,
+        .dependent = true};
+    SLUICE_RETURN_IF_ERROR(launch(ctx, router_gemm_kernel, shape, p));
+  }
+  return {};
 }
 
 }  // namespace sluice
