@@ -123,6 +123,7 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 2) router_gemm_kernel(const
   send_sums(shared, rank, int(blockDim.x) / kWarp);
 
   if (warp > 0) return;
+  __syncwarp();  // all of this warp's messages are on their way
   ptx::mbarrier_wait(&shared.bar, 0);
   const int mine = lane % 2, my_token = lane / 2;
   float total = 0;
