@@ -228,6 +228,8 @@ __device__ inline uint32_t cluster_rank() {
 
 // A barrier of all threads of a cluster in two parts; what was written before arriving is seen after waiting.
 __device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+// The same for nothing but mbarriers, behind fence_barrier_init: it does not wait for this thread's loads, as the other one does.
+__device__ inline void cluster_arrive_relaxed() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
 // What lies in another block of the cluster at the place that `mine` has in this one.
@@ -240,11 +242,14 @@ __device__ inline uint32_t load_cluster_shared(const uint32_t* mine, uint32_t ra
   return r;
 }
 
-// Writes x where block `rank` of the cluster has what is at `address` here.
-__device__ inline void store_in_cluster(uint32_t address, uint32_t rank, float x) {
-  asm volatile("{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1; st.shared::cluster.f32 [there], %2; }" ::"r"(address),
-               "r"(rank), "f"(x)
-               : "memory");
+// Writes x and y where block `rank` of the cluster has what is at `at` here (8 bytes, aligned so), and has these bytes arrive at
+// the mbarrier that it has where `bar` is here: who waits for that one sees them.
+__device__ inline void send_in_cluster(float* at, uint32_t rank, float x, float y, uint64_t* bar) {
+  asm volatile(
+      "{ .reg .b32 there, bar; mapa.shared::cluster.u32 there, %0, %2; mapa.shared::cluster.u32 bar, %1, %2;\n"
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [there], {%3, %4}, [bar]; }" ::"r"(shared_address(at)),
+      "r"(shared_address(bar)), "r"(rank), "f"(x), "f"(y)
+      : "memory");
 }
 
 // --- global memory and caches ---
