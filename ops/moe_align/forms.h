@@ -9,7 +9,21 @@ Status moe_align_reference(Context&, const MoeAlignArgs&, std::byte*);
 Status moe_align_cpu(Context&, const MoeAlignArgs&, std::byte*);
 Status moe_align_cuda(Context&, const MoeAlignArgs&, std::byte*);
 
-inline constexpr int kMoeAlignTile = 1024;  // entries of a block of the kernels; more than one tile needs a workspace
+// How the kernels share out entries: a tile is a block's, a thread has one entry a round. A byte counts a warp's entries of all
+// rounds, which so are at most 7. Several tiles need a workspace; each block reads all tiles' numbers, so tiles are few.
+inline constexpr int kMoeAlignThreads = 1024, kMoeAlignMostRounds = 7;
+struct MoeAlignTiles {
+  int32_t rounds;
+  int64_t count;
+
+  explicit MoeAlignTiles(int64_t entries) {
+    constexpr int64_t kEnough = 64;
+    const int64_t one = ceil_div(entries, kMoeAlignThreads);
+    rounds = int32_t(one <= kMoeAlignMostRounds ? std::max<int64_t>(one, 1)
+                                                : std::min<int64_t>(ceil_div(one, kEnough), kMoeAlignMostRounds));
+    count = ceil_div(entries, int64_t(rounds) * kMoeAlignThreads);
+  }
+};
 
 size_t moe_align_cpu_workspace(const Context& ctx, const MoeAlignArgs& a);
 size_t moe_align_cuda_workspace(const Context& ctx, const MoeAlignArgs& a);
