@@ -2,8 +2,9 @@
 // votes on their bits, and a byte for each expert and warp counts them; from these bytes an entry knows how many of its expert come
 // before it in the tile, the entries of a block. So order is by flat index, without atomics whose order could differ.
 //
-// Up to 7168 entries one launch does it all: every block works out the whole table, and blocks share what there is to write. More
-// take two: entries are counted by tile and expert, and placed by blocks that each sum what they need of these numbers.
+// Up to 8192 entries one launch does it all: every block counts all entries, and orders those of its own tile. More take two:
+// entries are counted by tile and expert, and placed by blocks that each sum what they need of these numbers. What is not an entry,
+// the padding above all, is shared among the blocks.
 #include <algorithm>
 #include <bit>
 
@@ -16,27 +17,30 @@ namespace {
 
 using namespace cuda;
 
+// Where a block has the numbers of all entries from.
+enum class Numbers { kOwn, kCounted, kTiles };  // all entries are its own; it counts them all; another kernel has counted tiles
+
 constexpr int kMostRounds = kMoeAlignMostRounds;
 constexpr uint32_t kAll = 0xffffffffu;
 
 struct Align {
   const int32_t* topk_ids;
-  int64_t row_stride;
+  int64_t gap;  // between rows, elements
   int32_t top_k, entries, experts, log_block;
   const int32_t* map;
   int32_t first_local, local_experts;
   int32_t *sorted, *expert_ids, *end;
   int64_t sorted_count, expert_ids_count;  // room
   int32_t rounds;                          // entries of a thread
-  int32_t expert_bits;                     // of the highest expert
   int32_t* of_tiles;                       // [tiles, experts] where there are several
 };
 
 // The expert of an entry, or -1.
 __device__ int expert_of(const Align& a, int64_t entry) {
   if (entry >= a.entries) return -1;
-  const uint32_t row = uint32_t(entry) / uint32_t(a.top_k);
-  const int expert = a.topk_ids[int64_t(row) * a.row_stride + (uint32_t(entry) - row * uint32_t(a.top_k))];
+  int64_t at = entry;
+  if (a.gap != 0) at += int64_t(uint32_t(entry) / uint32_t(a.top_k)) * a.gap;
+  const int expert = a.topk_ids[at];
   return uint32_t(expert) < uint32_t(a.experts) ? expert : -1;
 }
 
@@ -89,16 +93,14 @@ __device__ int sum_before(const WarpCounts<kWarps>& in_memory, int warp) {
   return sum;
 }
 
-// The lanes that have this one's expert. (match.any takes a turn for each different expert: 200 cycles where all are.)
-__device__ uint32_t lanes_of_expert(const Align& a, int expert) {
-  constexpr int kMostBits = 11;
-  static_assert(MoeAlignArgs::kMostExperts <= 1 << kMostBits);
+// The lanes that have this one's expert. (match.any takes a turn for each different expert.)
+template <int kBits>
+__device__ uint32_t lanes_of_expert(int expert) {
   const uint32_t valid = __ballot_sync(kAll, expert >= 0);
   uint32_t same = expert >= 0 ? valid : ~valid;
 #pragma unroll
-  for (int bit = 0; bit < kMostBits; ++bit) {
-    if (bit >= a.expert_bits) break;
-    const bool set = expert >> bit & 1;
+  for (int bit = 0; bit < kBits; ++bit) {
+    const bool set = expert & 1 << bit;
     const uint32_t votes = __ballot_sync(kAll, set);
     same &= set ? votes : ~votes;
   }
@@ -106,25 +108,27 @@ __device__ uint32_t lanes_of_expert(const Align& a, int expert) {
 }
 
 // A thread's entries, one a round.
-template <int kWarps>
+template <int kWarps, int kRounds>
 struct Entries {
   int64_t first;  // its entry of the first round; 32 on, that of the next
-  int expert[kMostRounds];
-  int before[kMostRounds];  // entries of its expert that the warp has before it
+  int expert[kRounds];
+  int before[kRounds];  // entries of its expert that the warp has before it
 
   __device__ explicit Entries(const Align& a, int64_t tile)
-      : first((tile * kWarps + threadIdx.x / kWarp) * kWarp * a.rounds + threadIdx.x % kWarp) {}
+      : first((tile * kWarps + threadIdx.x / kWarp) * kWarp * rounds(a) + threadIdx.x % kWarp) {}
+  __device__ static int rounds(const Align& a) { return kRounds > 1 ? a.rounds : 1; }
   __device__ void load(const Align& a) {
 #pragma unroll
-    for (int r = 0; r < kMostRounds; ++r) expert[r] = r < a.rounds ? expert_of(a, first + r * kWarp) : -1;
+    for (int r = 0; r < kRounds; ++r) expert[r] = r < rounds(a) ? expert_of(a, first + r * kWarp) : -1;
   }
   // Counts in this warp's bytes, which are 0.
+  template <int kBits>
   __device__ void count(const Align& a, WarpCounts<kWarps>* table) {
     const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
 #pragma unroll
-    for (int r = 0; r < kMostRounds; ++r) {
-      if (r >= a.rounds) break;
-      const uint32_t same = lanes_of_expert(a, expert[r]);
+    for (int r = 0; r < kRounds; ++r) {
+      if (r >= rounds(a)) break;
+      const uint32_t same = lanes_of_expert<kBits>(expert[r]);
       uint8_t* so_far = reinterpret_cast<uint8_t*>(table + max(expert[r], 0)) + warp;
       const int in_round = __popc(same & ((1u << lane) - 1)), earlier = r > 0 ? *so_far : 0;
       before[r] = earlier + in_round;
@@ -184,57 +188,78 @@ __device__ void write_the_rest(const Align& a, const int32_t* begin, Count&& cou
   if (thread == 0) *a.end = end;
 }
 
-// Sums an expert's numbers of all tiles, and of those before this block's. `threads` share an expert where they are more than
-// these.
-__device__ void sum_tiles(const Align& a, int32_t* total, int32_t* before) {
+// Counts all entries by expert: their number in the lower half of a word, that of the entries before `first` in the upper one.
+template <int kThreads>
+__device__ void count_all(const Align& a, int64_t first, uint32_t* counts) {
+  constexpr int kTogether = 16;  // reads on their way
+  for (int64_t begin = threadIdx.x; begin < a.entries; begin += kTogether * kThreads) {
+    int expert[kTogether];
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) expert[j] = expert_of(a, begin + j * kThreads);
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j)  // in shared memory; a sum of integers has no order
+      if (expert[j] >= 0) atomicAdd(counts + expert[j], begin + j * kThreads < first ? 0x10001u : 1u);
+  }
+}
+
+// Sums an expert's numbers of all tiles, and of those before this block's. Several threads share an expert where they are more.
+__device__ void sum_tiles(const Align& a, uint32_t* total, uint32_t* before) {
   const int padded = (a.experts + kWarp - 1) / kWarp * kWarp, parts = max(int(blockDim.x) / padded, 1);
   for (int i = threadIdx.x; i < padded * parts; i += blockDim.x) {
     const int part = int(uint32_t(i) / uint32_t(padded)), e = i - part * padded;
     if (e >= a.experts) continue;
-    int sum = 0, earlier = 0;
+    uint32_t sum = 0, earlier = 0;
 #pragma unroll 8
     for (int t = part; t < int(gridDim.x); t += parts) {
-      const int n = a.of_tiles[int64_t(t) * a.experts + e];
+      const uint32_t n = uint32_t(a.of_tiles[int64_t(t) * a.experts + e]);
       sum += n, earlier += t < int(blockIdx.x) ? n : 0;
     }
-    atomicAdd(total + e, sum), atomicAdd(before + e, earlier);  // in shared memory, as above
+    atomicAdd(total + e, sum), atomicAdd(before + e, earlier);  // as above
   }
 }
 
-// kOne: all entries are in one tile, of which every block makes the table; a round's entries are placed by one block.
-template <int kWarps, bool kOne>
+constexpr int expert_words(int warps, Numbers numbers) {  // of the table and the counts
+  return warps / 4 + (numbers == Numbers::kOwn ? 0 : numbers == Numbers::kCounted ? 1 : 2);
+}
+
+template <int kWarps, Numbers kNumbers, int kBits>
 __global__ void __launch_bounds__(kWarps* kWarp) moe_align_place_kernel(const __grid_constant__ Align a) {
-  constexpr int kThreads = kWarps * kWarp;
+  constexpr int kThreads = kWarps * kWarp, kRounds = kNumbers == Numbers::kTiles ? kMostRounds : 1;
   extern __shared__ uint4 shared[];
-  auto* table = reinterpret_cast<WarpCounts<kWarps>*>(shared);  // [experts]
-  auto* total = reinterpret_cast<int32_t*>(table + a.experts);  // [experts] where there are several tiles, as
-  int32_t* before = total + (kOne ? 0 : a.experts);             // this
-  int32_t* begin = before + (kOne ? 0 : a.experts);             // [experts + 1]
-  const int words = a.experts * (kWarps / 4 + (kOne ? 0 : 2));
-  for (int i = threadIdx.x; i < words; i += kThreads) reinterpret_cast<uint32_t*>(shared)[i] = 0;
-  Entries<kWarps> mine(a, kOne ? 0 : blockIdx.x);
+  auto* table = reinterpret_cast<WarpCounts<kWarps>*>(shared);   // [experts]
+  auto* total = reinterpret_cast<uint32_t*>(table + a.experts);  // [experts] where counted
+  uint32_t* before = total + a.experts;                          // [experts] of tiles
+  auto* begin = reinterpret_cast<int32_t*>(shared) + int64_t(a.experts) * expert_words(kWarps, kNumbers);  // [experts + 1]
+  for (int i = threadIdx.x; i < a.experts * expert_words(kWarps, kNumbers); i += kThreads)
+    reinterpret_cast<uint32_t*>(shared)[i] = 0;
+  Entries<kWarps, kRounds> mine(a, kNumbers == Numbers::kOwn ? 0 : blockIdx.x);
   wait_for_previous_kernel();
   __syncthreads();
   mine.load(a);
-  if constexpr (!kOne) sum_tiles(a, total, before);
-  mine.count(a, table);
+  if constexpr (kNumbers == Numbers::kCounted) count_all<kThreads>(a, int64_t(blockIdx.x) * kThreads, total);
+  if constexpr (kNumbers == Numbers::kTiles) sum_tiles(a, total, before);
+  mine.template count<kBits>(a, table);
   __syncthreads();
-  const auto count_of = [&](int e) { return kOne ? sum_of_warps(table[e]) : total[e]; };
+  const auto count_of = [&](int e) {
+    if constexpr (kNumbers == Numbers::kOwn) return sum_of_warps(table[e]);
+    else return int(kNumbers == Numbers::kCounted ? total[e] & 0xffff : total[e]);
+  };
   lay_out<kWarps>(a, begin, count_of);
 #pragma unroll
-  for (int r = 0; r < kMostRounds; ++r) {
-    if (r >= a.rounds) break;
-    const int expert = mine.expert[r];
-    if (expert < 0 || (kOne && blockIdx.x != min(r, gridDim.x - 1))) continue;
-    const int in_tile = sum_before(table[expert], int(threadIdx.x) / kWarp) + mine.before[r];
-    a.sorted[begin[expert] + (kOne ? 0 : before[expert]) + in_tile] = int32_t(mine.first + r * kWarp);
+  for (int r = 0; r < kRounds; ++r) {
+    if (r >= mine.rounds(a)) break;
+    const int e = mine.expert[r];
+    if (e < 0 || (kNumbers == Numbers::kOwn && blockIdx.x != 0)) continue;
+    const int earlier = kNumbers == Numbers::kOwn ? 0 : int(kNumbers == Numbers::kCounted ? total[e] >> 16 : before[e]);
+    a.sorted[begin[e] + earlier + sum_before(table[e], int(threadIdx.x) / kWarp) + mine.before[r]] =
+        int32_t(mine.first + r * kWarp);
   }
   write_the_rest<kWarps>(a, begin, count_of);
 }
 
 Align align_of(const MoeAlignArgs& a, std::byte* scratch) {
   return {.topk_ids = a.topk_ids.as<int32_t>(),
-          .row_stride = a.topk_ids.stride[0],
+          .gap = a.topk_ids.shape[0] > 1 ? a.topk_ids.stride[0] - a.topk_ids.shape[1] : 0,
           .top_k = int32_t(a.topk_ids.shape[1]),
           .entries = int32_t(a.topk_ids.numel()),
           .experts = int32_t(a.experts),
@@ -247,38 +272,37 @@ Align align_of(const MoeAlignArgs& a, std::byte* scratch) {
           .end = a.num_tokens_post_pad.as<int32_t>(),
           .sorted_count = a.sorted_token_ids.shape[0],
           .expert_ids_count = a.expert_ids.shape[0],
-          .expert_bits = int32_t(std::bit_width(uint32_t(a.experts - 1))),
           .of_tiles = reinterpret_cast<int32_t*>(scratch)};
 }
 
+template <int kWarps, Numbers kNumbers>
+Status launch_place(Context& ctx, const Align& a, int64_t blocks) {
+  const size_t shared = (size_t(a.experts) * (expert_words(kWarps, kNumbers) + 1) + 1) * sizeof(int32_t);
+  const LaunchShape shape{.grid = unsigned(blocks), .block = kWarps * kWarp, .shared = shared, .dependent = true};
+  return a.experts <= 256 ? launch(ctx, moe_align_place_kernel<kWarps, kNumbers, 8>, shape, a)
+                          : launch(ctx, moe_align_place_kernel<kWarps, kNumbers, 11>, shape, a);
+}
+
 // One launch: enough blocks that a warp has few experts to pad, and a thread few numbers to write.
-template <int kWarps>
-Status launch_one(Context& ctx, Align& a) {
-  constexpr int kThreads = kWarps * kWarp, kNumbers = 4;
-  a.rounds = int32_t(std::max<int64_t>(ceil_div(a.entries, kThreads), 1));
-  const int64_t numbers = (a.sorted_count + a.expert_ids_count) / (kNumbers * kThreads);
-  const int64_t blocks = std::clamp<int64_t>(std::max(ceil_div(a.experts, kWarps), numbers), 1, ctx.gpu->sms);
-  const size_t table = size_t(a.experts) * (sizeof(WarpCounts<kWarps>) + sizeof(int32_t)) + sizeof(int32_t);
-  return launch(ctx, moe_align_place_kernel<kWarps, true>,
-                {.grid = unsigned(blocks), .block = kThreads, .shared = table, .dependent = true}, a);
+Status launch_one(Context& ctx, const Align& a) {
+  constexpr int kWarps = 8, kThreads = kWarps * kWarp, kNumbers = 4;
+  const int64_t tiles = ceil_div(a.entries, kThreads), numbers = (a.sorted_count + a.expert_ids_count) / (kNumbers * kThreads);
+  const int64_t blocks = std::clamp<int64_t>(std::max(ceil_div(a.experts, kWarps), numbers), std::max<int64_t>(tiles, 1),
+                                             std::max<int64_t>(tiles, ctx.gpu->sms));
+  return tiles <= 1 ? launch_place<kWarps, Numbers::kOwn>(ctx, a, blocks) : launch_place<kWarps, Numbers::kCounted>(ctx, a, blocks);
 }
 
 }  // namespace
 
 Status moe_align_cuda(Context& ctx, const MoeAlignArgs& args, std::byte* scratch) {
-  constexpr int kFewWarps = 8, kFewRounds = 4, kManyWarps = kMoeAlignThreads / kWarp;
   Align a = align_of(args, scratch);
-  if (a.entries <= kFewWarps * kWarp * kFewRounds) return launch_one<kFewWarps>(ctx, a);
-  const MoeAlignTiles tiles(a.entries);
-  if (tiles.count <= 1) return launch_one<kManyWarps>(ctx, a);
+  const MoeAlignTiles tiles(a.entries, a.experts);
+  if (tiles.count == 0) return launch_one(ctx, a);
   a.rounds = tiles.rounds;
-  const size_t count_bytes = size_t(a.experts) * sizeof(int32_t);
-  const size_t table_bytes = size_t(a.experts) * (sizeof(WarpCounts<kManyWarps>) + 3 * sizeof(int32_t)) + sizeof(int32_t);
-  SLUICE_RETURN_IF_ERROR(launch(ctx, moe_align_count_kernel,
-                                {.grid = unsigned(tiles.count), .block = kCountThreads, .shared = count_bytes, .dependent = true},
-                                a));
-  return launch(ctx, moe_align_place_kernel<kManyWarps, false>,
-                {.grid = unsigned(tiles.count), .block = kMoeAlignThreads, .shared = table_bytes, .dependent = true}, a);
+  const LaunchShape count{
+      .grid = unsigned(tiles.count), .block = kCountThreads, .shared = size_t(a.experts) * sizeof(int32_t), .dependent = true};
+  SLUICE_RETURN_IF_ERROR(launch(ctx, moe_align_count_kernel, count, a));
+  return launch_place<kMoeAlignThreads / kWarp, Numbers::kTiles>(ctx, a, tiles.count);
 }
 
 }  // namespace sluice

@@ -9,18 +9,18 @@ Status moe_align_reference(Context&, const MoeAlignArgs&, std::byte*);
 Status moe_align_cpu(Context&, const MoeAlignArgs&, std::byte*);
 Status moe_align_cuda(Context&, const MoeAlignArgs&, std::byte*);
 
-// How the kernels share out entries: a tile is a block's, a thread has one entry a round. A byte counts a warp's entries of all
-// rounds, which so are at most 7. Several tiles need a workspace; each block reads all tiles' numbers, so tiles are few.
+// How the kernels share out more entries than one launch takes: a tile is a block's, a thread has one entry a round. A byte counts
+// a warp's entries of all rounds, which so are at most 7. Each block reads the numbers of all tiles and experts, so tiles are few.
 inline constexpr int kMoeAlignThreads = 1024, kMoeAlignMostRounds = 7;
 struct MoeAlignTiles {
-  int32_t rounds;
-  int64_t count;
+  int32_t rounds = 0;
+  int64_t count = 0;  // 0: one launch, without a workspace
 
-  explicit MoeAlignTiles(int64_t entries) {
-    constexpr int64_t kEnough = 64;
-    const int64_t one = ceil_div(entries, kMoeAlignThreads);
-    rounds = int32_t(one <= kMoeAlignMostRounds ? std::max<int64_t>(one, 1)
-                                                : std::min<int64_t>(ceil_div(one, kEnough), kMoeAlignMostRounds));
+  MoeAlignTiles(int64_t entries, int64_t experts) {
+    constexpr int64_t kOneLaunch = 8192, kFewExperts = 256;
+    if (entries <= kOneLaunch) return;
+    const int64_t enough = experts <= kFewExperts ? 128 : 64;
+    rounds = int32_t(std::min<int64_t>(ceil_div(entries, kMoeAlignThreads * enough), kMoeAlignMostRounds));
     count = ceil_div(entries, int64_t(rounds) * kMoeAlignThreads);
   }
 };

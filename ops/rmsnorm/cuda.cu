@@ -29,9 +29,10 @@ struct FloatRows {
     else if (t.rank == 3) outer = t.stride[0], inner = t.stride[1];
     else if (t.rank == 2) inner = t.stride[0];
   }
+  __device__ int64_t offset(int64_t o, int64_t i) const { return o * outer + i * inner; }
   template <class T>
   __device__ T* at(int64_t o, int64_t i) const {
-    return static_cast<T*>(data) + o * outer + i * inner;
+    return static_cast<T*>(data) + offset(o, i);
   }
   __device__ void prefetch(int64_t d) const { ptx::prefetch_l2(static_cast<const char*>(data) + d * (bf16 ? 2 : 4)); }
 };
@@ -50,15 +51,18 @@ struct Any {};
 template <class T>
 using RunOf = Run<std::conditional_t<std::is_same_v<T, Any>, float, T>>;
 
+// The first n elements from `at` on, zeros behind.
 template <class T>
-__device__ RunOf<T> load(const FloatRows& v, int64_t outer, int64_t inner, int64_t d, int n) {
+__device__ RunOf<T> load(const FloatRows& v, int64_t at, int n) {
   if constexpr (!std::is_same_v<T, Any>) {
-    return load_run(v.at<const T>(outer, inner) + d, n, true);
+    return n > 0 ? load_wide(static_cast<const T*>(v.data) + at) : Run<T>();
   } else {
     Run<float> run;
 #pragma unroll
     for (int i = 0; i < kRun; ++i)
-      if (i < n) run.set(i, v.bf16 ? to_float(v.at<const Bf16>(outer, inner)[d + i]) : v.at<const float>(outer, inner)[d + i]);
+      if (i < n)
+        run.set(i,
+                v.bf16 ? to_float(static_cast<const Bf16*>(v.data)[at + i]) : to_float(static_cast<const float*>(v.data)[at + i]));
     return run;
   }
 }
@@ -76,14 +80,25 @@ __device__ inline void round_to_bf16(float (&x)[kRun]) {
 
 __device__ inline float rsqrt_of_mean(const Norm& a, float sum) { return rsqrtf(fmaf(sum, a.reciprocal_of_length, a.eps)); }
 
+// A weight's factors, the offset added.
+struct Factors {
+  float of[kRun];
+
+  Factors() = default;
+  template <class W>
+  __device__ Factors(const Norm& a, const Run<W>& weight) {
+#pragma unroll
+    for (int i = 0; i < kRun; ++i) of[i] = a.weight_offset + weight[i];
+  }
+};
+
 // x = x * scale * (offset + weight)
-template <class W>
-__device__ void apply(const Norm& a, float scale, const Run<W>& weight, float (&x)[kRun]) {
+__device__ void apply(const Norm& a, float scale, const Factors& weight, float (&x)[kRun]) {
 #pragma unroll
   for (int i = 0; i < kRun; ++i) x[i] *= scale;
   if (a.round_normed) round_to_bf16(x);
 #pragma unroll
-  for (int i = 0; i < kRun; ++i) x[i] *= a.weight_offset + weight[i];
+  for (int i = 0; i < kRun; ++i) x[i] *= weight.of[i];
 }
 
 // Row r's indices.
@@ -147,8 +162,10 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksOf<X, kChunks>) rmsn
   const auto begin_of = [&](int c) { return int(threadIdx.y + c * blockDim.y) * kChunkElements; };
   const auto first_of = [&](int c, int half) { return begin_of(c) + run_of_half(half); };
   const auto in_row = [&](int d) { return min(max(a.length - d, 0), kRun); };
-  const auto load_weight = [&](int c, int half) { return load<W>(a.weight, 0, 0, first_of(c, half), in_row(first_of(c, half))); };
-  RunOf<W> weight[kChunks][kHalves];
+  const auto load_weight = [&](int c, int half) {
+    return Factors(a, load<W>(a.weight, first_of(c, half), in_row(first_of(c, half))));
+  };
+  Factors weight[kChunks][kHalves];
 #pragma unroll
   for (int c = 0; c < kChunks; ++c)
 #pragma unroll
@@ -157,8 +174,14 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksOf<X, kChunks>) rmsn
       else if (in_row(first_of(c, half)) > 0) a.weight.prefetch(first_of(c, half));  // registers hold no more
     }
 
-  wait_for_previous_kernel();
   const auto here = [&](int d) { return r < a.rows ? in_row(d) : 0; };
+  const int64_t x_at = ptx::opaque(a.x.offset(row.outer, row.inner)),
+                residual_at = ptx::opaque(a.residual.offset(row.outer, row.inner));
+  int n_first[kHalves];  // of the first chunk
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) n_first[half] = ptx::opaque(here(first_of(0, half)));
+
+  wait_for_previous_kernel();
   float s[kChunks][kHalves][kRun], squares[kChunks] = {};
   const auto store_sum = [&](int c) {
 #pragma unroll
@@ -172,9 +195,9 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksOf<X, kChunks>) rmsn
     RunOf<R> residual[kHalves];
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
-      const int d = first_of(c, half);
-      x[half] = load<X>(a.x, row.outer, row.inner, d, here(d));
-      residual[half] = load<R>(a.residual, row.outer, row.inner, d, a.residual.data ? here(d) : 0);
+      const int d = first_of(c, half), n = c == 0 ? n_first[half] : here(d);
+      x[half] = load<X>(a.x, x_at + d, n);
+      residual[half] = load<R>(a.residual, residual_at + d, a.residual.data ? n : 0);
     }
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
@@ -218,12 +241,14 @@ __global__ void __launch_bounds__(kShortThreads, sizeof(X) == 4 ? 3 : 4) rmsnorm
   const int n = d < a.length ? kRun : 0;
   Run<float> weight;
   if (a.weight.bf16) {
-    const Run<Bf16> stored = load<Bf16>(a.weight, 0, 0, d, n);
+    const Run<Bf16> stored = load<Bf16>(a.weight, d, n);
 #pragma unroll
     for (int i = 0; i < kRun; ++i) weight.set(i, stored[i]);
   } else {
-    weight = load<float>(a.weight, 0, 0, d, n);
+    weight = load<float>(a.weight, d, n);
   }
+
+  const Factors factors(a, weight);
 
   wait_for_previous_kernel();
   Run<X> x[kShortRows];
@@ -231,14 +256,14 @@ __global__ void __launch_bounds__(kShortThreads, sizeof(X) == 4 ? 3 : 4) rmsnorm
   for (int j = 0; j < kShortRows; ++j) {
     const int64_t r = first + j * kTogether;
     const Row row(a, min(r, a.rows - 1));
-    x[j] = load<X>(a.x, row.outer, row.inner, d, r < a.rows ? n : 0);
+    x[j] = load<X>(a.x, a.x.offset(row.outer, row.inner) + d, r < a.rows ? n : 0);
   }
 #pragma unroll
   for (int j = 0; j < kShortRows; ++j) {
     float squares = 0, y[kRun];
 #pragma unroll
     for (int i = 0; i < kRun; ++i) y[i] = x[j][i], squares = fmaf(y[i], y[i], squares);
-    apply(a, rsqrt_of_mean(a, group_sum<kLanes>(squares)), weight, y);
+    apply(a, rsqrt_of_mean(a, group_sum<kLanes>(squares)), factors, y);
     const int64_t r = first + j * kTogether;
     const Row row(a, min(r, a.rows - 1));
     store<true>(a.y, row.outer, row.inner, d, y, r < a.rows ? n : 0);
