@@ -239,7 +239,7 @@ __device__ void merge_pair(const Merge& m, const Place& at, int lane, uint32_t g
 
 // kPairs: two states a token, in wide runs.
 template <bool kWide, bool kPairs, class X, class Y>
-__global__ void __launch_bounds__(kThreads, kPairs                   ? (sizeof(X) < 4 ? 5 : 4)
+__global__ void __launch_bounds__(kThreads, kPairs                   ? (sizeof(X) == 2 ? 5 : 4)
                                             : kWide && sizeof(X) < 4 ? 4
                                                                      : 3) merge_state_kernel(const __grid_constant__ Merge m) {
   const int in_warp = int(threadIdx.x) % kWarp, lane = in_warp & (m.lanes - 1);

@@ -191,14 +191,10 @@ __device__ void write_the_rest(const Align& a, const int32_t* begin, Count&& cou
 // Counts all entries by expert: their number in the lower half of a word, that of the entries before `first` in the upper one.
 template <int kThreads>
 __device__ void count_all(const Align& a, int64_t first, uint32_t* counts) {
-  constexpr int kTogether = 16;  // reads on their way
-  for (int64_t begin = threadIdx.x; begin < a.entries; begin += kTogether * kThreads) {
-    int expert[kTogether];
-#pragma unroll
-    for (int j = 0; j < kTogether; ++j) expert[j] = expert_of(a, begin + j * kThreads);
-#pragma unroll
-    for (int j = 0; j < kTogether; ++j)  // in shared memory; a sum of integers has no order
-      if (expert[j] >= 0) atomicAdd(counts + expert[j], begin + j * kThreads < first ? 0x10001u : 1u);
+#pragma unroll 4
+  for (int i = threadIdx.x; i < a.entries; i += kThreads) {
+    const int expert = expert_of(a, i);
+    if (expert >= 0) atomicAdd(counts + expert, i < first ? 0x10001u : 1u);  // in shared memory; a sum of integers has no order
   }
 }
 
