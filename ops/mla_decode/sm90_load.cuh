@@ -1,0 +1,190 @@
+// mla_decode on compute capability 9.0: the group of threads that brings blocks of keys.
+//
+// Whole blocks of a bf16 page come by the copy engine. Gathered rows, and the last ones of a list, are copied by threads: eight to a
+// row, 16 bytes each of every tile. fp8 rows are widened on their way; a part's codes are read while the part before it is widened.
+#pragma once
+
+#include "ops/mla_decode/sm90.cuh"
+
+namespace sluice::mla_sm90 {
+
+// 8 codes of e4m3 times their scale, as bf16.
+__device__ inline uint4 widen_codes(uint2 codes, float scale) {
+  const uint32_t in[2] = {codes.x, codes.y};
+  uint32_t out[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float2 x = cuda::to_float_pair_e4m3(uint16_t(in[i / 2] >> (i % 2 * 16)));
+    out[i] = ptx::pack_bf16(x.x * scale, x.y * scale);
+  }
+  return make_uint4(out[0], out[1], out[2], out[3]);
+}
+
+class Loader {
+ public:
+  __device__ Loader(const Params& p, Shared& shared)
+      : p_(p),
+        c_(p.call),
+        list_(shared.work.list),
+        begin_(shared.stretch.begin),
+        count_(shared.stretch.count),
+        shared_(shared),
+        thread_(int(threadIdx.x) % kGroup),
+        lane_(thread_ % kWarp),
+        place_(place_in_tile(thread_ / 8, thread_ % 8)) {}
+
+  __device__ void run_bf16() {
+    find(0);
+    for (int n = 0; n < count_; ++n) {
+      const int32_t page = entries_[0];
+      const Rows rows = name(n);
+      if (n + 1 < count_) find(n + 1);
+      const bool whole = p_.by_engine && (block(n) + 1) * kBlock <= list_.count;
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) {
+        begin_part(n, part, rows.named);
+        if (whole) bring(n, part, page);
+        else gather(n, part, rows);
+      }
+    }
+    ptx::cp_async_wait<0>();
+  }
+
+  __device__ void run_fp8() {
+    find(0);
+    Rows rows = name(0);
+    read(rows, first_tile(0, kOwn));
+    for (int n = 0; n < count_; ++n) {
+      const bool more = n + 1 < count_;
+      if (more) find(n + 1);
+      begin_part(n, kOwn, rows.named);
+      copy_rope(n, rows);
+      widen(n, kOwn, rows, first_tile(n, kOther));
+      end_part(n, kOwn);
+      begin_part(n, kOther, false);
+      if (more) rows = name(n + 1);
+      widen(n, kOther, rows, first_tile(n + 1, kOwn));
+      end_part(n, kOther);
+    }
+  }
+
+ private:
+  static constexpr int kStripRows = kGroup / 8, kStrips = kBlock / kStripRows;  // rows that are copied at a time
+
+  // The rows of a block that this thread copies a part of, some of the cache's where there is none; whether there is a key of the
+  // thread's number.
+  struct Rows {
+    const char* from[kStrips];
+    bool has[kStrips], named;
+  };
+
+  __device__ int64_t block(int n) const { return begin_ + n; }
+  // Of the latent's tiles in a part.
+  static __device__ int first_tile(int n, int part) { return (n + part) % 2 * kHalfTiles; }
+  __device__ uint64_t* full(int n, int part) { return &shared_.full[n % 2][part]; }
+  __device__ uint8_t* tile(int n, int t) { return shared_.keys[n % 2][t]; }
+
+  // What the list says of block n, on its way.
+  __device__ void find(int n) {
+#pragma unroll
+    for (int i = 0; i < kStrips; ++i) entries_[i] = c_.keys.entry(list_, key_of(n, i));
+    if (thread_ < kBlock) entry_ = c_.keys.entry(list_, block(n) * kBlock + thread_);
+  }
+  __device__ int64_t key_of(int n, int strip) const { return block(n) * kBlock + strip * kStripRows + thread_ / 8; }
+  __device__ Rows name(int n) const {
+    Rows rows;
+#pragma unroll
+    for (int i = 0; i < kStrips; ++i) {
+      const char* row = c_.keys.row_of(entries_[i], key_of(n, i));
+      rows.has[i] = row != nullptr, rows.from[i] = row ? row : c_.keys.kv;
+    }
+    rows.named = entry_ >= 0 && (!c_.keys.indices || entry_ < c_.keys.slots);
+    return rows;
+  }
+
+  __device__ void begin_part(int n, int part, bool named) {
+    ptx::mbarrier_wait(&shared_.empty[n % 2][part], uint32_t(n / 2 + 1) & 1);
+    if (part != kOwn || thread_ >= kBlock) return;
+    const uint32_t valid = __ballot_sync(0xffffffffu, named);
+    if (lane_ != 0) return;
+    shared_.valid[n % 2][thread_ / kWarp] = valid;
+    ptx::mbarrier_arrive(full(n, part));
+  }
+
+  // --- bf16 rows ---
+
+  __device__ void bring(int n, int part, int32_t page) {
+    if (thread_ != 0) return ptx::mbarrier_arrive(full(n, part));
+    const int row = int(uint32_t(block(n) * kBlock) % uint32_t(c_.keys.page));
+    ptx::mbarrier_arrive_expect(full(n, part), (kHalfTiles + (part == kOwn)) * kTileBytes);
+    const auto load = [&](int t) { ptx::tma_load_3d(tile(n, t), &p_.rows, t * 64, page, row, full(n, part)); };
+    for (int t = 0; t < kHalfTiles; ++t) load(first_tile(n, part) + t);
+    if (part == kOwn) load(kRopeTile);
+  }
+  __device__ void copy_tile(int n, int t, const Rows& rows, int64_t offset) {
+    const uint32_t to = ptx::shared_address(tile(n, t)) + place_;
+#pragma unroll
+    for (int i = 0; i < kStrips; ++i)
+      ptx::cp_async_16(to + i * kStripRows * 128, rows.from[i] + offset + thread_ % 8 * 16, rows.has[i]);
+  }
+  __device__ void gather(int n, int part, const Rows& rows) {
+#pragma unroll
+    for (int t = 0; t < kHalfTiles; ++t) copy_tile(n, first_tile(n, part) + t, rows, (first_tile(n, part) + t) * 128);
+    if (part == kOwn) copy_tile(n, kRopeTile, rows, kRopeTile * 128);
+    ptx::cp_async_arrive(full(n, part));
+  }
+
+  // --- fp8 rows ---
+
+  __device__ void copy_rope(int n, const Rows& rows) {
+    copy_tile(n, kRopeTile, rows, kFp8Bytes - 2 * kRope);
+    ptx::cp_async_commit();
+  }
+  // Codes and scales of half a latent from tile `first` on.
+  __device__ void read(const Rows& rows, int first) {
+#pragma unroll
+    for (int i = 0; i < kStrips; ++i) {
+      read_scales(rows, i, first);
+#pragma unroll
+      for (int t = 0; t < kHalfTiles; ++t) read_codes(rows, i, first, t);
+    }
+  }
+  __device__ void read_scales(const Rows& rows, int i, int first) {
+    scales_[i] = rows.has[i] ? *reinterpret_cast<const float2*>(rows.from[i] + kLatent + first * 64 / kMlaScaleGroup * 4) : make_float2(0, 0);
+  }
+  __device__ void read_codes(const Rows& rows, int i, int first, int t) {
+    codes_[i][t] = rows.has[i] ? *reinterpret_cast<const uint2*>(rows.from[i] + (first + t) * 64 + thread_ % 8 * 8) : make_uint2(0, 0);
+  }
+  // The codes that were read, to block n; behind each the code that is next in its place.
+  __device__ void widen(int n, int part, const Rows& next, int next_tile) {
+#pragma unroll
+    for (int i = 0; i < kStrips; ++i) {
+      const float2 scales = scales_[i];
+      read_scales(next, i, next_tile);
+#pragma unroll
+      for (int t = 0; t < kHalfTiles; ++t) {
+        const uint4 wide = widen_codes(codes_[i][t], t / 2 ? scales.y : scales.x);
+        *reinterpret_cast<uint4*>(tile(n, first_tile(n, part) + t) + place_ + i * kStripRows * 128) = wide;
+        read_codes(next, i, next_tile, t);
+      }
+    }
+  }
+  __device__ void end_part(int n, int part) {
+    if (part == kOwn) ptx::cp_async_wait<0>();
+    ptx::mbarrier_arrive(full(n, part));
+  }
+
+  const Params& p_;
+  const Call& c_;
+  const MlaList list_;
+  const int64_t begin_;
+  const int count_;
+  Shared& shared_;
+  const int thread_, lane_;
+  const uint32_t place_;
+  int32_t entries_[kStrips], entry_ = -1;
+  uint2 codes_[kStrips][kHalfTiles];
+  float2 scales_[kStrips];
+};
+
+}  // namespace sluice::mla_sm90
