@@ -11,9 +11,8 @@ namespace sluice {
 namespace mla_sm90 {
 namespace {
 
-// Of 168 registers a thread that the launch gives out, 3 * 168 = 504: those of the loading group, and of the others.
-constexpr int loader_registers(bool fp8) { return fp8 ? 88 : 72; }
-constexpr int compute_registers(bool fp8) { return (504 - loader_registers(fp8)) / 2; }
+// Of 168 registers a thread that the launch gives out: 88 + 2 * 208 = 504 = 3 * 168.
+constexpr int kLoaderRegisters = 88, kComputeRegisters = 208;
 
 __device__ void init_barriers(Shared& shared) {
   if (threadIdx.x == 0) {
@@ -48,13 +47,13 @@ __global__ void __launch_bounds__(kThreads, 1) mla_decode_sm90_kernel(const __gr
   if (shared.stretch.count == 0 && p.call.cut.splits > 1) return leave_empty(p.call, shared.work);
   const int group = __shfl_sync(0xffffffffu, int(threadIdx.x) / kGroup, 0);
   if (group == 0) {
-    ptx::set_max_registers_up<compute_registers(kFp8)>();
+    ptx::set_max_registers_up<kComputeRegisters>();
     Attention<0>(p, shared).run();
   } else if (group == 1) {
-    ptx::set_max_registers_up<compute_registers(kFp8)>();
+    ptx::set_max_registers_up<kComputeRegisters>();
     Attention<1>(p, shared).run();
   } else {
-    ptx::set_max_registers_down<loader_registers(kFp8)>();
+    ptx::set_max_registers_down<kLoaderRegisters>();
     Loader loader(p, shared);
     if constexpr (kFp8) loader.run_fp8();
     else loader.run_bf16();
@@ -85,8 +84,7 @@ Status mla_decode_sm90(Context& ctx, const MlaDecodeArgs& a, std::byte* scratch)
   if (std::max(cut.blocks(), p.call.tokens * p.call.heads) > INT_MAX)
     return {Code::kUnsupported, "mla_decode: more rows than a grid has blocks"};
   SLUICE_RETURN_IF_ERROR(encode_pages(p, a));
-  const cuda::LaunchShape shape{
-      .grid = unsigned(cut.blocks()), .block = kThreads, .shared = sizeof(Shared), .dependent = true};
+  const cuda::LaunchShape shape{.grid = unsigned(cut.blocks()), .block = kThreads, .shared = sizeof(Shared), .dependent = true};
   SLUICE_RETURN_IF_ERROR(mla_fp8(a) ? cuda::launch(ctx, mla_decode_sm90_kernel<true>, shape, p)
                                     : cuda::launch(ctx, mla_decode_sm90_kernel<false>, shape, p));
   return merge_stretches(ctx, p.call);

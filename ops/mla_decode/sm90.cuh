@@ -1,11 +1,11 @@
 // mla_decode on compute capability 9.0: sizes, shared memory and who waits for whom, of the kernel in sm90.cu.
 //
-// A block of threads has a tile of 64 query rows and a stretch of their list of keys. Keys come in blocks of 64, which take turns in
-// two places. Two groups of threads compute, one group loads:
+// A block of threads has a tile of 64 query rows and a stretch of their list of keys. Keys come in blocks of 64, which take turns
+// in two places. Two groups of threads compute, one group loads:
 //   group 0  scores and weights of even blocks; columns [0, 256) of the weighted sum, of all blocks
 //   group 1  scores and weights of odd blocks; columns [256, 512)
-// A group hands its weights and its rows' maxima to the other through shared memory, a thread to the thread of the same number: their
-// fragments are alike. While one group weighs, the products of the other keep the tensor cores at work.
+// A group hands its weights and its rows' maxima to the other through shared memory, a thread to the thread of the same number:
+// their fragments are alike. While one group weighs, the products of the other keep the tensor cores at work.
 //
 // A place is given back in two parts, each by the group that is the last to read it: the latent's half that the scores' group sums
 // itself, with the rope, and the other group's half.
@@ -21,15 +21,15 @@ namespace sluice::mla_sm90 {
 using namespace mla_tiles;
 
 inline constexpr int kRows = 64;
-inline constexpr int kGroup = 128;             // threads
-inline constexpr int kThreads = 3 * kGroup;    // groups 0 and 1 compute
+inline constexpr int kGroup = 128;           // threads
+inline constexpr int kThreads = 3 * kGroup;  // groups 0 and 1 compute
 inline constexpr int kGroupWarps = kGroup / kWarp;
 inline constexpr int kTileBytes = 64 * 128;    // 64 rows of 64 bf16, swizzled over 128 bytes
 inline constexpr int kTiles = kChunks / 8;     // of a row
 inline constexpr int kHalfTiles = kTiles / 2;  // of half a latent; the last tile is the rope's
 inline constexpr int kRopeTile = kTiles - 1;
-inline constexpr int kHalf = kLatent / 2;      // columns
-enum Part { kOwn, kOther, kParts };            // of a place: the halves summed by the block's own group and by the other
+inline constexpr int kHalf = kLatent / 2;  // columns
+enum Part { kOwn, kOther, kParts };        // of a place: the halves summed by the block's own group and by the other
 
 // The stretch of a list that a block of threads has.
 struct Stretch {

@@ -196,8 +196,7 @@ class Attention {
   }
   // This group's columns of P V of block n; not waited for.
   __device__ void start_sum(int n, uint32_t (&w)[4][4]) {
-    const uint64_t values =
-        ptx::wgmma_operand(ptx::shared_address(shared_.keys[n % 2][kMine * kHalfTiles]), kTileBytes, 1024);
+    const uint64_t values = ptx::wgmma_operand(ptx::shared_address(shared_.keys[n % 2][kMine * kHalfTiles]), kTileBytes, 1024);
     ptx::pin(sums_);
     ptx::wgmma_fence();
 #pragma unroll
@@ -249,7 +248,7 @@ class Attention {
   const Call& c_;
   const Work& work_;
   Shared& shared_;
-  const int count_, by_engine_;                             // blocks of keys; the first ones do not come by threads' stores
+  const int count_, by_engine_;  // blocks of keys; the first ones do not come by threads' stores
   const int thread_, lane_, warp_;
   int limit_[2];                                            // entries that the thread's rows see, from the stretch's first on
   float most_[2] = {-INFINITY, -INFINITY}, total_[2] = {};  // of those rows; total: of the thread's keys of the group's blocks

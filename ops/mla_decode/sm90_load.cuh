@@ -1,7 +1,8 @@
 // mla_decode on compute capability 9.0: the group of threads that brings blocks of keys.
 //
-// Whole blocks of a bf16 page come by the copy engine. Gathered rows, and the last ones of a list, are copied by threads: eight to a
-// row, 16 bytes each of every tile. fp8 rows are widened on their way; a part's codes are read while the part before it is widened.
+// Whole blocks of a bf16 page come by the copy engine. Gathered rows, and the last ones of a list, are copied by threads: eight to
+// a row, 16 bytes each of every tile. fp8 rows are widened on their way; a part's codes are read while the part before it is
+// widened.
 #pragma once
 
 #include "ops/mla_decode/sm90.cuh"
@@ -25,9 +26,6 @@ class Loader {
   __device__ Loader(const Params& p, Shared& shared)
       : p_(p),
         c_(p.call),
-        list_(shared.work.list),
-        begin_(shared.stretch.begin),
-        count_(shared.stretch.count),
         shared_(shared),
         thread_(int(threadIdx.x) % kGroup),
         lane_(thread_ % kWarp),
@@ -35,11 +33,11 @@ class Loader {
 
   __device__ void run_bf16() {
     find(0);
-    for (int n = 0; n < count_; ++n) {
+    for (int n = 0; n < count(); ++n) {
       const int32_t page = entries_[0];
       const Rows rows = name(n);
-      if (n + 1 < count_) find(n + 1);
-      const bool whole = p_.by_engine && (block(n) + 1) * kBlock <= list_.count;
+      if (n + 1 < count()) find(n + 1);
+      const bool whole = p_.by_engine && (block(n) + 1) * kBlock <= shared_.work.list.count;
 #pragma unroll
       for (int part = 0; part < kParts; ++part) {
         begin_part(n, part, rows.named);
@@ -54,8 +52,8 @@ class Loader {
     find(0);
     Rows rows = name(0);
     read(rows, first_tile(0, kOwn));
-    for (int n = 0; n < count_; ++n) {
-      const bool more = n + 1 < count_;
+    for (int n = 0; n < count(); ++n) {
+      const bool more = n + 1 < count();
       if (more) find(n + 1);
       begin_part(n, kOwn, rows.named);
       copy_rope(n, rows);
@@ -71,14 +69,18 @@ class Loader {
  private:
   static constexpr int kStripRows = kGroup / 8, kStrips = kBlock / kStripRows;  // rows that are copied at a time
 
-  // The rows of a block that this thread copies a part of, some of the cache's where there is none; whether there is a key of the
-  // thread's number.
+  // The rows of a block that this thread copies a part of, in units of 16 bytes from the cache's beginning; whether there is a key
+  // of the thread's number.
+  static constexpr uint32_t kNoRow = ~0u;
   struct Rows {
-    const char* from[kStrips];
-    bool has[kStrips], named;
+    uint32_t at[kStrips];
+    bool named;
   };
+  __device__ bool has(const Rows& rows, int i) const { return rows.at[i] != kNoRow; }
+  __device__ const char* from(const Rows& rows, int i) const { return c_.keys.kv + (has(rows, i) ? rows.at[i] : 0) * uint64_t(16); }
 
-  __device__ int64_t block(int n) const { return begin_ + n; }
+  __device__ int count() const { return shared_.stretch.count; }
+  __device__ int64_t block(int n) const { return shared_.stretch.begin + n; }
   // Of the latent's tiles in a part.
   static __device__ int first_tile(int n, int part) { return (n + part) % 2 * kHalfTiles; }
   __device__ uint64_t* full(int n, int part) { return &shared_.full[n % 2][part]; }
@@ -87,8 +89,8 @@ class Loader {
   // What the list says of block n, on its way.
   __device__ void find(int n) {
 #pragma unroll
-    for (int i = 0; i < kStrips; ++i) entries_[i] = c_.keys.entry(list_, key_of(n, i));
-    if (thread_ < kBlock) entry_ = c_.keys.entry(list_, block(n) * kBlock + thread_);
+    for (int i = 0; i < kStrips; ++i) entries_[i] = c_.keys.entry(shared_.work.list, key_of(n, i));
+    if (thread_ < kBlock) entry_ = c_.keys.entry(shared_.work.list, block(n) * kBlock + thread_);
   }
   __device__ int64_t key_of(int n, int strip) const { return block(n) * kBlock + strip * kStripRows + thread_ / 8; }
   __device__ Rows name(int n) const {
@@ -96,7 +98,7 @@ class Loader {
 #pragma unroll
     for (int i = 0; i < kStrips; ++i) {
       const char* row = c_.keys.row_of(entries_[i], key_of(n, i));
-      rows.has[i] = row != nullptr, rows.from[i] = row ? row : c_.keys.kv;
+      rows.at[i] = row ? uint32_t((row - c_.keys.kv) / 16) : kNoRow;
     }
     rows.named = entry_ >= 0 && (!c_.keys.indices || entry_ < c_.keys.slots);
     return rows;
@@ -125,7 +127,7 @@ class Loader {
     const uint32_t to = ptx::shared_address(tile(n, t)) + place_;
 #pragma unroll
     for (int i = 0; i < kStrips; ++i)
-      ptx::cp_async_16(to + i * kStripRows * 128, rows.from[i] + offset + thread_ % 8 * 16, rows.has[i]);
+      ptx::cp_async_16(to + i * kStripRows * 128, from(rows, i) + offset + thread_ % 8 * 16, has(rows, i));
   }
   __device__ void gather(int n, int part, const Rows& rows) {
 #pragma unroll
@@ -150,10 +152,12 @@ class Loader {
     }
   }
   __device__ void read_scales(const Rows& rows, int i, int first) {
-    scales_[i] = rows.has[i] ? *reinterpret_cast<const float2*>(rows.from[i] + kLatent + first * 64 / kMlaScaleGroup * 4) : make_float2(0, 0);
+    scales_[i] = has(rows, i) ? *reinterpret_cast<const float2*>(from(rows, i) + kLatent + first * 64 / kMlaScaleGroup * 4)
+                              : make_float2(0, 0);
   }
   __device__ void read_codes(const Rows& rows, int i, int first, int t) {
-    codes_[i][t] = rows.has[i] ? *reinterpret_cast<const uint2*>(rows.from[i] + (first + t) * 64 + thread_ % 8 * 8) : make_uint2(0, 0);
+    codes_[i][t] =
+        has(rows, i) ? *reinterpret_cast<const uint2*>(from(rows, i) + (first + t) * 64 + thread_ % 8 * 8) : make_uint2(0, 0);
   }
   // The codes that were read, to block n; behind each the code that is next in its place.
   __device__ void widen(int n, int part, const Rows& next, int next_tile) {
@@ -176,9 +180,6 @@ class Loader {
 
   const Params& p_;
   const Call& c_;
-  const MlaList list_;
-  const int64_t begin_;
-  const int count_;
   Shared& shared_;
   const int thread_, lane_;
   const uint32_t place_;

@@ -1,5 +1,5 @@
-// What the tensor-core forms share: how a call is cut into tiles of query rows and stretches of keys, which of it a block of threads
-// has, and the merge of stretches.
+// What the tensor-core forms share: how a call is cut into tiles of query rows and stretches of keys, which of it a block of
+// threads has, and the merge of stretches.
 #pragma once
 
 #include "core/context.h"
