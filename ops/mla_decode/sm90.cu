@@ -1,5 +1,6 @@
 // mla_decode on compute capability 9.0: tensor cores through wgmma; see sm90.cuh.
 #include <algorithm>
+#include <cstdlib>
 #include <climits>
 
 #include "core/cuda/tma.h"
@@ -54,7 +55,7 @@ __global__ void __launch_bounds__(kThreads, 1) mla_decode_sm90_kernel(const __gr
     Attention<1>(p, shared).run();
   } else {
     ptx::set_max_registers_down<kLoaderRegisters>();
-    Loader loader(p, shared);
+    Loader<kFp8> loader(p, shared);
     if constexpr (kFp8) loader.run_fp8();
     else loader.run_bf16();
   }
@@ -84,6 +85,7 @@ Status mla_decode_sm90(Context& ctx, const MlaDecodeArgs& a, std::byte* scratch)
   if (std::max(cut.blocks(), p.call.tokens * p.call.heads) > INT_MAX)
     return {Code::kUnsupported, "mla_decode: more rows than a grid has blocks"};
   SLUICE_RETURN_IF_ERROR(encode_pages(p, a));
+  p.ahead = getenv("MLA_AHEAD") ? atoi(getenv("MLA_AHEAD")) : 2, p.ahead_mode = getenv("MLA_MODE") ? atoi(getenv("MLA_MODE")) : 1;
   const cuda::LaunchShape shape{.grid = unsigned(cut.blocks()), .block = kThreads, .shared = sizeof(Shared), .dependent = true};
   SLUICE_RETURN_IF_ERROR(mla_fp8(a) ? cuda::launch(ctx, mla_decode_sm90_kernel<true>, shape, p)
                                     : cuda::launch(ctx, mla_decode_sm90_kernel<false>, shape, p));

@@ -28,6 +28,7 @@ inline constexpr int kTileBytes = 64 * 128;    // 64 rows of 64 bf16, swizzled o
 inline constexpr int kTiles = kChunks / 8;     // of a row
 inline constexpr int kHalfTiles = kTiles / 2;  // of half a latent; the last tile is the rope's
 inline constexpr int kRopeTile = kTiles - 1;
+inline constexpr int kBf16Bytes = 2 * (kLatent + kRope);
 inline constexpr int kHalf = kLatent / 2;  // columns
 enum Part { kOwn, kOther, kParts };        // of a place: the halves summed by the block's own group and by the other
 
@@ -41,12 +42,17 @@ struct Stretch {
   }
 };
 
+inline constexpr int kLookedUp = 6;  // blocks whose rows are known
+inline constexpr uint32_t kNoRow = ~0u;
+
 struct alignas(1024) Shared {
   uint8_t query[kTiles][kTileBytes];
   uint8_t keys[2][kTiles][kTileBytes];
   uint4 weights[4][kGroup];  // a thread's fragments, of the block that was weighed last
   uint64_t full[2][kParts], empty[2][kParts];
   uint32_t valid[2][2];  // a bit a key
+  uint32_t rows[kLookedUp][kBlock];  // of the next blocks: where they lie, in units of 16 bytes from the cache's beginning
+  int32_t page[kLookedUp];           // of a block's first key
   float most[2][kRows], total[2][kRows];
   Work work;
   Stretch stretch;
@@ -57,12 +63,13 @@ static_assert(sizeof(Shared) <= 227 << 10);
 constexpr uint32_t fillers(int part) { return part == kOwn ? kGroup + 2 : kGroup; }
 
 // Of the 16 hardware barriers: a pair of warps each, of the same number in groups 0 and 1.
-inline constexpr int kEvenReady = 1, kOddReady = 5, kComputeBarrier = 9;
+inline constexpr int kEvenReady = 1, kOddReady = 5, kComputeBarrier = 9, kLoadBarrier = 10;
 
 struct Params {
   Call call;
   CUtensorMap rows;  // of the cache, boxes of 64 rows and columns of a page
   bool by_engine;    // whole blocks of keys come by the copy engine
+  int ahead, ahead_mode;
 };
 
 // Where 16 bytes of a row of a tile lie.

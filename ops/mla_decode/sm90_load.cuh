@@ -21,6 +21,7 @@ __device__ inline uint4 widen_codes(uint2 codes, float scale) {
   return make_uint4(out[0], out[1], out[2], out[3]);
 }
 
+template <bool kFp8>
 class Loader {
  public:
   __device__ Loader(const Params& p, Shared& shared)
@@ -32,16 +33,15 @@ class Loader {
         place_(place_in_tile(thread_ / 8, thread_ % 8)) {}
 
   __device__ void run_bf16() {
-    find(0);
+    look_up_first();
     for (int n = 0; n < count(); ++n) {
-      const int32_t page = entries_[0];
-      const Rows rows = name(n);
-      if (n + 1 < count()) find(n + 1);
+      next_block(n);
+      const Rows rows = rows_of(n);
       const bool whole = p_.by_engine && (block(n) + 1) * kBlock <= shared_.work.list.count;
 #pragma unroll
       for (int part = 0; part < kParts; ++part) {
-        begin_part(n, part, rows.named);
-        if (whole) bring(n, part, page);
+        begin_part(n, part);
+        if (whole) bring(n, part);
         else gather(n, part, rows);
       }
     }
@@ -49,19 +49,17 @@ class Loader {
   }
 
   __device__ void run_fp8() {
-    find(0);
-    Rows rows = name(0);
-    read(rows, first_tile(0, kOwn));
+    look_up_first();
+    read(rows_of(0), first_tile(0, kOwn));
     for (int n = 0; n < count(); ++n) {
-      const bool more = n + 1 < count();
-      if (more) find(n + 1);
-      begin_part(n, kOwn, rows.named);
+      next_block(n);
+      const Rows rows = rows_of(n);
+      begin_part(n, kOwn);
       copy_rope(n, rows);
       widen(n, kOwn, rows, first_tile(n, kOther));
       end_part(n, kOwn);
-      begin_part(n, kOther, false);
-      if (more) rows = name(n + 1);
-      widen(n, kOther, rows, first_tile(n + 1, kOwn));
+      begin_part(n, kOther);
+      widen(n, kOther, rows_of(n + 1), first_tile(n + 1, kOwn));
       end_part(n, kOther);
     }
   }
@@ -69,15 +67,18 @@ class Loader {
  private:
   static constexpr int kStripRows = kGroup / 8, kStrips = kBlock / kStripRows;  // rows that are copied at a time
 
-  // The rows of a block that this thread copies a part of, in units of 16 bytes from the cache's beginning; whether there is a key
-  // of the thread's number.
-  static constexpr uint32_t kNoRow = ~0u;
+  // The rows of a block that this thread copies a part of.
   struct Rows {
     uint32_t at[kStrips];
-    bool named;
   };
   __device__ bool has(const Rows& rows, int i) const { return rows.at[i] != kNoRow; }
   __device__ const char* from(const Rows& rows, int i) const { return c_.keys.kv + (has(rows, i) ? rows.at[i] : 0) * uint64_t(16); }
+  __device__ Rows rows_of(int n) const {
+    Rows rows;
+#pragma unroll
+    for (int i = 0; i < kStrips; ++i) rows.at[i] = shared_.rows[n % kLookedUp][i * kStripRows + thread_ / 8];
+    return rows;
+  }
 
   __device__ int count() const { return shared_.stretch.count; }
   __device__ int64_t block(int n) const { return shared_.stretch.begin + n; }
@@ -86,28 +87,40 @@ class Loader {
   __device__ uint64_t* full(int n, int part) { return &shared_.full[n % 2][part]; }
   __device__ uint8_t* tile(int n, int t) { return shared_.keys[n % 2][t]; }
 
-  // What the list says of block n, on its way.
-  __device__ void find(int n) {
-#pragma unroll
-    for (int i = 0; i < kStrips; ++i) entries_[i] = c_.keys.entry(shared_.work.list, key_of(n, i));
-    if (thread_ < kBlock) entry_ = c_.keys.entry(shared_.work.list, block(n) * kBlock + thread_);
+  // --- where rows lie ---
+
+  // What the list says of this thread's key of block n, on its way: a key to every other thread.
+  __device__ void find(int n) { entry_ = c_.keys.entry(shared_.work.list, block(n) * kBlock + thread_ / 2); }
+  // Where that key's row lies, for all threads.
+  __device__ const char* look_up(int n) {
+    const char* row = thread_ % 2 == 0 && n < count() ? c_.keys.row_of(entry_, block(n) * kBlock + thread_ / 2) : nullptr;
+    if (thread_ % 2 == 0) shared_.rows[n % kLookedUp][thread_ / 2] = row ? uint32_t((row - c_.keys.kv) / 16) : kNoRow;
+    if (thread_ == 0) shared_.page[n % kLookedUp] = entry_;
+    return row;
   }
-  __device__ int64_t key_of(int n, int strip) const { return block(n) * kBlock + strip * kStripRows + thread_ / 8; }
-  __device__ Rows name(int n) const {
-    Rows rows;
-#pragma unroll
-    for (int i = 0; i < kStrips; ++i) {
-      const char* row = c_.keys.row_of(entries_[i], key_of(n, i));
-      rows.at[i] = row ? uint32_t((row - c_.keys.kv) / 16) : kNoRow;
+  __device__ void look_up_first() {
+    for (int n = 0; n < p_.ahead; ++n) find(n), look_up(n);
+    find(p_.ahead);
+    ptx::named_barrier(kLoadBarrier, kGroup);
+  }
+  // Looks up a later block, and brings its rows to the second-level cache, so that a place that is given back is soon full. Blocks
+  // that tiles of the same token's heads have in common are shared out among them.
+  __device__ void next_block(int n) {
+    const int later = n + p_.ahead;
+    const char* row = look_up(later);
+    find(later + 1);
+    if (row && p_.ahead_mode && later % c_.cut.head_tiles == shared_.work.first_head / kRows) {
+      const int bytes = kFp8 ? kFp8Bytes : kBf16Bytes;
+      if (p_.ahead_mode == 1) ptx::bulk_prefetch(row, bytes);
+      else for (int i = 0; i < bytes; i += 128) ptx::prefetch_l2(row + i);
     }
-    rows.named = entry_ >= 0 && (!c_.keys.indices || entry_ < c_.keys.slots);
-    return rows;
+    ptx::named_barrier(kLoadBarrier, kGroup);  // and all threads are done with the block before
   }
 
-  __device__ void begin_part(int n, int part, bool named) {
+  __device__ void begin_part(int n, int part) {
     ptx::mbarrier_wait(&shared_.empty[n % 2][part], uint32_t(n / 2 + 1) & 1);
     if (part != kOwn || thread_ >= kBlock) return;
-    const uint32_t valid = __ballot_sync(0xffffffffu, named);
+    const uint32_t valid = __ballot_sync(0xffffffffu, shared_.rows[n % kLookedUp][thread_] != kNoRow);
     if (lane_ != 0) return;
     shared_.valid[n % 2][thread_ / kWarp] = valid;
     ptx::mbarrier_arrive(full(n, part));
@@ -115,9 +128,9 @@ class Loader {
 
   // --- bf16 rows ---
 
-  __device__ void bring(int n, int part, int32_t page) {
+  __device__ void bring(int n, int part) {
     if (thread_ != 0) return ptx::mbarrier_arrive(full(n, part));
-    const int row = int(uint32_t(block(n) * kBlock) % uint32_t(c_.keys.page));
+    const int page = shared_.page[n % kLookedUp], row = int(uint32_t(block(n) * kBlock) % uint32_t(c_.keys.page));
     ptx::mbarrier_arrive_expect(full(n, part), (kHalfTiles + (part == kOwn)) * kTileBytes);
     const auto load = [&](int t) { ptx::tma_load_3d(tile(n, t), &p_.rows, t * 64, page, row, full(n, part)); };
     for (int t = 0; t < kHalfTiles; ++t) load(first_tile(n, part) + t);
@@ -183,7 +196,7 @@ class Loader {
   Shared& shared_;
   const int thread_, lane_;
   const uint32_t place_;
-  int32_t entries_[kStrips], entry_ = -1;
+  int32_t entry_ = -1;
   uint2 codes_[kStrips][kHalfTiles];
   float2 scales_[kStrips];
 };
