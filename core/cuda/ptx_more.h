@@ -44,4 +44,22 @@ __device__ inline void wgmma_m64n256k16_bf16(float (&d)[128], const uint32_t (&a
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)), "n"(int(B)));
 }
 
+
+// A box of a 3-D tensor to the same place of all blocks of the cluster in `blocks`, a bit each; its bytes arrive at each one's `bar`.
+__device__ inline void tma_load_3d(void* to, const CUtensorMap* map, int x, int y, int z, uint64_t* bar, uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared_address(to)),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(shared_address(bar)), "h"(blocks)
+      : "memory");
+}
+
+// The same at the barrier that block `rank` of the cluster has in the place of `bar`.
+__device__ inline void mbarrier_arrive(uint64_t* bar, uint32_t rank) {
+  asm volatile(
+      "{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1; mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there]; }" ::
+          "r"(shared_address(bar)),
+      "r"(rank)
+      : "memory");
+}
 }

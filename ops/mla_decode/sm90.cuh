@@ -67,8 +67,9 @@ inline constexpr int kEvenReady = 1, kOddReady = 5, kComputeBarrier = 9, kLoadBa
 
 struct Params {
   Call call;
-  CUtensorMap rows;  // of the cache, boxes of 64 rows and columns of a page
+  CUtensorMap rows;  // of the cache, boxes of 64 columns of a page's rows: 64 of them, or 32 for pairs
   bool by_engine;    // whole blocks of keys come by the copy engine
+  bool paired;       // two tiles of the same tokens' heads are a cluster, and each brings half of a whole block's rows to both
   int ahead, ahead_mode;
 };
 

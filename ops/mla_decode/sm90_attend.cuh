@@ -14,6 +14,7 @@ class Attention {
  public:
   __device__ Attention(const Params& p, Shared& shared)
       : c_(p.call),
+        paired_(p.paired),
         work_(shared.work),
         shared_(shared),
         count_(shared.stretch.count),
@@ -35,16 +36,20 @@ class Attention {
   __device__ int row(int half) const { return warp_ * 16 + lane_ / 4 + 8 * half; }
 
   __device__ void load_query() {
-    for (int i = int(threadIdx.x); i < kRows * kChunks; i += 2 * kGroup) {
-      const int row = i / kChunks, chunk = i % kChunks;
-      uint4 x = make_uint4(0, 0, 0, 0);
+    constexpr int kStripRows = 2 * kGroup / 8;  // eight threads a row, 16 bytes each of every tile
+#pragma unroll
+    for (int first = 0; first < kRows; first += kStripRows) {
+      const int row = first + int(threadIdx.x) / 8, piece = int(threadIdx.x) % 8;
+      uint4 x[kTiles] = {};
       if (work_.has(c_, row)) {
         const int64_t token = work_.token + work_.token_of(row), head = work_.head_of(row);
-        x = chunk < kLatentChunks
-                ? query_chunk(c_.q_nope + token * c_.q_nope_row + head * c_.q_nope_head, c_.q_is_f32, chunk)
-                : query_chunk(c_.q_pe + token * c_.q_pe_row + head * c_.q_pe_head, c_.q_is_f32, chunk - kLatentChunks);
+        const char* nope = c_.q_nope + token * c_.q_nope_row + head * c_.q_nope_head;
+#pragma unroll
+        for (int t = 0; t < kRopeTile; ++t) x[t] = query_chunk(nope, c_.q_is_f32, t * 8 + piece);
+        x[kRopeTile] = query_chunk(c_.q_pe + token * c_.q_pe_row + head * c_.q_pe_head, c_.q_is_f32, piece);
       }
-      *reinterpret_cast<uint4*>(shared_.query[chunk / 8] + place_in_tile(row, chunk % 8)) = x;
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) *reinterpret_cast<uint4*>(shared_.query[t] + place_in_tile(row, piece)) = x[t];
     }
     ptx::fence_proxy_async();
     ptx::named_barrier(kComputeBarrier, 2 * kGroup);
@@ -61,42 +66,36 @@ class Attention {
       hand_over();
       ptx::named_barrier_arrive(kEvenReady + warp_, 2 * kWarp);
       rescale(factor);
-      start_sum(n, weights_);
+      start_sum(n);
       finish_sum(n, kOwn);
       if (n + 1 == count_) return;
       ptx::named_barrier(kOddReady + warp_, 2 * kWarp);
-      take_over(weights_, factor);
+      take_over(factor);
       rescale(factor);
-      start_sum(n + 1, weights_);
+      start_sum(n + 1);
       finish_sum(n + 1, kOther);
     }
   }
 
+  // Sums the even block ahead of its own scores, so that the even block's place is filled while the odd block is at work.
   __device__ void run_odd() {
-    int n = 0;
-    float factor[2];
-    uint32_t even[4][4];
-    for (; n + 1 < count_; n += 2) {
-      start_scores(n + 1);
+    for (int n = 0; n < count_; n += 2) {
       ptx::named_barrier(kEvenReady + warp_, 2 * kWarp);
-      take_over(even, factor);
+      float factor[2];
+      take_over(factor);
       rescale(factor);
-      start_sum(n, even);
-      ptx::wgmma_wait<1>();  // the scores; it weighs while the even block is summed
+      start_sum(n);
+      finish_sum(n, kOther);
+      if (n + 1 == count_) return;
+      start_scores(n + 1);
+      ptx::wgmma_wait<0>();
       weigh(n + 1, factor);
       hand_over();
       ptx::named_barrier_arrive(kOddReady + warp_, 2 * kWarp);
-      finish_sum(n, kOther);
       rescale(factor);
-      start_sum(n + 1, weights_);
+      start_sum(n + 1);
       finish_sum(n + 1, kOwn);
     }
-    if (n == count_) return;
-    ptx::named_barrier(kEvenReady + warp_, 2 * kWarp);
-    take_over(even, factor);
-    rescale(factor);
-    start_sum(n, even);
-    finish_sum(n, kOther);
   }
 
   // Weights and maxima to the other group, and from it: with the factors that bring what this one has to the new maxima.
@@ -106,11 +105,11 @@ class Attention {
       shared_.weights[i][thread_] = make_uint4(weights_[i][0], weights_[i][1], weights_[i][2], weights_[i][3]);
     if (lane_ % 4 == 0) shared_.most[kMine][row(0)] = most_[0], shared_.most[kMine][row(1)] = most_[1];
   }
-  __device__ void take_over(uint32_t (&w)[4][4], float (&factor)[2]) {
+  __device__ void take_over(float (&factor)[2]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const uint4 x = shared_.weights[i][thread_];
-      w[i][0] = x.x, w[i][1] = x.y, w[i][2] = x.z, w[i][3] = x.w;
+      weights_[i][0] = x.x, weights_[i][1] = x.y, weights_[i][2] = x.z, weights_[i][3] = x.w;
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -195,13 +194,13 @@ class Attention {
     for (int i = 0; i < 128; ++i) sums_[i] *= factor[i / 2 % 2];
   }
   // This group's columns of P V of block n; not waited for.
-  __device__ void start_sum(int n, uint32_t (&w)[4][4]) {
+  __device__ void start_sum(int n) {
     const uint64_t values = ptx::wgmma_operand(ptx::shared_address(shared_.keys[n % 2][kMine * kHalfTiles]), kTileBytes, 1024);
     ptx::pin(sums_);
     ptx::wgmma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      ptx::wgmma_m64n256k16_bf16<ptx::Major::kOther>(sums_, w[k], ptx::wgmma_advance(values, uint32_t(k * 16 * 128)), true);
+      ptx::wgmma_m64n256k16_bf16<ptx::Major::kOther>(sums_, weights_[k], ptx::wgmma_advance(values, uint32_t(k * 16 * 128)), true);
     ptx::wgmma_commit();
   }
   // Waits for it, and gives back a part of the block's place.
@@ -210,6 +209,7 @@ class Attention {
     ptx::pin(sums_);
     __syncwarp();
     if (lane_ == 0) ptx::mbarrier_arrive(&shared_.empty[n % 2][part]);
+    if (paired_ && lane_ == 0) ptx::mbarrier_arrive(&shared_.empty[n % 2][part], ptx::cluster_rank() ^ 1);
   }
 
   // --- results ---
@@ -246,6 +246,7 @@ class Attention {
   }
 
   const Call& c_;
+  const bool paired_;
   const Work& work_;
   Shared& shared_;
   const int count_, by_engine_;  // blocks of keys; the first ones do not come by threads' stores

@@ -128,11 +128,17 @@ class Loader {
 
   // --- bf16 rows ---
 
+  static constexpr uint16_t kBoth = 0b11;  // blocks of a pair
+
   __device__ void bring(int n, int part) {
     if (thread_ != 0) return ptx::mbarrier_arrive(full(n, part));
     const int page = shared_.page[n % kLookedUp], row = int(uint32_t(block(n) * kBlock) % uint32_t(c_.keys.page));
     ptx::mbarrier_arrive_expect(full(n, part), (kHalfTiles + (part == kOwn)) * kTileBytes);
-    const auto load = [&](int t) { ptx::tma_load_3d(tile(n, t), &p_.rows, t * 64, page, row, full(n, part)); };
+    const auto load = [&](int t) {
+      if (!p_.paired) return ptx::tma_load_3d(tile(n, t), &p_.rows, t * 64, page, row, full(n, part));
+      const int first = int(ptx::cluster_rank()) * (kBlock / 2);  // of the rows that this block of threads brings to both
+      ptx::tma_load_3d(tile(n, t) + first * 128, &p_.rows, t * 64, page, row + first, full(n, part), kBoth);
+    };
     for (int t = 0; t < kHalfTiles; ++t) load(first_tile(n, part) + t);
     if (part == kOwn) load(kRopeTile);
   }
