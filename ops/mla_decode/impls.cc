@@ -68,6 +68,8 @@ int64_t mla_decode_rows_each(const MlaDecodeArgs& a) {
 
 Can mla_decode_can_sm90(const MlaDecodeArgs& a) {
   if (const Can can = mla_decode_can_mma(a); !can.yes()) return can;
+  constexpr int64_t kMostBytes = int64_t(64) << 30;  // it counts them in units of 16, with 32 bits
+  if (a.kv.dim(0) * a.kv.stride[0] * int64_t(dtype_size(a.kv.dtype)) > kMostBytes - 16) return Can::no("kv spans 64 GiB or more");
   if (a.q_nope.dim(1) * mla_decode_rows_each(a) > 32) return {};
   return Can::no("no more than 32 rows of q share their keys, and its tiles have 64");
 }

@@ -1,6 +1,5 @@
 // mla_decode on compute capability 9.0: tensor cores through wgmma; see sm90.cuh.
 #include <algorithm>
-#include <cstdlib>
 #include <climits>
 
 #include "core/cuda/tma.h"
@@ -15,12 +14,12 @@ namespace {
 // Of 168 registers a thread that the launch gives out: 88 + 2 * 208 = 504 = 3 * 168.
 constexpr int kLoaderRegisters = 88, kComputeRegisters = 208;
 
-__device__ void init_barriers(Shared& shared, bool paired) {
+__device__ void init_barriers(Shared& shared) {
   if (threadIdx.x == 0) {
     for (int place = 0; place < 2; ++place)
       for (int part = 0; part < kParts; ++part) {
         ptx::mbarrier_init(&shared.full[place][part], fillers(part));
-        ptx::mbarrier_init(&shared.empty[place][part], kGroupWarps * (paired ? 2 : 1));
+        ptx::mbarrier_init(&shared.empty[place][part], kGroupWarps);
       }
     ptx::fence_barrier_init();
   }
@@ -38,8 +37,7 @@ template <bool kFp8>
 __global__ void __launch_bounds__(kThreads, 1) mla_decode_sm90_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
-  init_barriers(shared, p.paired);
-  if (p.paired) ptx::cluster_arrive(), ptx::cluster_wait();
+  init_barriers(shared);
   cuda::wait_for_previous_kernel();
   if (threadIdx.x < kWarp) {
     const Work work(p.call);
@@ -60,7 +58,6 @@ __global__ void __launch_bounds__(kThreads, 1) mla_decode_sm90_kernel(const __gr
     if constexpr (kFp8) loader.run_fp8();
     else loader.run_bf16();
   }
-  if (p.paired) ptx::cluster_arrive(), ptx::cluster_wait();  // nothing comes here from the other block any more
 }
 
 Cut cut_of(const Context& ctx, const MlaDecodeArgs& a) { return cut_call(a, kRows, ctx.gpu->sms); }
@@ -69,9 +66,8 @@ Cut cut_of(const Context& ctx, const MlaDecodeArgs& a) { return cut_call(a, kRow
 Status encode_pages(Params& p, const MlaDecodeArgs& a) {
   p.by_engine = !mla_fp8(a) && !a.indices.present() && a.kv.dim(1) % kBlock == 0 && a.kv.dim(0) > 0;
   if (!p.by_engine) return {};
-  p.paired = p.call.cut.head_tiles % 2 == 0 && !getenv("MLA_NOPAIR");
   return cuda::encode_rows(&p.rows, {CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, a.kv.data, a.kv.dim(1), a.kv.dim(0), kLatent + kRope,
-                                     a.kv.stride[1], a.kv.stride[0], uint32_t(p.paired ? kBlock / 2 : kBlock), 64});
+                                     a.kv.stride[1], a.kv.stride[0], kBlock, 64});
 }
 
 }  // namespace
@@ -88,8 +84,7 @@ Status mla_decode_sm90(Context& ctx, const MlaDecodeArgs& a, std::byte* scratch)
   if (std::max(cut.blocks(), p.call.tokens * p.call.heads) > INT_MAX)
     return {Code::kUnsupported, "mla_decode: more rows than a grid has blocks"};
   SLUICE_RETURN_IF_ERROR(encode_pages(p, a));
-  p.ahead = getenv("MLA_AHEAD") ? atoi(getenv("MLA_AHEAD")) : 2, p.ahead_mode = getenv("MLA_MODE") ? atoi(getenv("MLA_MODE")) : 0;
-  const cuda::LaunchShape shape{.grid = unsigned(cut.blocks()), .block = kThreads, .shared = sizeof(Shared), .cluster = p.paired ? 2u : 1u, .dependent = true};
+  const cuda::LaunchShape shape{.grid = unsigned(cut.blocks()), .block = kThreads, .shared = sizeof(Shared), .dependent = true};
   SLUICE_RETURN_IF_ERROR(mla_fp8(a) ? cuda::launch(ctx, mla_decode_sm90_kernel<true>, shape, p)
                                     : cuda::launch(ctx, mla_decode_sm90_kernel<false>, shape, p));
   return merge_stretches(ctx, p.call);

@@ -12,7 +12,6 @@
 #pragma once
 
 #include "core/cuda/launch.h"
-#include "core/cuda/ptx_more.h"
 #include "ops/mla_decode/tiles.cuh"
 #include "ops/mla_decode/work.cuh"
 
@@ -42,7 +41,8 @@ struct Stretch {
   }
 };
 
-inline constexpr int kLookedUp = 6;  // blocks whose rows are known
+inline constexpr int kLookedUp = 4;  // places for a block's rows
+inline constexpr int kAhead = 2;     // blocks whose rows are looked up early; their place is free by then
 inline constexpr uint32_t kNoRow = ~0u;
 
 struct alignas(1024) Shared {
@@ -50,7 +50,7 @@ struct alignas(1024) Shared {
   uint8_t keys[2][kTiles][kTileBytes];
   uint4 weights[4][kGroup];  // a thread's fragments, of the block that was weighed last
   uint64_t full[2][kParts], empty[2][kParts];
-  uint32_t valid[2][2];  // a bit a key
+  uint32_t valid[2][2];              // a bit a key
   uint32_t rows[kLookedUp][kBlock];  // of the next blocks: where they lie, in units of 16 bytes from the cache's beginning
   int32_t page[kLookedUp];           // of a block's first key
   float most[2][kRows], total[2][kRows];
@@ -67,10 +67,8 @@ inline constexpr int kEvenReady = 1, kOddReady = 5, kComputeBarrier = 9, kLoadBa
 
 struct Params {
   Call call;
-  CUtensorMap rows;  // of the cache, boxes of 64 columns of a page's rows: 64 of them, or 32 for pairs
+  CUtensorMap rows;  // of the cache, boxes of 64 rows and columns of a page
   bool by_engine;    // whole blocks of keys come by the copy engine
-  bool paired;       // two tiles of the same tokens' heads are a cluster, and each brings half of a whole block's rows to both
-  int ahead, ahead_mode;
 };
 
 // Where 16 bytes of a row of a tile lie.

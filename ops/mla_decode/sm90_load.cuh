@@ -99,21 +99,18 @@ class Loader {
     return row;
   }
   __device__ void look_up_first() {
-    for (int n = 0; n < p_.ahead; ++n) find(n), look_up(n);
-    find(p_.ahead);
+    for (int n = 0; n < kAhead; ++n) find(n), look_up(n);
+    find(kAhead);
     ptx::named_barrier(kLoadBarrier, kGroup);
   }
-  // Looks up a later block, and brings its rows to the second-level cache, so that a place that is given back is soon full. Blocks
-  // that tiles of the same token's heads have in common are shared out among them.
+  // Looks up a later block. fp8 rows are brought to the second-level cache: threads wait for what they widen. Blocks that tiles of
+  // the same token's heads have in common are shared out among them.
   __device__ void next_block(int n) {
-    const int later = n + p_.ahead;
+    const int later = n + kAhead;
     const char* row = look_up(later);
     find(later + 1);
-    if (row && p_.ahead_mode && later % c_.cut.head_tiles == shared_.work.first_head / kRows) {
-      const int bytes = kFp8 ? kFp8Bytes : kBf16Bytes;
-      if (p_.ahead_mode == 1) ptx::bulk_prefetch(row, bytes);
-      else for (int i = 0; i < bytes; i += 128) ptx::prefetch_l2(row + i);
-    }
+    if (kFp8 && row && later % c_.cut.head_tiles == shared_.work.first_head / kRows)
+      for (int i = 0; i < kFp8Bytes; i += 128) ptx::prefetch_l2(row + i);
     ptx::named_barrier(kLoadBarrier, kGroup);  // and all threads are done with the block before
   }
 
@@ -128,17 +125,11 @@ class Loader {
 
   // --- bf16 rows ---
 
-  static constexpr uint16_t kBoth = 0b11;  // blocks of a pair
-
   __device__ void bring(int n, int part) {
     if (thread_ != 0) return ptx::mbarrier_arrive(full(n, part));
     const int page = shared_.page[n % kLookedUp], row = int(uint32_t(block(n) * kBlock) % uint32_t(c_.keys.page));
     ptx::mbarrier_arrive_expect(full(n, part), (kHalfTiles + (part == kOwn)) * kTileBytes);
-    const auto load = [&](int t) {
-      if (!p_.paired) return ptx::tma_load_3d(tile(n, t), &p_.rows, t * 64, page, row, full(n, part));
-      const int first = int(ptx::cluster_rank()) * (kBlock / 2);  // of the rows that this block of threads brings to both
-      ptx::tma_load_3d(tile(n, t) + first * 128, &p_.rows, t * 64, page, row + first, full(n, part), kBoth);
-    };
+    const auto load = [&](int t) { ptx::tma_load_3d(tile(n, t), &p_.rows, t * 64, page, row, full(n, part)); };
     for (int t = 0; t < kHalfTiles; ++t) load(first_tile(n, part) + t);
     if (part == kOwn) load(kRopeTile);
   }
