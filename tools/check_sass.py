@@ -27,7 +27,7 @@ HOT = {"gdn_prefill", "gdn_chunk", "gdn_decode", "gdn_decode_classic", "gdn_veri
        "qkv_conv_split"}
 # What the machine code of a file must hold at least once.
 WANTED = {("gdn_prefill", "sm90"): r"\bHGMMA\b", ("gdn_prefill", "sm100"): r"\bUTC\w*MMA\b",
-          ("mla_prefill", "sm90"): r"\bHGMMA\b"}
+          ("mla_prefill", "sm90"): r"\bHGMMA\b", ("mla_decode", "sm90"): r"\bHGMMA\b"}
 SPILL = re.compile(r"\s(LDL|STL)\b")
 
 # Operators that read ahead of the wait, and what: weights, which no kernel of a chain writes, or hints. A hint is a slot or position,
