@@ -32,6 +32,7 @@ struct Request {
   bool use_cache = true;
   std::string cache_salt;
   std::vector<int64_t> boundaries;  // token positions where another request may go on differently, such as ends of messages
+  double submitted = 0;             // now_seconds() when the engine was given it; 0: set by submit()
 };
 
 enum class FinishReason : unsigned char { kNone, kStop, kLength, kCancelled, kError };
@@ -55,6 +56,7 @@ struct Usage {
   int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
   int64_t drafted = 0, accepted = 0;  // tokens that the draft head guessed, and those of them that came true
   int64_t preemptions = 0;
+  double submitted = 0, admitted = 0;  // now_seconds() of both, the latter for the first time; 0: it never was
 };
 
 // One step's part of an answer.
