@@ -50,7 +50,7 @@ void Scheduler::submit(RequestId id, Request request, std::shared_ptr<Outbox> ou
     return send(*a);
   }
   a->sampling.emplace(request.sampling, engine_.model().config().vocab_size, request.prompt);
-  if (request.tokenizer) a->text.emplace(*request.tokenizer, request.stop_strings);
+  if (request.tokenizer) a->text.emplace(*request.tokenizer, request.stop_strings, request.skip_special, request.include_stop);
   a->sequence.tokens = request.prompt;
   a->request = std::move(request);
   const auto before = std::ranges::find_if(waiting_, [&](const auto& w) { return w->request.priority < a->request.priority; });
@@ -348,7 +348,7 @@ void Scheduler::take_token(Active& a, const SampledToken& token) {
   e.tokens.push_back(token);
   s.tokens.push_back(token.id);
   const bool stop_id = std::ranges::count(a.request.sampling.stop_ids, token.id) > 0;
-  if (a.text && !stop_id) e.text += a.text->push(token.id);
+  if (a.text && (!stop_id || a.request.include_stop)) e.text += a.text->push(token.id);
   const bool full = s.length() >= engine_.max_context();
   if (stop_id || (a.text && a.text->stopped())) e.finish = FinishReason::kStop;
   else if (a.produced >= a.request.max_tokens || full) e.finish = FinishReason::kLength;
@@ -395,6 +395,7 @@ void Scheduler::finish(Active& a) {
     ++stats_.finished;
     if (a.text && !a.text->stopped()) e.text += a.text->finish();
     if (a.text && a.text->stopped() && e.finish != FinishReason::kCancelled) e.finish = FinishReason::kStop;
+    if (a.text && a.text->stopped() && e.finish == FinishReason::kStop) e.stop_string = a.text->stop_string();
   }
   release(a, e.finish != FinishReason::kError);
   send(a);
