@@ -12,6 +12,7 @@
 #include "cli/serve_plan.h"
 #include "server/api_error.h"
 #include "server/http.h"
+#include "server/metrics.h"
 #include "server/openai_routes.h"
 #include "server/service.h"
 
@@ -62,7 +63,8 @@ Result<std::unique_ptr<Service>> make_service(const ServeOptions& o, const std::
   for (const std::string& note : engine->notes()) say(o, "note: " + note);
   say(o, "memory: " + describe_memory(*engine));
   std::vector<int32_t> stops = stop_ids(&texts, engine->model().config());
-  ServiceOptions options{.names = o.names, .use_cache = !o.no_prefix_cache, .workers = o.request_threads};
+  ServiceOptions options{
+      .names = o.names, .use_cache = !o.no_prefix_cache, .version = SLUICE_VERSION, .workers = o.request_threads};
   options.queue.waiting_requests = o.max_queued;
   if (options.names.empty()) options.names = {std::filesystem::canonical(dir).filename().string()};
   ServiceTexts parts{std::move(texts.tokenizer), std::move(texts.chat), std::move(texts.generation), std::move(stops)};
@@ -73,10 +75,18 @@ Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& s
   Router router;
   for (auto* add : {add_chat_route, add_completions_route, add_token_routes, add_model_routes, add_health_routes})
     add(router, service);
+  // The server that the metrics tell of comes after its routes.
+  const auto started = std::make_shared<std::atomic<const HttpServer*>>(nullptr);
+  add_metrics_route(router, service.metrics(), [&service, started] {
+    const HttpServer* http = *started;
+    return MetricsReading{service.loop().report(), http ? &http->counters() : nullptr, service.draining};
+  });
   HttpOptions http{.host = o.host, .port = o.port, .limits = o.limits, .api_keys = o.api_keys};
   http.error_formatter = [](const HttpError& e) { return error_response(api_error(e)); };
   if (o.access_log) http.access_log = log_access;
-  return HttpServer::start(std::move(http), std::move(router));
+  SLUICE_ASSIGN_OR_RETURN(auto server, HttpServer::start(std::move(http), std::move(router)));
+  *started = server.get();
+  return server;
 }
 
 // The first signal drains; a second one ends the program at once.

@@ -8,10 +8,13 @@ namespace {
 // The outboxes keep it alive, and the engine keeps these until their answers end.
 class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
  public:
-  AnswerStream(EngineLoop& loop, std::unique_ptr<AnswerSink> sink, size_t choices)
-      : loop_(loop), sink_(std::move(sink)), open_(choices) {}
+  AnswerStream(Service& service, std::unique_ptr<AnswerSink> sink, size_t choices)
+      : metrics_(service.metrics()), loop_(service.loop()), sink_(std::move(sink)), open_(choices) {}
 
-  void start(std::vector<Request> choices) {
+  // received: when the client's request had been read.
+  void start(std::vector<Request> choices, double received) {
+    for (size_t i = 0; i < choices.size(); ++i)
+      watches_.emplace_back(metrics_, received, choices[i].max_tokens, i == 0 ? int64_t(choices.size()) : 0);
     std::vector<std::shared_ptr<Outbox>> outboxes;
     for (size_t i = 0; i < choices.size(); ++i) {
       outboxes.push_back(std::make_shared<Outbox>([self = shared_from_this(), i] { self->pump(i); }));
@@ -56,10 +59,11 @@ class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
   void pump(size_t choice) {
     const auto outbox = outboxes_[choice].lock();
     const std::scoped_lock lock(mutex_);
-    while (begun_ && sink_ && outbox) {
+    while (begun_ && outbox) {
       const auto e = outbox->pop();
       if (!e) break;
-      take(choice, *e);
+      watches_[choice].event(*e);
+      if (sink_) take(choice, *e);
     }
   }
 
@@ -79,10 +83,12 @@ class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
     sink_.reset();
   }
 
+  Metrics& metrics_;
   EngineLoop& loop_;
   std::vector<std::weak_ptr<Outbox>> outboxes_;
 
   std::mutex mutex_;
+  std::vector<AnswerWatch> watches_;  // of each choice
   std::unique_ptr<AnswerSink> sink_;  // null once the answer has ended
   size_t open_;                       // choices that have not finished
   bool begun_ = false;
@@ -94,13 +100,13 @@ class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
 
 }  // namespace
 
-void follow_answers(EngineLoop& loop, std::vector<Request> choices, const Responder& responder, std::unique_ptr<AnswerSink> sink) {
-  const auto stream = std::make_shared<AnswerStream>(loop, std::move(sink), choices.size());
+void follow_answers(Service& service, std::vector<Request> choices, const Responder& responder, std::unique_ptr<AnswerSink> sink) {
+  const auto stream = std::make_shared<AnswerStream>(service, std::move(sink), choices.size());
   // Weak: the connection holds this callback as long as the answer lasts, and the stream holds the responder.
   responder.on_cancel([weak = std::weak_ptr(stream)](CancelReason) {
     if (const auto s = weak.lock()) s->cancel();
   });
-  stream->start(std::move(choices));
+  stream->start(std::move(choices), responder.received());
 }
 
 }  // namespace sluice

@@ -4,9 +4,10 @@
 #include <memory>
 #include <vector>
 
-#include "engine/loop.h"
+#include "engine/request.h"
 #include "server/api_error.h"
 #include "server/message.h"
+#include "server/service.h"
 
 namespace sluice {
 
@@ -24,7 +25,7 @@ class AnswerSink {
   virtual void fail(const ApiError& error, bool begun) = 0;
 };
 
-// Submits a request for each choice; all or none. The loop must outlive the answers.
-void follow_answers(EngineLoop& loop, std::vector<Request> choices, const Responder& responder, std::unique_ptr<AnswerSink> sink);
+// Submits a request for each choice; all or none. The service must outlive the answers; its metrics are told of them.
+void follow_answers(Service& service, std::vector<Request> choices, const Responder& responder, std::unique_ptr<AnswerSink> sink);
 
 }  // namespace sluice

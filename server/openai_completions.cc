@@ -89,7 +89,7 @@ MaybeError complete(Service& service, const HttpRequest&, const json::object& bo
   o.head = answer_head("cmpl-", c.request_id, "text_completion", service);
   o.n = c.n, o.stream = c.stream, o.include_usage = c.include_usage;
   o.tokens_as_ids = c.tokens_as_ids, o.return_token_ids = c.return_token_ids;
-  follow_answers(service.loop(), std::move(choices), responder,
+  follow_answers(service, std::move(choices), responder,
                  std::make_unique<CompletionAnswer>(std::move(o), service, responder));
   return std::nullopt;
 }

@@ -10,6 +10,7 @@ Service::Service(std::unique_ptr<Engine> engine, ServiceTexts texts, ServiceOpti
       texts_(std::move(texts)),
       tool_format_(texts_.chat ? sluice::tool_format(texts_.chat->source()) : ToolFormat::kNone),
       created_(int64_t(std::time(nullptr))),
+      metrics_({.model = options_.names.front(), .max_context = engine->max_context(), .version = options_.version}),
       loop_(std::move(engine), options_.queue),
       workers_(options_.workers) {}
 

@@ -10,6 +10,7 @@
 
 #include "engine/loop.h"
 #include "io/model_config.h"
+#include "server/metrics.h"
 #include "server/workers.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -20,8 +21,9 @@ namespace sluice {
 struct ServiceOptions {
   std::vector<std::string> names;  // the first is shown; a request may use any
   LoopLimits queue;
-  bool use_cache = true;  // the prefix cache
-  int workers = 2;  // threads that read requests and tokenize
+  bool use_cache = true;     // the prefix cache
+  std::string version = {};  // of the program
+  int workers = 2;           // threads that read requests and tokenize
 };
 
 // What a checkpoint brings beside its weights.
@@ -37,6 +39,7 @@ class Service {
   Service(std::unique_ptr<Engine> engine, ServiceTexts texts, ServiceOptions options);
 
   EngineLoop& loop() { return loop_; }
+  Metrics& metrics() { return metrics_; }
   const Engine& engine() const { return loop_.engine(); }
   Workers& workers() { return workers_; }
 
@@ -66,6 +69,7 @@ class Service {
   const ServiceTexts texts_;
   const ToolFormat tool_format_;
   const int64_t created_;
+  Metrics metrics_;  // before the loop, whose last answers are told to it
   EngineLoop loop_;
   Workers workers_;  // last: its jobs use the rest
 };
