@@ -179,7 +179,7 @@ __device__ inline void write_chosen(const TopkRows& rows, int64_t row, const Thr
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const bool is_above = bits >> j & 1, is_tie = bits >> (16 + j) & 1;
-      if (is_above || (is_tie && tie < t.wanted)) rows.put(row, slot + min(tie, t.wanted), index(i) + j);
+      if (is_above || (is_tie && tie < t.wanted)) rows.put(row, slot + min(tie, t.wanted), index(i, j));
       slot += is_above, tie += is_tie;
     }
     above += all & 0xffffu, ties += all >> 16;
