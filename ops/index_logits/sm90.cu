@@ -13,7 +13,7 @@ namespace logits_sm90 {
 // Blocks are many enough for the GPU, and long enough for what each does before its first product.
 template <class S>
 Blocks blocks_of(const Context& ctx, const IndexLogits& p) {
-  constexpr int64_t kLeast = 512, kMost = 8192;  // columns
+  constexpr int64_t kLeast = 128, kMost = 8192;  // columns
   Blocks b;
   b.tokens_of_sequence = p.keys.table ? p.next_n : p.tokens;
   b.units_of_sequence = ceil_div(b.tokens_of_sequence, S::kTokens);

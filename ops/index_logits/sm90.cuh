@@ -27,8 +27,8 @@ struct Shape {
   static constexpr int kTogether = kTokens / kProducts, kColumns = kTogether * kHeads;
   static constexpr int kBlocks = kBlocksOf;                                        // of a multiprocessor
   static constexpr int kThreads = kMathThreads + (kBlocks == 1 ? kGroup : kWarp);  // with those that copy and clean
-  static constexpr int kStages = kBlocks == 1 ? 10 : 7;
-  static constexpr int kWeights = kHeads / 4;  // of a token, that a thread multiplies with
+  static constexpr int kStages = kBlocks == 1 ? 10 : 8;  // even: a stage is always of one warpgroup, which sees all its turns
+  static constexpr int kWeights = kHeads / 4;            // of a token, that a thread multiplies with
 };
 
 template <class S>
@@ -74,26 +74,30 @@ __device__ Work work_of(const IndexLogits& p, const Blocks& b) {
   return w;
 }
 
-// The columns of the block that each of its tokens sees; in all threads the union.
+// The columns of the block that its t-th token sees.
+__device__ inline uint2 columns_of(const IndexLogits& p, const Work& w, int t) {
+  const KeyRange seen = p.seen(w.token + t);
+  const uint32_t begin = max(w.first, min(uint32_t(seen.begin), w.last));
+  return make_uint2(begin, max(begin, min(uint32_t(seen.end), w.last)));
+}
+
+// Their union, by every warp for itself, a lane a token. The first warp keeps them for those that multiply.
 template <class S>
 __device__ void find_columns(const IndexLogits& p, Work& w, Shared<S>& s) {
-  for (int t = 0; t < w.tokens; ++t) {
-    const KeyRange seen = p.seen(w.token + t);
-    const uint32_t begin = max(w.first, min(uint32_t(seen.begin), w.last)), end = max(begin, min(uint32_t(seen.end), w.last));
-    if (threadIdx.x == 0) s.seen[t] = make_uint2(begin, end);
-    if (begin < end) w.begin = min(w.begin, begin), w.end = max(w.end, end);
-  }
-  if (threadIdx.x == 0)
-    for (int t = w.tokens; t < S::kTokens; ++t) s.seen[t] = make_uint2(0, 0);
+  const int lane = int(threadIdx.x) % kWarp;
+  const uint2 seen = lane < w.tokens ? columns_of(p, w, lane) : make_uint2(0, 0);
+  if (threadIdx.x < S::kTokens) s.seen[lane] = seen;
+  w.begin = __reduce_min_sync(0xffffffffu, seen.x < seen.y ? seen.x : w.last);
+  w.end = __reduce_max_sync(0xffffffffu, seen.x < seen.y ? seen.y : w.first);
 }
 
 // Queries as wgmma's second operand: rows of 128 bytes, swizzled, half of a query each. Step s of a sum names elements 4 s to 4 s +
-// 3 of each quarter of the dimensions, as keys are named in take_keys(). A warp has half of eight heads at a time.
+// 3 of each quarter of the dimensions, as keys are named in widen_keys(). A warp has half of eight heads at a time.
 template <class S>
 __device__ void load_queries(const IndexLogits& p, const Work& w, Shared<S>& s) {
   const int warp = int(threadIdx.x) / kWarp, g = int(threadIdx.x) % kWarp / 4, c = int(threadIdx.x) % 4;
-#pragma unroll 2
-  for (int i = warp; i < S::kTokens * S::kHeads / 4; i += S::kThreads / kWarp) {
+#pragma unroll 4
+  for (int i = warp; i < S::kTokens * S::kHeads / 4; i += kMathThreads / kWarp) {
     const int half = i % 2, token = i / 2 / (S::kHeads / 8), head = i / 2 % (S::kHeads / 8) * 8 + g;
     uint4 codes{};
     if (token < w.tokens && head < p.heads)
@@ -109,7 +113,7 @@ __device__ void load_queries(const IndexLogits& p, const Work& w, Shared<S>& s) 
     }
   }
   auto* weights = reinterpret_cast<float*>(s.weights);
-  for (int i = int(threadIdx.x); i < S::kTokens * S::kHeads; i += S::kThreads) {
+  for (int i = int(threadIdx.x); i < S::kTokens * S::kHeads; i += kMathThreads) {
     const int token = i / S::kHeads, head = i % S::kHeads;
     const bool there = token < w.tokens && head < p.heads;
     weights[(token * 4 + head % 8 / 2) * (S::kWeights + 4) + head / 8 * 2 + head % 2] =
@@ -143,10 +147,9 @@ __device__ void bring_keys(const IndexLogits& p, const CUtensorMap* map, const W
 }
 
 // -inf where tokens see no key, by `threads` threads.
-template <class S>
-__device__ void clean(const IndexLogits& p, const Work& w, const Shared<S>& s, uint32_t thread, uint32_t threads) {
+__device__ inline void clean(const IndexLogits& p, const Work& w, uint32_t thread, uint32_t threads) {
   for (int t = 0; t < w.tokens; ++t) {
-    const uint2 seen = s.seen[t];
+    const uint2 seen = columns_of(p, w, t);
     float* row = p.logits + (w.token + t) * p.logits_row;
     for (uint32_t j = w.first + thread; j < seen.x; j += threads) row[j] = -INFINITY;
     for (uint32_t j = seen.y + thread; j < w.last; j += threads) row[j] = -INFINITY;
@@ -162,14 +165,26 @@ __device__ inline void multiply_step(float (&d)[32], const uint32_t (&a)[4], uin
   ptx::wgmma_m64n64k16_fp16<ptx::Major::kSummed>(d, a, b, accumulate);
 }
 
-// Keys as wgmma's first operand: thread 4 g + c of a warp has the c-th quarters of its keys g and g + 8.
-__device__ inline void take_keys(uint32_t (&a)[kSteps][4], const std::byte* keys) {
-  const int warp = int(threadIdx.x) % kGroup / kWarp, g = int(threadIdx.x) % kWarp / 4, c = int(threadIdx.x) % 4;
-  const std::byte* row = keys + (warp * 16 + g) * kRow;
+// A thread's codes of a tile: thread 4 g + c of a warp has the c-th quarters of its keys g and g + 8.
+struct Codes {
+  uint4 low[2], high[2];
+
+  __device__ void load(const std::byte* keys) {
+    const int warp = int(threadIdx.x) % kGroup / kWarp, g = int(threadIdx.x) % kWarp / 4, c = int(threadIdx.x) % 4;
+    const std::byte* row = keys + (warp * 16 + g) * kRow;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int at = ((2 * c + i) ^ g) * 16;
+      low[i] = *reinterpret_cast<const uint4*>(row + at), high[i] = *reinterpret_cast<const uint4*>(row + 8 * kRow + at);
+    }
+  }
+};
+
+// The same as wgmma's first operand.
+__device__ inline void widen_keys(uint32_t (&a)[kSteps][4], const Codes& codes) {
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    const int at = ((2 * c + i) ^ g) * 16;
-    const uint4 low = *reinterpret_cast<const uint4*>(row + at), high = *reinterpret_cast<const uint4*>(row + 8 * kRow + at);
+    const uint4 low = codes.low[i], high = codes.high[i];
     const uint32_t lows[4] = {low.x, low.y, low.z, low.w}, highs[4] = {high.x, high.y, high.z, high.w};
 #pragma unroll
     for (int s = 0; s < 4; ++s) {
@@ -177,6 +192,7 @@ __device__ inline void take_keys(uint32_t (&a)[kSteps][4], const std::byte* keys
       a[4 * i + s][0] = x.low, a[4 * i + s][1] = y.low, a[4 * i + s][2] = x.high, a[4 * i + s][3] = y.high;
     }
   }
+  ptx::pin(a);
 }
 
 // Begins D = keys . queries of one product.
@@ -236,15 +252,15 @@ __device__ void finish(const IndexLogits& p, const Work& w, const Shared<S>& s, 
   }
 }
 
-// The block's i-th tile, its keys in registers; frees its stage.
+// Waits for the block's i-th tile, takes its codes into registers and frees its stage.
 template <class S>
-__device__ Tile take_tile(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t i, uint32_t (&keys)[kSteps][4]) {
+__device__ Tile take_tile(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t i, Codes& codes) {
   const uint32_t stage = i % S::kStages;
   Tile tile{(w.first_tile() + i) * kTile, 1};
   if (p.keys.scales) tile.scale = p.keys.scales[min(tile.key + own_key(), w.last - 1)];
   ptx::mbarrier_wait(&s.full[stage], i / S::kStages % 2);
   if (p.keys.table) tile.scale = s.scales[stage][own_key()];
-  take_keys(keys, s.keys[stage]);
+  codes.load(s.keys[stage]);
   __syncwarp();
   if (threadIdx.x % kWarp == 0) ptx::mbarrier_arrive(&s.empty[stage]);
   return tile;
@@ -256,10 +272,11 @@ __device__ void score_in_turn(const IndexLogits& p, const Work& w, Shared<S>& s,
   uint32_t keys[kSteps][4];
   float d[S::kColumns / 2];
   for (uint32_t i = first; i < w.tiles(); i += kMathThreads / kGroup) {
-    const Tile tile = take_tile(p, w, s, i, keys);
+    Codes codes;
+    const Tile tile = take_tile(p, w, s, i, codes);
+    widen_keys(keys, codes);
 #pragma unroll
     for (int product = 0; product < S::kProducts; ++product) {
-      ptx::pin(keys);
       ptx::wgmma_fence();
       multiply(d, keys, s.queries[product][0]);
       ptx::wgmma_wait<0>();
@@ -269,28 +286,30 @@ __device__ void score_in_turn(const IndexLogits& p, const Work& w, Shared<S>& s,
   }
 }
 
-// Two products at a time: one is finished while the tensor cores have the other.
+// Two products at a time: one is finished while the tensor cores have the other. The next tile's codes come meanwhile.
 template <class S>
 __device__ void score_by_turns(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t first) {
   uint32_t i = first, keys[kSteps][4];
   if (i >= w.tiles()) return;
   float d0[S::kColumns / 2], d1[S::kColumns / 2];
-  Tile tile = take_tile(p, w, s, i, keys);
-  ptx::pin(keys);
+  Codes codes;
+  Tile tile = take_tile(p, w, s, i, codes), next = tile;
+  widen_keys(keys, codes);
   ptx::wgmma_fence();
   multiply(d0, keys, s.queries[0][0]);
   while (true) {
     ptx::wgmma_fence();
     multiply(d1, keys, s.queries[1][0]);
+    i += kMathThreads / kGroup;
+    const bool last = i >= w.tiles();
+    if (!last) next = take_tile(p, w, s, i, codes);
     ptx::wgmma_wait<1>();
     ptx::pin(d0);
     finish(p, w, s, 0, d0, tile);
     ptx::wgmma_wait<0>();
     ptx::pin(d1);
-    i += kMathThreads / kGroup;
-    if (i >= w.tiles()) break;
-    const Tile next = take_tile(p, w, s, i, keys);
-    ptx::pin(keys);
+    if (last) break;
+    widen_keys(keys, codes);
     ptx::wgmma_fence();
     multiply(d0, keys, s.queries[0][0]);
     finish(p, w, s, 1, d1, tile);
@@ -309,22 +328,23 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
     ptx::fence_barrier_init();
     ptx::prefetch_tensor_map(&map);
   }
+  __syncthreads();
   wait_for_previous_kernel();
   Work w = work_of<S>(p, blocks);
   find_columns(p, w, s);
-  if (w.begin < w.end) load_queries(p, w, s);
-  ptx::fence_proxy_async();
-  __syncthreads();
   if (w.begin >= w.end) {
-    if (p.clean) clean(p, w, s, threadIdx.x, S::kThreads);
+    if (p.clean) clean(p, w, threadIdx.x, S::kThreads);
   } else if (threadIdx.x >= kMathThreads) {
     if constexpr (S::kBlocks == 1) ptx::set_max_registers_down<40>();
     const uint32_t thread = threadIdx.x - kMathThreads;
     if (thread < kWarp) bring_keys(p, &map, w, s);
-    if (p.clean && S::kBlocks == 1 && thread >= kWarp) clean(p, w, s, thread - kWarp, kGroup - kWarp);
-    if (p.clean && S::kBlocks > 1) clean(p, w, s, thread, kWarp);
+    if (p.clean && S::kBlocks == 1 && thread >= kWarp) clean(p, w, thread - kWarp, kGroup - kWarp);
+    if (p.clean && S::kBlocks > 1) clean(p, w, thread, kWarp);
   } else {
     if constexpr (S::kBlocks == 1) ptx::set_max_registers_up<232>();
+    load_queries(p, w, s);
+    ptx::fence_proxy_async();
+    ptx::named_barrier(1, kMathThreads);
     const uint32_t group = __shfl_sync(0xffffffffu, threadIdx.x / kGroup, 0);  // known to be one for a warp
     if constexpr (S::kBlocks == 1) score_by_turns(p, w, s, group);
     else score_in_turn(p, w, s, group);
