@@ -13,13 +13,13 @@ namespace logits_sm90 {
 // Blocks are many enough for the GPU, and long enough for what each does before its first product.
 template <class S>
 Blocks blocks_of(const Context& ctx, const IndexLogits& p) {
-  constexpr int64_t kLeast = 128, kMost = 8192;  // columns
+  constexpr int64_t kFew = 512, kMost = 8192;  // columns
   Blocks b;
   b.tokens_of_sequence = p.keys.table ? p.next_n : p.tokens;
   b.units_of_sequence = ceil_div(b.tokens_of_sequence, S::kTokens);
   b.units = p.tokens / b.tokens_of_sequence * b.units_of_sequence;
-  const int64_t wanted = ceil_div(p.width * b.units, 4 * int64_t(ctx.gpu->sms) * S::kBlocks);
-  b.across = ceil_div(p.width, std::clamp(wanted, kLeast, kMost));
+  const int64_t slots = int64_t(ctx.gpu->sms) * S::kBlocks, share = ceil_div(p.width * b.units, slots);  // of one, in columns
+  b.across = ceil_div(p.width, std::clamp(ceil_div(share, 4), std::min(kFew, share), kMost));
   b.columns = round_up(ceil_div(p.width, b.across), 2 * kTile);
   b.across = ceil_div(p.width, b.columns);
   return b;

@@ -27,8 +27,8 @@ struct Shape {
   static constexpr int kTogether = kTokens / kProducts, kColumns = kTogether * kHeads;
   static constexpr int kBlocks = kBlocksOf;                                        // of a multiprocessor
   static constexpr int kThreads = kMathThreads + (kBlocks == 1 ? kGroup : kWarp);  // with those that copy and clean
-  static constexpr int kStages = kBlocks == 1 ? 10 : 8;  // even: a stage is always of one warpgroup, which sees all its turns
-  static constexpr int kWeights = kHeads / 4;            // of a token, that a thread multiplies with
+  static constexpr int kStages = 8;                                                // even: a stage is always of one warpgroup
+  static constexpr int kWeights = kHeads / 4;                                      // of a token, that a thread multiplies with
 };
 
 template <class S>
@@ -165,16 +165,27 @@ __device__ inline void multiply_step(float (&d)[32], const uint32_t (&a)[4], uin
   ptx::wgmma_m64n64k16_fp16<ptx::Major::kSummed>(d, a, b, accumulate);
 }
 
+// Where a thread stands: thread 4 g + c of a warp. Kept, since reading it anew takes longer than there is.
+struct Lane {
+  int row, g, c;  // row: of the tile's keys, the warp's first and g
+  uint32_t own;   // the key of a tile that the thread writes: the row, or where c is odd 8 behind it
+
+  __device__ Lane() {
+    const int thread = ptx::opaque(int(threadIdx.x) % kGroup);
+    g = thread % kWarp / 4, c = thread % 4, row = thread / kWarp * 16 + g;
+    own = uint32_t(row + c % 2 * 8);
+  }
+};
+
 // A thread's codes of a tile: thread 4 g + c of a warp has the c-th quarters of its keys g and g + 8.
 struct Codes {
   uint4 low[2], high[2];
 
-  __device__ void load(const std::byte* keys) {
-    const int warp = int(threadIdx.x) % kGroup / kWarp, g = int(threadIdx.x) % kWarp / 4, c = int(threadIdx.x) % 4;
-    const std::byte* row = keys + (warp * 16 + g) * kRow;
+  __device__ void load(const std::byte* keys, const Lane& lane) {
+    const std::byte* row = keys + lane.row * kRow;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int at = ((2 * c + i) ^ g) * 16;
+      const int at = ((2 * lane.c + i) ^ lane.g) * 16;
       low[i] = *reinterpret_cast<const uint4*>(row + at), high[i] = *reinterpret_cast<const uint4*>(row + 8 * kRow + at);
     }
   }
@@ -211,14 +222,11 @@ struct Tile {
   float scale;
 };
 
-// The key of a tile that the thread writes: lane 4 g + c has key g, or where c is odd g + 8, of its warp's sixteen.
-__device__ inline uint32_t own_key() { return threadIdx.x % kGroup / kWarp * 16 + threadIdx.x % kWarp / 4 + threadIdx.x % 2 * 8; }
-
 // Writes one product's logits. Lanes of a group of four end with a key each, the upper two with the odd tokens.
 template <class S>
 __device__ void finish(const IndexLogits& p, const Work& w, const Shared<S>& s, int product, const float (&d)[S::kColumns / 2],
-                       const Tile& tile) {
-  const int c = int(threadIdx.x) % 4;
+                       const Tile& tile, const Lane& lane) {
+  const int c = lane.c;
   const bool odd = c % 2, upper = c / 2;
   float sum[S::kTogether];
 #pragma unroll
@@ -237,7 +245,7 @@ __device__ void finish(const IndexLogits& p, const Work& w, const Shared<S>& s, 
     }
     sum[t] = (odd ? high : low) + __shfl_xor_sync(0xffffffffu, odd ? low : high, 1);
   }
-  const uint32_t key = tile.key + own_key();
+  const uint32_t key = tile.key + lane.own;
   const auto put = [&](int token, float x) {
     const uint2 seen = s.seen[product * S::kTogether + token];
     if (key >= seen.x && key < seen.y) p.logits[(w.token + product * S::kTogether + token) * p.logits_row + key] = x * tile.scale;
@@ -254,13 +262,13 @@ __device__ void finish(const IndexLogits& p, const Work& w, const Shared<S>& s, 
 
 // Waits for the block's i-th tile, takes its codes into registers and frees its stage.
 template <class S>
-__device__ Tile take_tile(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t i, Codes& codes) {
+__device__ Tile take_tile(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t i, const Lane& lane, Codes& codes) {
   const uint32_t stage = i % S::kStages;
   Tile tile{(w.first_tile() + i) * kTile, 1};
-  if (p.keys.scales) tile.scale = p.keys.scales[min(tile.key + own_key(), w.last - 1)];
+  if (p.keys.scales) tile.scale = p.keys.scales[min(tile.key + lane.own, w.last - 1)];
   ptx::mbarrier_wait(&s.full[stage], i / S::kStages % 2);
-  if (p.keys.table) tile.scale = s.scales[stage][own_key()];
-  codes.load(s.keys[stage]);
+  if (p.keys.table) tile.scale = s.scales[stage][lane.own];
+  codes.load(s.keys[stage], lane);
   __syncwarp();
   if (threadIdx.x % kWarp == 0) ptx::mbarrier_arrive(&s.empty[stage]);
   return tile;
@@ -269,11 +277,12 @@ __device__ Tile take_tile(const IndexLogits& p, const Work& w, Shared<S>& s, uin
 // A product after the other; the multiprocessor's other block works meanwhile.
 template <class S>
 __device__ void score_in_turn(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t first) {
+  const Lane lane;
   uint32_t keys[kSteps][4];
   float d[S::kColumns / 2];
   for (uint32_t i = first; i < w.tiles(); i += kMathThreads / kGroup) {
     Codes codes;
-    const Tile tile = take_tile(p, w, s, i, codes);
+    const Tile tile = take_tile(p, w, s, i, lane, codes);
     widen_keys(keys, codes);
 #pragma unroll
     for (int product = 0; product < S::kProducts; ++product) {
@@ -281,19 +290,23 @@ __device__ void score_in_turn(const IndexLogits& p, const Work& w, Shared<S>& s,
       multiply(d, keys, s.queries[product][0]);
       ptx::wgmma_wait<0>();
       ptx::pin(d);
-      finish(p, w, s, product, d, tile);
+      finish(p, w, s, product, d, tile, lane);
     }
   }
 }
 
-// Two products at a time: one is finished while the tensor cores have the other. The next tile's codes come meanwhile.
+#ifndef V
+#define V 3
+#endif
+#if V == 1 || V == 2
 template <class S>
 __device__ void score_by_turns(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t first) {
   uint32_t i = first, keys[kSteps][4];
   if (i >= w.tiles()) return;
+  const Lane lane;
   float d0[S::kColumns / 2], d1[S::kColumns / 2];
   Codes codes;
-  Tile tile = take_tile(p, w, s, i, codes), next = tile;
+  Tile tile = take_tile(p, w, s, i, lane, codes), next = tile;
   widen_keys(keys, codes);
   ptx::wgmma_fence();
   multiply(d0, keys, s.queries[0][0]);
@@ -302,21 +315,86 @@ __device__ void score_by_turns(const IndexLogits& p, const Work& w, Shared<S>& s
     multiply(d1, keys, s.queries[1][0]);
     i += kMathThreads / kGroup;
     const bool last = i >= w.tiles();
-    if (!last) next = take_tile(p, w, s, i, codes);
+    if (V == 2 && !last) next = take_tile(p, w, s, i, lane, codes);
     ptx::wgmma_wait<1>();
     ptx::pin(d0);
-    finish(p, w, s, 0, d0, tile);
+    finish(p, w, s, 0, d0, tile, lane);
     ptx::wgmma_wait<0>();
     ptx::pin(d1);
     if (last) break;
+    if (V == 1) next = take_tile(p, w, s, i, lane, codes);
     widen_keys(keys, codes);
     ptx::wgmma_fence();
     multiply(d0, keys, s.queries[0][0]);
-    finish(p, w, s, 1, d1, tile);
+    finish(p, w, s, 1, d1, tile, lane);
     tile = next;
   }
-  finish(p, w, s, 1, d1, tile);
+  finish(p, w, s, 1, d1, tile, lane);
 }
+#else
+// Two products at a time, of two sets of keys: one is finished while the tensor cores have the other, and they are never without.
+template <class S>
+struct Turns {
+  const IndexLogits& p;
+  const Work& w;
+  Shared<S>& s;
+  const Lane lane;
+  uint32_t i;
+  Tile tile;
+  float d0[S::kColumns / 2], d1[S::kColumns / 2];
+
+  __device__ Turns(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t first) : p(p), w(w), s(s), i(first) {}
+  __device__ Tile take(uint32_t (&keys)[kSteps][4]) {
+    Codes codes;
+    const Tile t = take_tile(p, w, s, i, lane, codes);
+    widen_keys(keys, codes);
+    return t;
+  }
+  __device__ void begin(uint32_t (&keys)[kSteps][4]) {
+    tile = take(keys);
+    ptx::wgmma_fence();
+    multiply(d0, keys, s.queries[0][0]);
+    multiply(d1, keys, s.queries[1][0]);
+  }
+  // Finishes the tile at hand and begins the next, with keys into `keys`. False: it was the last.
+  __device__ bool turn(uint32_t (&keys)[kSteps][4]) {
+    i += kMathThreads / kGroup;
+    const bool last = i >= w.tiles();
+    Tile next = tile;
+    if (!last) next = take(keys);
+    ptx::wgmma_wait<1>();
+    ptx::pin(d0);
+    finish(p, w, s, 0, d0, tile, lane);
+    if (last) {
+      ptx::wgmma_wait<0>();
+      ptx::pin(d1);
+      finish(p, w, s, 1, d1, tile, lane);
+      return false;
+    }
+    ptx::pin(d0);
+    ptx::wgmma_fence();
+    multiply(d0, keys, s.queries[0][0]);
+    ptx::wgmma_wait<1>();
+    ptx::pin(d1);
+    finish(p, w, s, 1, d1, tile, lane);
+    ptx::pin(d1);
+    ptx::wgmma_fence();
+    multiply(d1, keys, s.queries[1][0]);
+    tile = next;
+    return true;
+  }
+};
+
+template <class S>
+__device__ void score_by_turns(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t first) {
+  if (first >= w.tiles()) return;
+  uint32_t a[kSteps][4], b[kSteps][4];
+  Turns<S> turns(p, w, s, first);
+  turns.begin(a);
+  while (turns.turn(b) && turns.turn(a)) {
+  }
+}
+#endif
 
 template <class S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks)

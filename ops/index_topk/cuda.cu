@@ -134,10 +134,8 @@ __device__ bool select_above_bar(const TopkRows& rows, int64_t number, const Row
                                  const Narrow& narrow, Shared& s) {
   const Part part(row.quads, rank, kBlocks);
   const List list{memory + narrow.quads, reinterpret_cast<uint32_t*>(memory + narrow.quads + narrow.room / 4), narrow.room};
-  uint4 sample[kSampleQuads];
-#pragma unroll
-  for (int i = 0; i < kSampleQuads; ++i)
-    sample[i] = row.keys(row.quads * (i * kThreads + int(threadIdx.x)) / (kSampleQuads * kThreads));
+  float4 sample[kSampleQuads<kThreads>];  // on its way ahead of all else
+  load_sample<kThreads>(row, sample);
   copy_scores<kThreads>(row, part.begin, part.quads, reinterpret_cast<float4*>(memory));
   const uint32_t bar = find_bar<kThreads>(rows.k, row.length, sample, s);
   ptx::cp_async_wait<0>();
@@ -217,7 +215,7 @@ __device__ void add_part(const Row& row, const Part& part, int64_t k, uint32_t* 
 }
 
 template <int kDigit>
-__global__ void __launch_bounds__(kSplitThreads, 2) topk_digit_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, 4) topk_digit_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -226,7 +224,7 @@ __global__ void __launch_bounds__(kSplitThreads, 2) topk_digit_kernel(const __gr
     add_part<kDigit>(row, Part(row.quads, blockIdx.x % split.parts, split.parts), rows.k, split.histograms + number * kAllBins, s);
 }
 
-__global__ void __launch_bounds__(kSplitThreads, 2) topk_count_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, 4) topk_count_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -256,7 +254,7 @@ __device__ void write_part(const TopkRows& rows, const Split& split, int64_t num
                               s, keys, [&](int64_t i, int j) { return row.index(part.begin + i) + j; });
 }
 
-__global__ void __launch_bounds__(kSplitThreads, 2) topk_write_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, 4) topk_write_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -288,10 +286,10 @@ int threads_of(const Plan& plan) { return plan.quads <= kFewQuads ? 512 : 1024; 
 
 // A list for what passes the bar and six deviations more, where there is room for one.
 Narrow narrow_of(const TopkRows& rows, const Plan& plan, int64_t room) {
-  const double samples = 4.0 * kSampleQuads * threads_of(plan), k = double(rows.k), n = double(rows.columns);
-  const double rank = rank_of_bar(k, n, samples, std::sqrt(k * samples / n));
+  const double in_sample = double(kSample) / double(rows.columns), expected = double(rows.k) * in_sample;
+  const double rank = rank_of_bar(expected, std::sqrt(expected));
   Narrow narrow{.quads = plan.quads, .room = 0, .least = std::max(int64_t(kLeastNarrow), kLeastShare * rows.k)};
-  if (rows.columns >= narrow.least) narrow.room = uint32_t(round_up(int64_t((rank + 6 * std::sqrt(rank)) * n / samples), 256));
+  if (rows.columns >= narrow.least) narrow.room = uint32_t(round_up(int64_t((rank + 6 * std::sqrt(rank)) / in_sample), 256));
   if (narrow.room == 0 || plan.quads + narrow.room / 2 > room) narrow.room = 0, narrow.least = INT64_MAX;
   return narrow;
 }

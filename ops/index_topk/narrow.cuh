@@ -11,12 +11,14 @@
 
 namespace sluice::topk {
 
-inline constexpr int kSampleQuads = 2;  // of a thread
+inline constexpr int kSample = 4096;  // scores
+template <int kThreads>
+inline constexpr int kSampleQuads = kSample / 4 / kThreads;  // of a thread
 
-// The rank in a sample whose score is the bar of the k best of n: theirs, and four deviations more.
+// The rank in a sample whose score is the bar, where `expected` of the k best are in the sample: theirs, and four deviations more.
 template <class F>
-constexpr SLUICE_INLINE F rank_of_bar(F k, F n, F samples, F root) {
-  return k * samples / n + 4 * root + 4;
+constexpr SLUICE_INLINE F rank_of_bar(F expected, F root_of_expected) {
+  return expected + 4 * root_of_expected + 4;
 }
 
 // Scores that passed the bar.
@@ -43,20 +45,32 @@ __device__ inline void copy_scores(const Row& row, int64_t begin, int64_t quads,
   cuda::ptx::cp_async_commit();
 }
 
+// Quads all along a long row, but for the first and the last, which may be incomplete.
+template <int kThreads>
+__device__ inline void load_sample(const Row& row, float4 (&sample)[kSampleQuads<kThreads>]) {
+#pragma unroll
+  for (int i = 0; i < kSampleQuads<kThreads>; ++i) {
+    const int64_t quad = 1 + (row.quads - 2) * (i * kThreads + int(threadIdx.x)) / (kSample / 4);
+    sample[i] = *reinterpret_cast<const float4*>(row.begin + quad * 4);
+  }
+}
+
 // The least key that passes, out of quads all along the row. The same in all blocks of a row. Leaves the histograms zero.
 template <int kThreads>
-__device__ inline uint32_t find_bar(int64_t k, int64_t length, const uint4 (&sample)[kSampleQuads], Shared& s) {
-  constexpr float kSamples = 4 * kSampleQuads * kThreads;
-  const float n = float(length), root = sqrtf(float(k) * kSamples / n);
-  Threshold t(int64_t(rank_of_bar(float(k), n, kSamples, root)));
+__device__ inline uint32_t find_bar(int64_t k, int64_t length, const float4 (&sample)[kSampleQuads<kThreads>], Shared& s) {
+  const float expected = float(k) * kSample / float(length);
+  Threshold t(int64_t(rank_of_bar(expected, sqrtf(expected))));
   const auto count = [&](int first) { return [&s, first](int bin) { return s.histogram[first + bin]; }; };
   clear_histograms<kThreads>(s);
   __syncthreads();
-  for (const uint4& keys : sample) count_digit<0>(t, keys, s.histogram);
+  uint4 keys[kSampleQuads<kThreads>];
+#pragma unroll
+  for (int i = 0; i < kSampleQuads<kThreads>; ++i) keys[i] = keys_of(sample[i]), count_digit<0>(t, keys[i], s.histogram);
   __syncthreads();
   take_digit<kThreads, 0>(t, s, count(first_bin(0)));
   if (!t.found) {
-    for (const uint4& keys : sample) count_digit<1>(t, keys, s.histogram);
+#pragma unroll
+    for (int i = 0; i < kSampleQuads<kThreads>; ++i) count_digit<1>(t, keys[i], s.histogram);
     __syncthreads();
     take_digit<kThreads, 1>(t, s, count(first_bin(1)));
   }
