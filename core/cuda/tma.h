@@ -45,8 +45,8 @@ inline Status encode_rows(CUtensorMap* map, const RowBoxes& r) {
   return {};
 }
 
-// Matrices [count, rows, columns], `pitch` elements from one to the next, in bands of `band` whole rows. In shared
-// memory a band is a run of boxes, each 128 bytes of all its rows and swizzled over them. Coordinates: 0, row, 0, matrix.
+// Matrices [count, rows, columns], `pitch` elements from one to the next, in bands of `band` whole rows. In shared memory a band is
+// a run of boxes, each 128 bytes of all its rows and swizzled over them. Coordinates: 0, row, 0, matrix.
 struct MatrixBands {
   CUtensorMapDataType type;
   uint32_t element_bytes;

@@ -76,7 +76,7 @@ Can can_sm90(const IndexLogitsArgs& args) {
     return yes;
   };
   if (args.q.dtype != DType::kF8E4M3 || args.q.dim(2) != 128) return Can::no("it takes e4m3 of 128 elements");
-  if (args.q.dim(1) > 64) return Can::no("it takes up to 64 heads");
+  if (args.q.dim(1) < 1 || args.q.dim(1) > 64) return Can::no("it takes 1 to 64 heads");
   if (!aligned(args.q)) return Can::no("it takes queries at multiples of 16 bytes");
   if (args.cache.present()) {
     if (args.page_size < 64) return Can::no("it takes pages of 64 keys or more");

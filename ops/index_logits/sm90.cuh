@@ -295,43 +295,6 @@ __device__ void score_in_turn(const IndexLogits& p, const Work& w, Shared<S>& s,
   }
 }
 
-#ifndef V
-#define V 3
-#endif
-#if V == 1 || V == 2
-template <class S>
-__device__ void score_by_turns(const IndexLogits& p, const Work& w, Shared<S>& s, uint32_t first) {
-  uint32_t i = first, keys[kSteps][4];
-  if (i >= w.tiles()) return;
-  const Lane lane;
-  float d0[S::kColumns / 2], d1[S::kColumns / 2];
-  Codes codes;
-  Tile tile = take_tile(p, w, s, i, lane, codes), next = tile;
-  widen_keys(keys, codes);
-  ptx::wgmma_fence();
-  multiply(d0, keys, s.queries[0][0]);
-  while (true) {
-    ptx::wgmma_fence();
-    multiply(d1, keys, s.queries[1][0]);
-    i += kMathThreads / kGroup;
-    const bool last = i >= w.tiles();
-    if (V == 2 && !last) next = take_tile(p, w, s, i, lane, codes);
-    ptx::wgmma_wait<1>();
-    ptx::pin(d0);
-    finish(p, w, s, 0, d0, tile, lane);
-    ptx::wgmma_wait<0>();
-    ptx::pin(d1);
-    if (last) break;
-    if (V == 1) next = take_tile(p, w, s, i, lane, codes);
-    widen_keys(keys, codes);
-    ptx::wgmma_fence();
-    multiply(d0, keys, s.queries[0][0]);
-    finish(p, w, s, 1, d1, tile, lane);
-    tile = next;
-  }
-  finish(p, w, s, 1, d1, tile, lane);
-}
-#else
 // Two products at a time, of two sets of keys: one is finished while the tensor cores have the other, and they are never without.
 template <class S>
 struct Turns {
@@ -394,7 +357,6 @@ __device__ void score_by_turns(const IndexLogits& p, const Work& w, Shared<S>& s
   while (turns.turn(b) && turns.turn(a)) {
   }
 }
-#endif
 
 template <class S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks)

@@ -1,6 +1,6 @@
 // A row's keys stay in shared memory: of one block, or of the blocks of a cluster, which add up each other's histograms; so a row
-// is read once. A row that no cluster holds is cut into parts for blocks all over the GPU, and each step is a kernel of its own,
-// reading the row again, from the L2 cache where it fits.
+// is read once; long rows mostly go by a short list (narrow.cuh). A row that no cluster holds is cut into parts for blocks all over
+// the GPU, and each step is a kernel of its own, reading the row again, from the L2 cache where it fits.
 #include <climits>
 #include <cmath>
 
@@ -134,7 +134,7 @@ __device__ bool select_above_bar(const TopkRows& rows, int64_t number, const Row
                                  const Narrow& narrow, Shared& s) {
   const Part part(row.quads, rank, kBlocks);
   const List list{memory + narrow.quads, reinterpret_cast<uint32_t*>(memory + narrow.quads + narrow.room / 4), narrow.room};
-  float4 sample[kSampleQuads<kThreads>];  // on its way ahead of all else
+  float4 sample[kSampleQuads];  // on its way ahead of all else
   load_sample<kThreads>(row, sample);
   copy_scores<kThreads>(row, part.begin, part.quads, reinterpret_cast<float4*>(memory));
   const uint32_t bar = find_bar<kThreads>(rows.k, row.length, sample, s);
@@ -174,6 +174,13 @@ __global__ void __launch_bounds__(kThreads, 1024 / kThreads)
 // --- rows that no cluster holds ---
 
 constexpr int kSplitThreads = 512;
+// Of a multiprocessor, as many as it has threads for: twice what a launch has, so that the next kernel's find room beside them, as
+// evenly spread as they are.
+#if defined(__CUDA_ARCH__) && ((__CUDA_ARCH__ > 800 && __CUDA_ARCH__ < 900) || __CUDA_ARCH__ >= 1200)
+constexpr int kSplitBlocks = 3;
+#else
+constexpr int kSplitBlocks = 4;
+#endif
 constexpr int64_t kLeastPart = 1024;  // quads worth a block
 
 // Scratch: histograms of all rows, then the two counts of each part of each row.
@@ -215,7 +222,8 @@ __device__ void add_part(const Row& row, const Part& part, int64_t k, uint32_t* 
 }
 
 template <int kDigit>
-__global__ void __launch_bounds__(kSplitThreads, 4) topk_digit_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, kSplitBlocks)
+    topk_digit_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -224,7 +232,8 @@ __global__ void __launch_bounds__(kSplitThreads, 4) topk_digit_kernel(const __gr
     add_part<kDigit>(row, Part(row.quads, blockIdx.x % split.parts, split.parts), rows.k, split.histograms + number * kAllBins, s);
 }
 
-__global__ void __launch_bounds__(kSplitThreads, 4) topk_count_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, kSplitBlocks)
+    topk_count_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -254,7 +263,8 @@ __device__ void write_part(const TopkRows& rows, const Split& split, int64_t num
                               s, keys, [&](int64_t i, int j) { return row.index(part.begin + i) + j; });
 }
 
-__global__ void __launch_bounds__(kSplitThreads, 4) topk_write_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, kSplitBlocks)
+    topk_write_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -286,7 +296,7 @@ int threads_of(const Plan& plan) { return plan.quads <= kFewQuads ? 512 : 1024; 
 
 // A list for what passes the bar and six deviations more, where there is room for one.
 Narrow narrow_of(const TopkRows& rows, const Plan& plan, int64_t room) {
-  const double in_sample = double(kSample) / double(rows.columns), expected = double(rows.k) * in_sample;
+  const double in_sample = sample_of(threads_of(plan)) / double(rows.columns), expected = double(rows.k) * in_sample;
   const double rank = rank_of_bar(expected, std::sqrt(expected));
   Narrow narrow{.quads = plan.quads, .room = 0, .least = std::max(int64_t(kLeastNarrow), kLeastShare * rows.k)};
   if (rows.columns >= narrow.least) narrow.room = uint32_t(round_up(int64_t((rank + 6 * std::sqrt(rank)) / in_sample), 256));

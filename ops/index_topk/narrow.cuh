@@ -11,9 +11,8 @@
 
 namespace sluice::topk {
 
-inline constexpr int kSample = 4096;  // scores
-template <int kThreads>
-inline constexpr int kSampleQuads = kSample / 4 / kThreads;  // of a thread
+inline constexpr int kSampleQuads = 2;                                       // of a thread
+constexpr int sample_of(int threads) { return 4 * kSampleQuads * threads; }  // scores
 
 // The rank in a sample whose score is the bar, where `expected` of the k best are in the sample: theirs, and four deviations more.
 template <class F>
@@ -47,30 +46,30 @@ __device__ inline void copy_scores(const Row& row, int64_t begin, int64_t quads,
 
 // Quads all along a long row, but for the first and the last, which may be incomplete.
 template <int kThreads>
-__device__ inline void load_sample(const Row& row, float4 (&sample)[kSampleQuads<kThreads>]) {
+__device__ inline void load_sample(const Row& row, float4 (&sample)[kSampleQuads]) {
 #pragma unroll
-  for (int i = 0; i < kSampleQuads<kThreads>; ++i) {
-    const int64_t quad = 1 + (row.quads - 2) * (i * kThreads + int(threadIdx.x)) / (kSample / 4);
+  for (int i = 0; i < kSampleQuads; ++i) {
+    const int64_t quad = 1 + (row.quads - 2) * (i * kThreads + int(threadIdx.x)) / (kSampleQuads * kThreads);
     sample[i] = *reinterpret_cast<const float4*>(row.begin + quad * 4);
   }
 }
 
 // The least key that passes, out of quads all along the row. The same in all blocks of a row. Leaves the histograms zero.
 template <int kThreads>
-__device__ inline uint32_t find_bar(int64_t k, int64_t length, const float4 (&sample)[kSampleQuads<kThreads>], Shared& s) {
-  const float expected = float(k) * kSample / float(length);
+__device__ inline uint32_t find_bar(int64_t k, int64_t length, const float4 (&sample)[kSampleQuads], Shared& s) {
+  const float expected = float(k) * sample_of(kThreads) / float(length);
   Threshold t(int64_t(rank_of_bar(expected, sqrtf(expected))));
   const auto count = [&](int first) { return [&s, first](int bin) { return s.histogram[first + bin]; }; };
   clear_histograms<kThreads>(s);
   __syncthreads();
-  uint4 keys[kSampleQuads<kThreads>];
+  uint4 keys[kSampleQuads];
 #pragma unroll
-  for (int i = 0; i < kSampleQuads<kThreads>; ++i) keys[i] = keys_of(sample[i]), count_digit<0>(t, keys[i], s.histogram);
+  for (int i = 0; i < kSampleQuads; ++i) keys[i] = keys_of(sample[i]), count_digit<0>(t, keys[i], s.histogram);
   __syncthreads();
   take_digit<kThreads, 0>(t, s, count(first_bin(0)));
   if (!t.found) {
 #pragma unroll
-    for (int i = 0; i < kSampleQuads<kThreads>; ++i) count_digit<1>(t, keys[i], s.histogram);
+    for (int i = 0; i < kSampleQuads; ++i) count_digit<1>(t, keys[i], s.histogram);
     __syncthreads();
     take_digit<kThreads, 1>(t, s, count(first_bin(1)));
   }
