@@ -45,14 +45,15 @@ inline Status encode_rows(CUtensorMap* map, const RowBoxes& r) {
   return {};
 }
 
-// Matrices [count, rows, columns], dense but for `pitch` elements from one to the next, in bands of `band` whole rows. In shared
-// memory a band is a run of boxes, each 128 bytes of all its rows and swizzled over them. Coordinates: 0, row, 0, matrix.
+// Matrices [count, rows, columns], `pitch` elements from one to the next, in bands of `band` whole rows. In shared memory a band is
+// a run of boxes, each 128 bytes of all its rows and swizzled over them. Coordinates: 0, row, 0, matrix.
 struct MatrixBands {
   CUtensorMapDataType type;
   uint32_t element_bytes;
   void* data;
   int64_t count, rows, columns, pitch;
   uint32_t band;
+  int64_t row_pitch = 0;  // elements from row to row; 0: columns
 };
 
 inline Status encode_bands(CUtensorMap* map, const MatrixBands& m) {
@@ -60,7 +61,8 @@ inline Status encode_bands(CUtensorMap* map, const MatrixBands& m) {
   constexpr uint32_t kBoxRow = 128;  // bytes
   const uint32_t width = kBoxRow / m.element_bytes, boxes = uint32_t(m.columns) / width;
   const cuuint64_t dims[4] = {width, cuuint64_t(m.rows), boxes, cuuint64_t(m.count)};
-  const cuuint64_t strides[3] = {cuuint64_t(m.columns) * m.element_bytes, kBoxRow, cuuint64_t(m.pitch) * m.element_bytes};
+  const cuuint64_t strides[3] = {cuuint64_t(m.row_pitch ? m.row_pitch : m.columns) * m.element_bytes, kBoxRow,
+                                 cuuint64_t(m.pitch) * m.element_bytes};
   const cuuint32_t box[4] = {width, m.band, boxes, 1}, step[4] = {1, 1, 1, 1};
   const CUresult e =
       tensor_map_encoder()(map, m.type, 4, m.data, dims, strides, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,

@@ -9,6 +9,7 @@ Status index_logits_reference(Context&, const IndexLogitsArgs&, std::byte*);
 Status index_logits_cpu(Context&, const IndexLogitsArgs&, std::byte*);
 Status index_logits_avx512(Context&, const IndexLogitsArgs&, std::byte*);
 Status index_logits_cuda(Context&, const IndexLogitsArgs&, std::byte*);
+Status index_logits_sm90(Context&, const IndexLogitsArgs&, std::byte*);
 
 // The vector forms' scratch, fp32 elements for each thread: a token's queries, and sixteen keys.
 constexpr int64_t index_logits_scratch(int64_t heads, int64_t dim) { return (heads + 16) * dim; }

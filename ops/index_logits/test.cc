@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "ops/index_logits/cases.h"
@@ -163,6 +164,38 @@ TEST(IndexLogits, SameBitsInAnyBatch) {
       expect_same_bits(all, again, impl->name);
     }
   }
+}
+
+// Which of a GPU's forms has a call is seen in its time alone.
+TEST(IndexLogits, FormsOfAGpuAgreeInBits) {
+  Random random(5);
+  const auto compare = [](IndexLogitsArgs args, int64_t columns, const std::string& what) {
+    const Storage portable(DType::kF32, {args.q.dim(0), columns}), sm90(DType::kF32, {args.q.dim(0), columns});
+    args.logits = portable;
+    const auto impls = runnable(index_logits_impls(), args);
+    const auto named = [&](std::string_view name) { return std::ranges::find(impls, name, &Impl<IndexLogitsArgs>::name); };
+    if (named("portable") == impls.end() || named("sm90") == impls.end()) return;
+    run_ok(**named("portable"), args);
+    args.logits = sm90;
+    run_ok(**named("sm90"), args);
+    expect_same_bits(portable, sm90, what);
+  };
+  for (const int64_t heads : {1, 16, 32, 33, 64})
+    for (const int64_t tokens : {1, 2, 3, 4, 9}) {
+      const std::string what = std::to_string(heads) + " heads, " + std::to_string(tokens) + " tokens";
+      const Problem p(random, DType::kF8E4M3, tokens, heads, 128);
+      const Storage k = random.normal(DType::kF8E4M3, {700, 128}, 4), scale = random.normal(DType::kF32, {700});
+      compare({.q = p.q, .weights = p.weights, .k = k, .k_scale = scale}, 700, what);
+      const Paged paged(random, 1, 5, 128, 128);
+      const Storage lens = ints({600});
+      compare({.q = p.q,
+               .weights = p.weights,
+               .cache = paged.cache,
+               .page_size = 128,
+               .block_table = paged.table,
+               .context_lens = lens},
+              620, what + ", paged");
+    }
 }
 
 // The formula by hand: relu drops one head of two, and every code of e4m3 is its number.

@@ -1,12 +1,14 @@
 // A row's keys stay in shared memory: of one block, or of the blocks of a cluster, which add up each other's histograms; so a row
-// is read once. A row that no cluster holds is cut into parts for blocks all over the GPU, and each step is a kernel of its own,
-// reading the row again, from the L2 cache where it fits.
+// is read once; long rows mostly go by a short list (narrow.cuh). A row that no cluster holds is cut into parts for blocks all over
+// the GPU, and each step is a kernel of its own, reading the row again, from the L2 cache where it fits.
 #include <climits>
+#include <cmath>
 
 #include "base/checked.h"
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
 #include "ops/index_topk/forms.h"
+#include "ops/index_topk/narrow.cuh"
 #include "ops/index_topk/select.cuh"
 
 namespace sluice {
@@ -17,8 +19,9 @@ using namespace topk;
 
 // --- rows in shared memory ---
 
-constexpr int kMostBlocks = 8;       // of a cluster, everywhere
-constexpr int kTogether = 4;         // quads that a thread reads at once
+constexpr int kMostBlocks = 8;                            // of a cluster, everywhere
+constexpr int kTogether = 4;                              // quads that a thread reads at once
+constexpr int64_t kLeastNarrow = 16384, kLeastShare = 4;  // scores of a row, and of its wanted ones, that are worth a bar
 constexpr int64_t kFewQuads = 4096;  // a part of up to so many has fewer threads, so that blocks share a multiprocessor
 
 // The part of a row that this block has, in quads.
@@ -55,6 +58,18 @@ __device__ uint32_t sum_of_blocks(const uint32_t* mine, int count = kBlocks) {
   }
 #endif
   return count ? *mine : 0;
+}
+
+// Writes x where the cluster's first block has what is at `mine` here.
+template <int kBlocks>
+__device__ void put_in_first_block(uint32_t* mine, uint32_t x) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kBlocks > 1) {
+    ptx::store_in_cluster(ptx::shared_address(mine), 0, __uint_as_float(x));
+    return;
+  }
+#endif
+  *mine = x;
 }
 
 template <int kThreads>
@@ -97,7 +112,7 @@ __device__ void select_row(const TopkRows& rows, int64_t number, const Row& row,
 #endif
   write_chosen<kThreads>(
       rows, number, t, part.quads, above, ties, s, [&](int64_t i) { return keys[i]; },
-      [&](int64_t i) { return row.index(part.begin + i); });
+      [&](int64_t i, int j) { return row.index(part.begin + i) + j; });
 #if __CUDA_ARCH__ >= 900
   if constexpr (kBlocks > 1) {
     __syncwarp();
@@ -106,21 +121,66 @@ __device__ void select_row(const TopkRows& rows, int64_t number, const Row& row,
 #endif
 }
 
+// What lies in a block's shared memory besides, and how long a row is whose scores are to pass a bar first.
+struct Narrow {
+  int64_t quads;  // in front of the list
+  uint32_t room;  // of the list
+  int64_t least;
+};
+
+// Selects among the scores that pass a bar. False: none was found that leaves enough and not too many, and nothing was written.
 template <int kThreads, int kBlocks>
-__global__ void __launch_bounds__(kThreads, 1024 / kThreads) topk_row_kernel(const __grid_constant__ TopkRows rows) {
+__device__ bool select_above_bar(const TopkRows& rows, int64_t number, const Row& row, int rank, uint4* memory,
+                                 const Narrow& narrow, Shared& s) {
+  const Part part(row.quads, rank, kBlocks);
+  const List list{memory + narrow.quads, reinterpret_cast<uint32_t*>(memory + narrow.quads + narrow.room / 4), narrow.room};
+  float4 sample[kSampleQuads];  // on its way ahead of all else
+  load_sample<kThreads>(row, sample);
+  copy_scores<kThreads>(row, part.begin, part.quads, reinterpret_cast<float4*>(memory));
+  const uint32_t bar = find_bar<kThreads>(rows.k, row.length, sample, s);
+  ptx::cp_async_wait<0>();
+  __syncthreads();
+  const auto* scores = reinterpret_cast<const float*>(memory);
+  const Passed passed = find_passed<kThreads>(scores, uint32_t(part.quads * 4), score_of(bar), s);
+  meet<kBlocks>();
+  const uint32_t all = sum_of_blocks<kBlocks>(&s.block_above), before = sum_of_blocks<kBlocks>(&s.block_above, rank);
+  if (all < rows.k || all > list.room) return false;
+  list_passed(passed, scores, before + passed.before, row.index(part.begin), [&](uint32_t place, uint32_t key, uint32_t index) {
+    put_in_first_block<kBlocks>(reinterpret_cast<uint32_t*>(list.keys) + place, key);
+    put_in_first_block<kBlocks>(list.indices + place, index);
+  });
+  meet<kBlocks>();
+  if (rank == 0) select_listed<kThreads>(rows, number, all, bar, list, s);
+  return true;
+}
+
+template <int kThreads, int kBlocks>
+__global__ void __launch_bounds__(kThreads, 1024 / kThreads)
+    topk_row_kernel(const __grid_constant__ TopkRows rows, const Narrow narrow) {
   extern __shared__ uint4 keys[];
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / kBlocks;
   const int rank = int(blockIdx.x % kBlocks);
   const Row row(rows, number);
-  if (row.length <= rows.k) write_whole_row(rows, number, row.length, rank * kThreads + int(threadIdx.x), kBlocks * kThreads);
-  else select_row<kThreads, kBlocks>(rows, number, row, rank, keys, s);
+  if (row.length <= rows.k) {
+    write_whole_row(rows, number, row.length, rank * kThreads + int(threadIdx.x), kBlocks * kThreads);
+    return;
+  }
+  if (row.length >= narrow.least && select_above_bar<kThreads, kBlocks>(rows, number, row, rank, keys, narrow, s)) return;
+  select_row<kThreads, kBlocks>(rows, number, row, rank, keys, s);
 }
 
 // --- rows that no cluster holds ---
 
 constexpr int kSplitThreads = 512;
+// Of a multiprocessor, as many as it has threads for: twice what a launch has, so that the next kernel's find room beside them, as
+// evenly spread as they are.
+#if defined(__CUDA_ARCH__) && ((__CUDA_ARCH__ > 800 && __CUDA_ARCH__ < 900) || __CUDA_ARCH__ >= 1200)
+constexpr int kSplitBlocks = 3;
+#else
+constexpr int kSplitBlocks = 4;
+#endif
 constexpr int64_t kLeastPart = 1024;  // quads worth a block
 
 // Scratch: histograms of all rows, then the two counts of each part of each row.
@@ -162,7 +222,8 @@ __device__ void add_part(const Row& row, const Part& part, int64_t k, uint32_t* 
 }
 
 template <int kDigit>
-__global__ void __launch_bounds__(kSplitThreads, 2) topk_digit_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, kSplitBlocks)
+    topk_digit_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -171,7 +232,8 @@ __global__ void __launch_bounds__(kSplitThreads, 2) topk_digit_kernel(const __gr
     add_part<kDigit>(row, Part(row.quads, blockIdx.x % split.parts, split.parts), rows.k, split.histograms + number * kAllBins, s);
 }
 
-__global__ void __launch_bounds__(kSplitThreads, 2) topk_count_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, kSplitBlocks)
+    topk_count_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -198,10 +260,11 @@ __device__ void write_part(const TopkRows& rows, const Split& split, int64_t num
   const auto keys = [&](int64_t i) { return row.keys(part.begin + i); };
   count_chosen<kSplitThreads>(t, part.quads, s, keys);
   write_chosen<kSplitThreads>(rows, number, t, part.quads, parts_before(split, first, rank, 0), parts_before(split, first, rank, 1),
-                              s, keys, [&](int64_t i) { return row.index(part.begin + i); });
+                              s, keys, [&](int64_t i, int j) { return row.index(part.begin + i) + j; });
 }
 
-__global__ void __launch_bounds__(kSplitThreads, 2) topk_write_kernel(const __grid_constant__ TopkRows rows, Split split) {
+__global__ void __launch_bounds__(kSplitThreads, kSplitBlocks)
+    topk_write_kernel(const __grid_constant__ TopkRows rows, Split split) {
   __shared__ Shared s;
   wait_for_previous_kernel();
   const int64_t number = blockIdx.x / split.parts;
@@ -225,8 +288,21 @@ bool has_clusters() {
 struct Plan {
   int blocks;     // of a row's cluster; 0: the row is split instead
   int64_t quads;  // of a block, at most
+  Narrow narrow;
   int64_t parts;  // of a split row
 };
+
+int threads_of(const Plan& plan) { return plan.quads <= kFewQuads ? 512 : 1024; }
+
+// A list for what passes the bar and six deviations more, where there is room for one.
+Narrow narrow_of(const TopkRows& rows, const Plan& plan, int64_t room) {
+  const double in_sample = sample_of(threads_of(plan)) / double(rows.columns), expected = double(rows.k) * in_sample;
+  const double rank = rank_of_bar(expected, std::sqrt(expected));
+  Narrow narrow{.quads = plan.quads, .room = 0, .least = std::max(int64_t(kLeastNarrow), kLeastShare * rows.k)};
+  if (rows.columns >= narrow.least) narrow.room = uint32_t(round_up(int64_t((rank + 6 * std::sqrt(rank)) / in_sample), 256));
+  if (narrow.room == 0 || plan.quads + narrow.room / 2 > room) narrow.room = 0, narrow.least = INT64_MAX;
+  return narrow;
+}
 
 Plan plan_of(const Context& ctx, const TopkRows& rows) {
   const Gpu& gpu = *ctx.gpu;
@@ -239,18 +315,21 @@ Plan plan_of(const Context& ctx, const TopkRows& rows) {
   if (part(blocks) > room)
     return {.blocks = 0, .parts = std::clamp<int64_t>(2 * gpu.sms / rows.rows, 1, ceil_div(quads, kLeastPart))};
   while (blocks < most && rows.rows * blocks * 2 <= gpu.sms && part(blocks * 2) >= kLeastPart) blocks *= 2;
-  return {.blocks = blocks, .quads = part(blocks)};
+  Plan plan{.blocks = blocks, .quads = part(blocks)};
+  plan.narrow = narrow_of(rows, plan, room);
+  return plan;
 }
 
 Status launch_rows(const Context& ctx, const TopkRows& rows, const Plan& plan) {
-  const bool few = plan.quads <= kFewQuads;
+  const bool few = threads_of(plan) == 512;
   const LaunchShape shape{.grid = unsigned(rows.rows * plan.blocks),
-                          .block = few ? 512u : 1024u,
-                          .shared = size_t(plan.quads) * sizeof(uint4),
+                          .block = unsigned(threads_of(plan)),
+                          .shared = size_t(plan.quads + plan.narrow.room / 2) * sizeof(uint4),
                           .cluster = unsigned(plan.blocks),
                           .dependent = true};
   const auto with = [&]<int kBlocks>() {
-    return few ? launch(ctx, topk_row_kernel<512, kBlocks>, shape, rows) : launch(ctx, topk_row_kernel<1024, kBlocks>, shape, rows);
+    return few ? launch(ctx, topk_row_kernel<512, kBlocks>, shape, rows, plan.narrow)
+               : launch(ctx, topk_row_kernel<1024, kBlocks>, shape, rows, plan.narrow);
   };
   if (plan.blocks == 1) return with.operator()<1>();
   if (plan.blocks == 2) return with.operator()<2>();

@@ -28,6 +28,8 @@ struct Shared {
   uint32_t block_above, block_ties;
 };
 
+__device__ inline uint4 keys_of(float4 s) { return make_uint4(score_key(s.x), score_key(s.y), score_key(s.z), score_key(s.w)); }
+
 struct Row {
   const float* begin;  // of quad 0, 16-byte aligned; its first `lead` places are not the row's
   int64_t length, quads;
@@ -44,10 +46,7 @@ struct Row {
   __device__ uint4 keys(int64_t quad) const {
     const int64_t first = index(quad);
     const float* at = begin + quad * 4;
-    if (first >= 0 && first + 4 <= length) {
-      const float4 s = *reinterpret_cast<const float4*>(at);
-      return make_uint4(score_key(s.x), score_key(s.y), score_key(s.z), score_key(s.w));
-    }
+    if (first >= 0 && first + 4 <= length) return keys_of(*reinterpret_cast<const float4*>(at));
     const auto key = [&](int j) { return first + j >= 0 && first + j < length ? score_key(at[j]) : kNoScore; };
     return make_uint4(key(0), key(1), key(2), key(3));
   }
@@ -179,7 +178,7 @@ __device__ inline void write_chosen(const TopkRows& rows, int64_t row, const Thr
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const bool is_above = bits >> j & 1, is_tie = bits >> (16 + j) & 1;
-      if (is_above || (is_tie && tie < t.wanted)) rows.put(row, slot + min(tie, t.wanted), index(i) + j);
+      if (is_above || (is_tie && tie < t.wanted)) rows.put(row, slot + min(tie, t.wanted), index(i, j));
       slot += is_above, tie += is_tie;
     }
     above += all & 0xffffu, ties += all >> 16;

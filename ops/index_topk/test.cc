@@ -131,6 +131,19 @@ TEST(IndexTopk, StartsAndLengths) {
   expect_chosen(scores_of(2, 600000, [&] { return random.integer(0, 999); }), 2048, "long", {5, 9}, {599990, 2000});
 }
 
+// Long rows of which every sixteenth quad is unlike the others, as no sample of them should be: too few scores pass the bar that it
+// gives, or far too many.
+TEST(IndexTopk, MisleadingSamples) {
+  Random random(8);
+  for (const double of_sample : {100, -100}) {
+    const auto scores = [&, n = 0]() mutable { return random.normal() + (n++ / 4 % 16 == 0 ? of_sample : 0); };
+    expect_chosen(scores_of(2, 65536, scores), 2048, "every 16th quad " + std::to_string(of_sample));
+  }
+  expect_chosen(scores_of(1, 40000, [&] { return 20 + 1e-3 * random.normal(); }), 2048, "all in one bin of a sample");
+  expect_chosen(scores_of(1, 40000, [&] { return random.integer(0, 3) ? NAN : random.normal(); }), 2048, "three of four NaN");
+  expect_chosen(scores_of(3, 70001, [&] { return random.normal(); }), 2048, "starts and lengths", {5, 9, 3}, {69990, 20000, 5000});
+}
+
 TEST(IndexTopk, Transforms) {
   Random random(6);
   const Storage scores = scores_of(3, 700, [&] { return random.normal(); });
