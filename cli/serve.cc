@@ -73,6 +73,9 @@ Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& s
   Router router;
   for (auto* add : {add_chat_route, add_completions_route, add_token_routes, add_model_routes, add_health_routes})
     add(router, service);
+  add_absent_routes(router);
+  if (o.api_keys.empty() && o.host != "127.0.0.1" && o.host != "localhost" && o.host != "::1")
+    warn("others can reach " + o.host + ", and no --api-key is set");
   HttpOptions http{.host = o.host, .port = o.port, .limits = o.limits, .api_keys = o.api_keys};
   http.error_formatter = [](const HttpError& e) { return error_response(api_error(e)); };
   if (o.access_log) http.access_log = log_access;

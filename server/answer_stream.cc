@@ -8,8 +8,8 @@ namespace {
 // The outboxes keep it alive, and the engine keeps these until their answers end.
 class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
  public:
-  AnswerStream(EngineLoop& loop, std::unique_ptr<AnswerSink> sink, size_t choices)
-      : loop_(loop), sink_(std::move(sink)), open_(choices) {}
+  AnswerStream(Service& service, std::unique_ptr<AnswerSink> sink, size_t choices)
+      : service_(service), loop_(service.loop()), sink_(std::move(sink)), open_(choices) {}
 
   void start(std::vector<Request> choices) {
     std::vector<std::shared_ptr<Outbox>> outboxes;
@@ -69,7 +69,8 @@ class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
     if (e.finish == FinishReason::kCancelled) return fail(unavailable("the answer was cut: the server is shutting down"));
     sink_->event(choice, e);
     if (e.finish == FinishReason::kNone || --open_ > 0) return;
-    sink_->end();
+    if (!sink_->end_is_long()) sink_->end();
+    else service_.workers().post([sink = std::shared_ptr<AnswerSink>(std::move(sink_))] { sink->end(); });
     sink_.reset();
   }
 
@@ -79,6 +80,7 @@ class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
     sink_.reset();
   }
 
+  Service& service_;
   EngineLoop& loop_;
   std::vector<std::weak_ptr<Outbox>> outboxes_;
 
@@ -94,8 +96,8 @@ class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
 
 }  // namespace
 
-void follow_answers(EngineLoop& loop, std::vector<Request> choices, const Responder& responder, std::unique_ptr<AnswerSink> sink) {
-  const auto stream = std::make_shared<AnswerStream>(loop, std::move(sink), choices.size());
+void follow_answers(Service& service, std::vector<Request> choices, const Responder& responder, std::unique_ptr<AnswerSink> sink) {
+  const auto stream = std::make_shared<AnswerStream>(service, std::move(sink), choices.size());
   // Weak: the connection holds this callback as long as the answer lasts, and the stream holds the responder.
   responder.on_cancel([weak = std::weak_ptr(stream)](CancelReason) {
     if (const auto s = weak.lock()) s->cancel();

@@ -4,9 +4,10 @@
 #include <memory>
 #include <vector>
 
-#include "engine/loop.h"
+#include "engine/request.h"
 #include "server/api_error.h"
 #include "server/message.h"
+#include "server/service.h"
 
 namespace sluice {
 
@@ -18,13 +19,14 @@ class AnswerSink {
   virtual void begin() {}
   // Never of an error or a cancellation.
   virtual void event(size_t choice, const Event& event) = 0;
-  // All choices have finished.
+  // All choices have finished. Where end_is_long() says so, on a worker thread: a whole answer may be megabytes of JSON.
   virtual void end() = 0;
+  virtual bool end_is_long() const { return false; }
   // Instead of end(); with begun = false before begin(). What the choices have said so far is all.
   virtual void fail(const ApiError& error, bool begun) = 0;
 };
 
-// Submits a request for each choice; all or none. The loop must outlive the answers.
-void follow_answers(EngineLoop& loop, std::vector<Request> choices, const Responder& responder, std::unique_ptr<AnswerSink> sink);
+// Submits a request for each choice; all or none. The service must outlive the answers.
+void follow_answers(Service& service, std::vector<Request> choices, const Responder& responder, std::unique_ptr<AnswerSink> sink);
 
 }  // namespace sluice

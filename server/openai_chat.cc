@@ -60,7 +60,7 @@ MaybeError chat(Service& service, const HttpRequest&, const json::object& body, 
 
   std::vector<Request> choices;
   add_choices(c, prompt.ids, prompt.boundaries, choices);
-  follow_answers(service.loop(), std::move(choices), responder, std::make_unique<ChatAnswer>(std::move(o), service, responder));
+  follow_answers(service, std::move(choices), responder, std::make_unique<ChatAnswer>(std::move(o), service, responder));
   return std::nullopt;
 }
 

@@ -14,6 +14,7 @@ namespace json = boost::json;
 
 constexpr int64_t kDefaultMaxTokens = 16;  // OpenAI's
 constexpr size_t kMaxPrompts = 256;
+constexpr int64_t kMaxPromptLogprobs = 2'000'000;  // in one answer: about 100 MB of JSON
 
 CompletionPrompt text_prompt(std::string_view text, const Service& service, bool parse_special) {
   return {service.tokenizer().encode(text, parse_special), std::string(text)};
@@ -79,18 +80,21 @@ MaybeError complete(Service& service, const HttpRequest&, const json::object& bo
   if (error) return error;
 
   std::vector<Request> choices;
+  int64_t scores = 0;
   for (CompletionPrompt& p : o.prompts) {
     const size_t before = p.ids.size();
     if (auto e = fit_prompt(c, service, "prompt", p.ids)) return e;
     if (p.ids.size() < before) p.text = service.tokenizer().decode(p.ids, false);
     if (!o.echo) p.text.clear();
+    if (c.request.prompt_logprobs >= 0) scores += int64_t(p.ids.size()) * c.n * (1 + c.request.prompt_logprobs);
+    if (scores > kMaxPromptLogprobs)
+      return bad_field("prompt", "prompt: more than 2000000 log-probabilities of prompts are wanted");
     add_choices(c, p.ids, {}, choices);
   }
   o.head = answer_head("cmpl-", c.request_id, "text_completion", service);
   o.n = c.n, o.stream = c.stream, o.include_usage = c.include_usage;
   o.tokens_as_ids = c.tokens_as_ids, o.return_token_ids = c.return_token_ids;
-  follow_answers(service.loop(), std::move(choices), responder,
-                 std::make_unique<CompletionAnswer>(std::move(o), service, responder));
+  follow_answers(service, std::move(choices), responder, std::make_unique<CompletionAnswer>(std::move(o), service, responder));
   return std::nullopt;
 }
 
