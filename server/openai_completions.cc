@@ -14,7 +14,6 @@ namespace json = boost::json;
 
 constexpr int64_t kDefaultMaxTokens = 16;  // OpenAI's
 constexpr size_t kMaxPrompts = 256;
-constexpr int64_t kMaxPromptLogprobs = 2'000'000;  // in one answer: about 100 MB of JSON
 
 CompletionPrompt text_prompt(std::string_view text, const Service& service, bool parse_special) {
   return {service.tokenizer().encode(text, parse_special), std::string(text)};
@@ -86,9 +85,8 @@ MaybeError complete(Service& service, const HttpRequest&, const json::object& bo
     if (auto e = fit_prompt(c, service, "prompt", p.ids)) return e;
     if (p.ids.size() < before) p.text = service.tokenizer().decode(p.ids, false);
     if (!o.echo) p.text.clear();
-    if (c.request.prompt_logprobs >= 0) scores += int64_t(p.ids.size()) * c.n * (1 + c.request.prompt_logprobs);
-    if (scores > kMaxPromptLogprobs)
-      return bad_field("prompt", "prompt: more than 2000000 log-probabilities of prompts are wanted");
+    scores += prompt_logprob_count(c, p.ids);
+    if (auto e = check_prompt_logprobs(scores, "prompt")) return e;
     add_choices(c, p.ids, {}, choices);
   }
   o.head = answer_head("cmpl-", c.request_id, "text_completion", service);
