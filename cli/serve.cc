@@ -81,6 +81,9 @@ Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& s
     const HttpServer* http = *started;
     return MetricsReading{service.loop().report(), http ? &http->counters() : nullptr, service.draining};
   });
+  add_absent_routes(router);
+  if (o.api_keys.empty() && o.host != "127.0.0.1" && o.host != "localhost" && o.host != "::1")
+    warn("others can reach " + o.host + ", and no --api-key is set");
   HttpOptions http{.host = o.host, .port = o.port, .limits = o.limits, .api_keys = o.api_keys};
   http.error_formatter = [](const HttpError& e) { return error_response(api_error(e)); };
   if (o.access_log) http.access_log = log_access;

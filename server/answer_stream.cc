@@ -9,7 +9,7 @@ namespace {
 class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
  public:
   AnswerStream(Service& service, std::unique_ptr<AnswerSink> sink, size_t choices)
-      : metrics_(service.metrics()), loop_(service.loop()), sink_(std::move(sink)), open_(choices) {}
+      : service_(service), metrics_(service.metrics()), loop_(service.loop()), sink_(std::move(sink)), open_(choices) {}
 
   // received: when the client's request had been read.
   void start(std::vector<Request> choices, double received) {
@@ -73,7 +73,8 @@ class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
     if (e.finish == FinishReason::kCancelled) return fail(unavailable("the answer was cut: the server is shutting down"));
     sink_->event(choice, e);
     if (e.finish == FinishReason::kNone || --open_ > 0) return;
-    sink_->end();
+    if (!sink_->end_is_long()) sink_->end();
+    else service_.workers().post([sink = std::shared_ptr<AnswerSink>(std::move(sink_))] { sink->end(); });
     sink_.reset();
   }
 
@@ -83,6 +84,7 @@ class AnswerStream : public std::enable_shared_from_this<AnswerStream> {
     sink_.reset();
   }
 
+  Service& service_;
   Metrics& metrics_;
   EngineLoop& loop_;
   std::vector<std::weak_ptr<Outbox>> outboxes_;

@@ -19,8 +19,9 @@ class AnswerSink {
   virtual void begin() {}
   // Never of an error or a cancellation.
   virtual void event(size_t choice, const Event& event) = 0;
-  // All choices have finished.
+  // All choices have finished. Where end_is_long() says so, on a worker thread: a whole answer may be megabytes of JSON.
   virtual void end() = 0;
+  virtual bool end_is_long() const { return false; }
   // Instead of end(); with begun = false before begin(). What the choices have said so far is all.
   virtual void fail(const ApiError& error, bool begun) = 0;
 };

@@ -98,6 +98,8 @@ boost::json::object error_object(const ApiError& e) {
 
 HttpResponse error_response(const ApiError& e) {
   HttpResponse r{e.status, {{"Content-Type", "application/json"}}, boost::json::serialize(error_object(e))};
+  // OpenAI's clients try anything from 500 on again unless they are told.
+  if (e.status == 501) r.headers.push_back({"X-Should-Retry", "false"});
   if (e.retry_after_s > 0) r.headers.push_back({"Retry-After", std::to_string(e.retry_after_s)});
   return r;
 }

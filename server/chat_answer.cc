@@ -72,12 +72,7 @@ void ChatAnswer::take_tokens(Choice& c, const Event& e) {
   for (size_t i = 0; i < e.tokens.size(); ++i) {
     const SampledToken& t = e.tokens[i];
     if (o_.return_token_ids) c.ids.push_back(t.id);
-    if (!o_.logprobs || i >= shown) continue;
-    json::object token = token_object(t, service_.tokenizer(), o_.tokens_as_ids);
-    json::array best;
-    for (const TokenLogprob& b : t.best) best.push_back(token_object(b, service_.tokenizer(), o_.tokens_as_ids));
-    token["top_logprobs"] = std::move(best);
-    c.logprobs.push_back(std::move(token));
+    if (o_.logprobs && i < shown) c.logprobs.push_back(t);
   }
 }
 
@@ -135,7 +130,15 @@ void ChatAnswer::finish_choice(size_t index, const Event& e) {
 
 json::value ChatAnswer::take_logprobs(Choice& c) {
   if (!o_.logprobs) return nullptr;
-  return json::object{{"content", std::exchange(c.logprobs, {})}, {"refusal", nullptr}};
+  json::array content;
+  for (const SampledToken& t : std::exchange(c.logprobs, {})) {
+    json::object token = token_object(t, service_.tokenizer(), o_.tokens_as_ids);
+    json::array best;
+    for (const TokenLogprob& b : t.best) best.push_back(token_object(b, service_.tokenizer(), o_.tokens_as_ids));
+    token["top_logprobs"] = std::move(best);
+    content.push_back(std::move(token));
+  }
+  return json::object{{"content", std::move(content)}, {"refusal", nullptr}};
 }
 
 void ChatAnswer::chunk(size_t index, json::object delta, const char* finish) {

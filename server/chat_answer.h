@@ -33,6 +33,7 @@ class ChatAnswer : public AnswerSink {
   void begin() override;
   void event(size_t choice, const Event& event) override;
   void end() override;
+  bool end_is_long() const override { return !o_.stream; }
   void fail(const ApiError& error, bool begun) override;
 
  private:
@@ -45,8 +46,8 @@ class ChatAnswer : public AnswerSink {
     std::string content, reasoning;
     std::vector<Call> calls;
     bool broken_call = false;
-    boost::json::array logprobs;  // in a stream: those that wait for the next chunk
-    std::vector<int32_t> ids;     // the same
+    std::vector<SampledToken> logprobs;  // in a stream: those that wait for the next chunk
+    std::vector<int32_t> ids;            // the same
     int64_t tokens = 0, reasoning_tokens = 0;
     bool reasons = false, spoke = false;  // has reasoning; has anything else
     const char* finish = nullptr;

@@ -163,29 +163,56 @@ std::string_view text_of(const ChatOutput& out, const ChatOutput::Run& run) {
   return std::string_view(out.text).substr(run.begin, run.end - run.begin);
 }
 
-// Cuts what the template put behind the last message. False: the message is not to be found.
+// Cuts what the template put behind the last message, which is short. False: the message is not to be found.
 bool cut_behind(ChatOutput& out, std::string_view content) {
-  const size_t at = out.text.rfind(content);
-  if (at == std::string::npos || content.empty()) return false;
-  out.text.resize(at + content.size());
-  while (!out.runs.empty() && out.runs.back().begin >= out.text.size()) out.runs.pop_back();
-  if (!out.runs.empty()) out.runs.back().end = std::min(out.runs.back().end, out.text.size());
+  constexpr size_t kMaxBehind = 256;  // a search of all the text would be quadratic for who wants it so
+  if (content.empty() || content.size() > out.text.size()) return false;
+  size_t end = out.text.size();
+  const size_t least = std::max(content.size(), end - std::min(end, kMaxBehind));
+  while (end >= least && !std::string_view(out.text).substr(0, end).ends_with(content)) --end;
+  if (end < least) return false;
+  out.text.resize(end);
+  while (!out.runs.empty() && out.runs.back().begin >= end) out.runs.pop_back();
+  if (!out.runs.empty()) out.runs.back().end = std::min(out.runs.back().end, end);
   return true;
 }
 
-// Byte at which a message's text begins in the prompt, from its start or its end on; npos: the template has changed it.
-size_t find_message(const ChatOutput& out, std::string_view content, bool last) {
-  content = trim(content);
-  size_t found = std::string::npos;
-  for (const ChatOutput::Run& run : out.runs) {
-    if (run.trusted || content.empty()) continue;
-    const size_t at = text_of(out, run).find(content);
-    if (at == std::string_view::npos) continue;
-    found = run.begin + at;
-    if (!last) break;
+// Finds messages in the prompt by how their text begins, each behind or before the one found last. What a template has changed it
+// may miss, or find in another place: boundaries only say where a snapshot would be of use.
+class MessageFinder {
+ public:
+  explicit MessageFinder(const ChatOutput& out) : out_(out), end_(out.text.size()) {}
+
+  // Byte at which it begins; npos: not there.
+  size_t next(std::string_view content) {
+    const std::string_view needle = needle_of(content);
+    for (const ChatOutput::Run& run : out_.runs) {
+      if (run.trusted || run.end <= begin_ || needle.empty()) continue;
+      const size_t skip = std::max(begin_, run.begin) - run.begin;
+      const size_t at = text_of(out_, run).find(needle, skip);
+      if (at == std::string_view::npos) continue;
+      begin_ = run.begin + at + trim(content).size();
+      return run.begin + at;
+    }
+    return std::string::npos;
   }
-  return found;
-}
+  size_t previous(std::string_view content) {
+    const std::string_view needle = needle_of(content);
+    for (auto run = out_.runs.rbegin(); run != out_.runs.rend(); ++run) {
+      if (run->trusted || run->begin >= end_ || needle.empty()) continue;
+      const size_t at = text_of(out_, *run).substr(0, end_ - run->begin).rfind(needle);
+      if (at != std::string_view::npos) return end_ = run->begin + at;
+    }
+    return std::string::npos;
+  }
+
+ private:
+  // Short, so that a search is linear whatever the text.
+  static std::string_view needle_of(std::string_view content) { return trim(content).substr(0, 32); }
+
+  const ChatOutput& out_;
+  size_t begin_ = 0, end_;
+};
 
 // Tokens that lie before a byte of the prompt. Exact but where the tokenizer has normalised the text, and then close by.
 int64_t tokens_before(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, size_t byte) {
@@ -199,20 +226,29 @@ int64_t tokens_before(const Tokenizer& tokenizer, const std::vector<int32_t>& id
   return n;
 }
 
+// Where the first and the last user message begin, if they are close enough to the ends of the list: the text of the others has to
+// be found as well.
 std::vector<int64_t> find_boundaries(const ChatInput& input, const ChatOutput& out, const Tokenizer& tokenizer,
                                      const std::vector<int32_t>& ids) {
-  std::vector<int64_t> boundaries;
-  const auto is_user = [](const json::value& m) { return m.at("role") == "user"; };
+  constexpr size_t kMaxSteps = 8;
+  std::vector<size_t> bytes;
   const auto& messages = input.messages;
-  const auto first = std::ranges::find_if(messages, is_user);
-  if (first == messages.end()) return boundaries;
-  const auto last = std::find_if(std::make_reverse_iterator(messages.end()), std::make_reverse_iterator(messages.begin()), is_user);
-  const auto add = [&](const json::value& m, bool from_end) {
-    const size_t at = find_message(out, std::string_view(m.at("content").get_string()), from_end);
-    if (at != std::string::npos && at > 0) boundaries.push_back(tokens_before(tokenizer, ids, at));
+  const size_t steps = std::min(kMaxSteps, messages.size());
+  MessageFinder finder(out);
+  const auto search = [&](bool forward) {
+    for (size_t i = 0; i < steps; ++i) {
+      const json::object& m = messages[forward ? i : messages.size() - 1 - i].get_object();
+      const std::string_view content = m.at("content").get_string();
+      const size_t at = forward ? finder.next(content) : finder.previous(content);
+      if (m.at("role") != "user") continue;
+      if (at != std::string::npos && at > 0) bytes.push_back(at);
+      return;
+    }
   };
-  add(*first, false);
-  if (&*last != &*first) add(*last, true);
+  search(true), search(false);
+  std::vector<int64_t> boundaries;
+  for (const size_t at : bytes) boundaries.push_back(tokens_before(tokenizer, ids, at));
+  boundaries.erase(std::ranges::unique(boundaries).begin(), boundaries.end());
   return boundaries;
 }
 

@@ -4,6 +4,7 @@
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 
+#include "engine/scheduler.h"
 #include "server/sse.h"
 
 namespace sluice {
@@ -18,6 +19,7 @@ int64_t characters(std::string_view text) {
 }  // namespace
 
 void LegacyLogprobs::add_token(int32_t id) {
+  fresh_ = false;
   tokens_.push_back(json::value(shown_token(tokenizer_, id, as_ids_)));
   offsets_.push_back(offset_);
   offset_ += characters(tokenizer_.token_bytes(id));
@@ -59,26 +61,13 @@ void CompletionAnswer::begin() {
   if (o_.stream) responder_.begin_sse();
 }
 
-void CompletionAnswer::echo_prompt(size_t index) {
-  Choice& c = choices_[index];
-  const CompletionPrompt& p = prompt_of(index);
-  c.echoed = true;
-  c.text = p.text;
-  if (!o_.logprobs) return;
-  c.logprobs.add_first(p.ids[0]);
-  for (const SampledToken& t : c.prompt_logprobs) c.logprobs.add(t);
-}
-
 void CompletionAnswer::event(size_t index, const Event& e) {
   Choice& c = choices_[index];
   c.prompt_logprobs.insert(c.prompt_logprobs.end(), e.prompt_logprobs.begin(), e.prompt_logprobs.end());
   const bool finished = e.finish != FinishReason::kNone;
-  if (o_.echo && !c.echoed && (finished || !e.tokens.empty())) echo_prompt(index);
+  if (o_.echo && !c.echoed && (finished || !e.tokens.empty())) c.text = prompt_of(index).text, c.echoed = true;
   c.text += e.text;
-  for (const SampledToken& t : e.tokens) {
-    if (o_.return_token_ids) c.ids.push_back(t.id);
-    if (o_.logprobs) c.logprobs.add(t);
-  }
+  if (o_.return_token_ids || o_.logprobs) c.tokens.insert(c.tokens.end(), e.tokens.begin(), e.tokens.end());
   if (finished) {
     c.finish = openai_finish_reason(e.finish);
     c.stop_reason = stop_reason(e, service_);
@@ -88,14 +77,26 @@ void CompletionAnswer::event(size_t index, const Event& e) {
     responder_.write(sse_event(json::serialize(answer_object({choice_object(index)}))));
 }
 
+// The prompt's come first where it is echoed, once.
+json::object CompletionAnswer::logprobs_object(size_t index, const std::vector<SampledToken>& tokens) {
+  Choice& c = choices_[index];
+  if (c.echoed && c.logprobs.fresh()) {
+    c.logprobs.add_first(prompt_of(index).ids[0]);
+    for (const SampledToken& t : c.prompt_logprobs) c.logprobs.add(t);
+  }
+  for (const SampledToken& t : tokens) c.logprobs.add(t);
+  return c.logprobs.take();
+}
+
 json::object CompletionAnswer::choice_object(size_t index) {
   Choice& c = choices_[index];
   json::object o = {{"index", index}, {"text", std::exchange(c.text, {})}};
-  o["logprobs"] = o_.logprobs ? json::value(c.logprobs.take()) : json::value();
+  const std::vector<SampledToken> tokens = std::exchange(c.tokens, {});
+  o["logprobs"] = o_.logprobs ? json::value(logprobs_object(index, tokens)) : json::value();
   o["finish_reason"] = c.finish ? json::value(c.finish) : json::value();
   o["stop_reason"] = c.stop_reason;
   if (o_.return_token_ids) {
-    o["token_ids"] = ids_array(std::exchange(c.ids, {}));
+    o["token_ids"] = ids_array(ids_of(tokens));
     o["prompt_token_ids"] = ids_array(prompt_of(index).ids);
   }
   if (o_.prompt_logprobs && !o_.stream)

@@ -18,7 +18,7 @@ class LegacyLogprobs {
   // The first token of a prompt, of which there is none.
   void add_first(int32_t id);
   void add(const SampledToken& token);
-  bool empty() const { return tokens_.empty(); }
+  bool fresh() const { return fresh_; }  // nothing was ever added
   // Those since the last take(); offsets go on.
   boost::json::object take();
 
@@ -26,7 +26,7 @@ class LegacyLogprobs {
   void add_token(int32_t id);
 
   const Tokenizer& tokenizer_;
-  bool as_ids_;
+  bool as_ids_, fresh_ = true;
   int64_t offset_ = 0;  // characters before the next token
   boost::json::array tokens_, logprobs_, top_, offsets_;
 };
@@ -51,21 +51,22 @@ class CompletionAnswer : public AnswerSink {
   void begin() override;
   void event(size_t choice, const Event& event) override;
   void end() override;
+  bool end_is_long() const override { return !o_.stream; }
   void fail(const ApiError& error, bool begun) override;
 
  private:
   struct Choice {
     explicit Choice(LegacyLogprobs l) : logprobs(std::move(l)) {}
     std::string text;  // in a stream: what waits for the next chunk; the same below
-    std::vector<int32_t> ids;
+    std::vector<SampledToken> tokens;
     LegacyLogprobs logprobs;
-    bool echoed = false;
-    std::vector<SampledToken> prompt_logprobs;
+    bool echoed = false;                        // the text has the prompt
+    std::vector<SampledToken> prompt_logprobs;  // of the prompt's second token and those behind it
     const char* finish = nullptr;
     boost::json::value stop_reason;
   };
   const CompletionPrompt& prompt_of(size_t choice) const { return o_.prompts[choice / size_t(o_.n)]; }
-  void echo_prompt(size_t index);
+  boost::json::object logprobs_object(size_t index, const std::vector<SampledToken>& tokens);
   boost::json::object choice_object(size_t index);
   boost::json::object answer_object(boost::json::array choices) const;
 

@@ -79,18 +79,20 @@ MaybeError complete(Service& service, const HttpRequest&, const json::object& bo
   if (error) return error;
 
   std::vector<Request> choices;
+  int64_t scores = 0;
   for (CompletionPrompt& p : o.prompts) {
     const size_t before = p.ids.size();
     if (auto e = fit_prompt(c, service, "prompt", p.ids)) return e;
     if (p.ids.size() < before) p.text = service.tokenizer().decode(p.ids, false);
     if (!o.echo) p.text.clear();
+    scores += prompt_logprob_count(c, p.ids);
+    if (auto e = check_prompt_logprobs(scores, "prompt")) return e;
     add_choices(c, p.ids, {}, choices);
   }
   o.head = answer_head("cmpl-", c.request_id, "text_completion", service);
   o.n = c.n, o.stream = c.stream, o.include_usage = c.include_usage;
   o.tokens_as_ids = c.tokens_as_ids, o.return_token_ids = c.return_token_ids;
-  follow_answers(service, std::move(choices), responder,
-                 std::make_unique<CompletionAnswer>(std::move(o), service, responder));
+  follow_answers(service, std::move(choices), responder, std::make_unique<CompletionAnswer>(std::move(o), service, responder));
   return std::nullopt;
 }
 

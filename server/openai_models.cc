@@ -1,4 +1,4 @@
-// GET /v1/models, /v1/models/{id}, /health, /ready
+// GET /v1/models, /v1/models/{id}, /health, /ready; and what other servers offer and this one does not.
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
 
@@ -37,6 +37,13 @@ void add_model_routes(Router& router, Service& service) {
                               .param = "model",
                               .code = "model_not_found"}));
   });
+}
+
+void add_absent_routes(Router& router) {
+  for (const char* path : {"/v1/embeddings", "/v1/rerank", "/v1/score", "/v1/audio/transcriptions", "/v1/images/generations"})
+    router.add("POST", path, [](HttpRequest q, Responder r) {
+      r.respond(error_response(not_supported({}, q.path + " is not offered: this server's models write text")));
+    });
 }
 
 void add_health_routes(Router& router, Service& service) {

@@ -12,4 +12,6 @@ void add_token_routes(Router& router, Service& service);       // /tokenize, /de
 void add_model_routes(Router& router, Service& service);       // /v1/models, /v1/models/{id}
 void add_health_routes(Router& router, Service& service);      // /health, /ready
 
+void add_absent_routes(Router& router);  // /v1/embeddings and the like: 501
+
 }  // namespace sluice

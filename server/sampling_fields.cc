@@ -187,11 +187,22 @@ MaybeError fit_prompt(const CommonFields& c, const Service& service, const std::
   }
   if (ids.empty()) return bad_field(param, param + ": has no tokens, wanted at least one");
   const int64_t needed = int64_t(ids.size()) + (c.request.max_tokens > 0 ? 1 : 0);
-  if (needed <= context) return std::nullopt;
+  if (needed <= context) return check_prompt_logprobs(prompt_logprob_count(c, ids), param);
   ApiError e = bad_field(param, param + ": has " + std::to_string(ids.size()) + " tokens, the model's context is " +
                                     std::to_string(context) + " tokens, answer included");
   e.code = "context_length_exceeded";
   return e;
+}
+
+int64_t prompt_logprob_count(const CommonFields& c, const std::vector<int32_t>& ids) {
+  const int each = c.request.prompt_logprobs;
+  return each < 0 ? 0 : int64_t(ids.size()) * c.n * (1 + each);
+}
+
+MaybeError check_prompt_logprobs(int64_t count, const std::string& param) {
+  if (count <= kMaxPromptLogprobs) return std::nullopt;
+  return bad_field(param, param + ": " + std::to_string(count) + " log-probabilities of the prompt are wanted, the most is " +
+                              std::to_string(kMaxPromptLogprobs));
 }
 
 void add_choices(const CommonFields& c, const std::vector<int32_t>& prompt, const std::vector<int64_t>& boundaries,

@@ -14,6 +14,9 @@ namespace sluice {
 inline constexpr int kMaxChoices = 8, kMaxTopLogprobs = 20;
 inline constexpr size_t kMaxStops = 16, kMaxStopBytes = 256, kMaxLogitBias = 1024, kMaxIdBytes = 256;
 
+// Log-probabilities of prompts in one answer: about 100 MB of JSON.
+inline constexpr int64_t kMaxPromptLogprobs = 2'000'000;
+
 struct CommonFields {
   Request request;  // all but the prompt; the seed is that of the first choice
   int n = 1;
@@ -35,8 +38,12 @@ void check_ignored_fields(const RequestFields& fields);
 // response_format, structured_outputs and guided_*: text is all there is.
 void check_text_format(const RequestFields& fields);
 
-// A prompt for the engine: cut as the request says, held against the context.
+// A prompt for the engine: cut as the request says, held against the context and kMaxPromptLogprobs.
 MaybeError fit_prompt(const CommonFields& common, const Service& service, const std::string& param, std::vector<int32_t>& ids);
+
+// So many log-probabilities does one prompt ask for.
+int64_t prompt_logprob_count(const CommonFields& common, const std::vector<int32_t>& ids);
+MaybeError check_prompt_logprobs(int64_t count, const std::string& param);
 
 // The engine's requests for one prompt: n of them, with seeds that follow each other.
 void add_choices(const CommonFields& common, const std::vector<int32_t>& prompt, const std::vector<int64_t>& boundaries,

@@ -167,12 +167,17 @@ class Refusals(unittest.TestCase):
     def test_context(self):
         self.refused(self.server.complete([5] * 32768), 400, "prompt", "context_length_exceeded")
         self.refused(self.server.chat("word " * 60_000), 400, "messages", "context_length_exceeded")
+        self.refused(self.server.complete([[5] * 30_000] * 4, echo=True, logprobs=20, max_tokens=0), 400, "prompt")
+        self.refused(self.server.chat("1 " * 15_000, prompt_logprobs=20, n=8), 400, "messages")
         self.assertEqual(self.server.complete([5] * 40_000, truncate_prompt_tokens=8, max_tokens=1).status, 200)
 
     def test_routes(self):
         self.refused(self.server.get("/v2"), 404, code="not_found")
         self.refused(self.server.get(CHAT), 405, code="method_not_allowed")
         self.refused(self.server.get("/v1/models/gpt-4"), 404, "model", "model_not_found")
+        reply = self.server.post("/v1/embeddings", {"input": "x"})
+        self.refused(reply, 501, code="not_supported")
+        self.assertEqual(reply.headers["X-Should-Retry"], "false")
         self.refused(self.server.post("/tokenize", {}), 400, "prompt")
         self.refused(self.server.post("/tokenize", {"prompt": ["a"]}), 400, "prompt")
         self.refused(self.server.post("/detokenize", {}), 400, "tokens")
