@@ -252,6 +252,13 @@ __device__ inline uint32_t load_cluster_shared(const uint32_t* mine, uint32_t ra
   return r;
 }
 
+// Writes x where block `rank` of the cluster has what is at `address` here.
+__device__ inline void store_in_cluster(uint32_t address, uint32_t rank, float x) {
+  asm volatile("{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1; st.shared::cluster.f32 [there], %2; }" ::"r"(address),
+               "r"(rank), "f"(x)
+               : "memory");
+}
+
 // Writes x and y where block `rank` of the cluster has what is at `at` here (8 bytes, aligned so), and has these bytes arrive at
 // the mbarrier that it has where `bar` is here: who waits for that one sees them.
 __device__ inline void send_in_cluster(float* at, uint32_t rank, float x, float y, uint64_t* bar) {
