@@ -172,6 +172,16 @@ __device__ inline bool mbarrier_try_wait(uint64_t* bar, uint32_t parity) {
   return done;
 }
 
+// The same without waiting.
+__device__ inline bool mbarrier_test(uint64_t* bar, uint32_t parity) {
+  uint32_t done;
+  asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.b32 %0, 1, 0, p; }"
+               : "=r"(done)
+               : "r"(shared_address(bar)), "r"(parity)
+               : "memory");
+  return done;
+}
+
 __device__ inline void mbarrier_wait(uint64_t* bar, uint32_t parity) {
   while (!mbarrier_try_wait(bar, parity)) {
   }

@@ -5,7 +5,7 @@
 //   group 0  scores and weights of even blocks; columns [0, 256) of the weighted sum, of all blocks
 //   group 1  scores and weights of odd blocks; columns [256, 512)
 // A group hands its weights and its rows' maxima to the other through shared memory, a thread to the thread of the same number:
-// their fragments are alike. Blocks are summed in order by both. One place is filled while the block in the other is at work.
+// their fragments are alike. While one group weighs, the products of the other keep the tensor cores at work.
 //
 // A place is given back in two parts, each by the group that is the last to read it: the latent's half that the scores' group sums
 // itself, with the rope, and the other group's half.
@@ -27,6 +27,7 @@ inline constexpr int kTileBytes = 64 * 128;    // 64 rows of 64 bf16, swizzled o
 inline constexpr int kTiles = kChunks / 8;     // of a row
 inline constexpr int kHalfTiles = kTiles / 2;  // of half a latent; the last tile is the rope's
 inline constexpr int kRopeTile = kTiles - 1;
+inline constexpr int kBf16Bytes = 2 * (kLatent + kRope);
 inline constexpr int kHalf = kLatent / 2;  // columns
 enum Part { kOwn, kOther, kParts };        // of a place: the halves summed by the block's own group and by the other
 
@@ -40,7 +41,7 @@ struct Stretch {
   }
 };
 
-inline constexpr int kLookedUp = 6;  // places for a block's rows
+inline constexpr int kLookedUp = 4;  // places for a block's rows
 inline constexpr int kAhead = 2;     // blocks whose rows are looked up early; their place is free by then
 inline constexpr uint32_t kNoRow = ~0u;
 

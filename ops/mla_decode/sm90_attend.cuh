@@ -76,7 +76,8 @@ class Attention {
     }
   }
 
-  // The even block's sum goes ahead of the odd one's scores, so that its place is filled while the odd block is at work.
+  // The even block's sum goes ahead of the odd one's scores, so that its place is filled while the odd block is at work; where the
+  // odd block's keys are there already, the tensor cores have the scores to go on with.
   __device__ void run_odd() {
     for (int n = 0; n < count_; n += 2) {
       ptx::named_barrier(kEvenReady + warp_, 2 * kWarp);
@@ -84,10 +85,17 @@ class Attention {
       take_over(factor);
       rescale(factor);
       start_sum(n);
-      finish_sum(n, kOther);
-      if (n + 1 == count_) return;
-      start_scores(n + 1);
+      if (n + 1 == count_) return finish_sum(n, kOther);
+      if (__all_sync(0xffffffffu, keys_are_there(n + 1))) {
+        start_scores(n + 1);
+        ptx::wgmma_wait<1>();
+        give_back(n, kOther);
+      } else {
+        finish_sum(n, kOther);
+        start_scores(n + 1);
+      }
       ptx::wgmma_wait<0>();
+      ptx::pin(sums_);
       weigh(n + 1, factor);
       hand_over();
       ptx::named_barrier_arrive(kOddReady + warp_, 2 * kWarp);
@@ -120,6 +128,11 @@ class Attention {
 
   // --- scores ---
 
+  // Whether block n's keys are there.
+  __device__ bool keys_are_there(int n) {
+    const uint32_t phase = uint32_t(n / 2) & 1;
+    return ptx::mbarrier_test(&shared_.full[kMine][kOwn], phase) && ptx::mbarrier_test(&shared_.full[kMine][kOther], phase);
+  }
   // Q K^T of block n, this group's; not waited for.
   __device__ void start_scores(int n) {
     const uint64_t query = ptx::wgmma_operand(ptx::shared_address(shared_.query), 0, 1024);
@@ -206,6 +219,9 @@ class Attention {
   __device__ void finish_sum(int n, Part part) {
     ptx::wgmma_wait<0>();
     ptx::pin(sums_);
+    give_back(n, part);
+  }
+  __device__ void give_back(int n, Part part) {
     __syncwarp();
     if (lane_ == 0) ptx::mbarrier_arrive(&shared_.empty[n % 2][part]);
   }

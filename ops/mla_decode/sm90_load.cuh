@@ -92,19 +92,25 @@ class Loader {
   // What the list says of this thread's key of block n, on its way: a key to every other thread.
   __device__ void find(int n) { entry_ = c_.keys.entry(shared_.work.list, block(n) * kBlock + thread_ / 2); }
   // Where that key's row lies, for all threads.
-  __device__ void look_up(int n) {
+  __device__ const char* look_up(int n) {
     const char* row = thread_ % 2 == 0 && n < count() ? c_.keys.row_of(entry_, block(n) * kBlock + thread_ / 2) : nullptr;
     if (thread_ % 2 == 0) shared_.rows[n % kLookedUp][thread_ / 2] = row ? uint32_t((row - c_.keys.kv) / 16) : kNoRow;
     if (thread_ == 0) shared_.page[n % kLookedUp] = entry_;
+    return row;
   }
   __device__ void look_up_first() {
     for (int n = 0; n < kAhead; ++n) find(n), look_up(n);
     find(kAhead);
     ptx::named_barrier(kLoadBarrier, kGroup);
   }
+  // Looks up a later block. fp8 rows are brought to the second-level cache: threads wait for what they widen. Blocks that tiles of
+  // the same token's heads have in common are shared out among them.
   __device__ void next_block(int n) {
-    look_up(n + kAhead);
-    find(n + kAhead + 1);
+    const int later = n + kAhead;
+    const char* row = look_up(later);
+    find(later + 1);
+    if (kFp8 && row && later % c_.cut.head_tiles == shared_.work.first_head / kRows)
+      for (int i = 0; i < kFp8Bytes; i += 128) ptx::prefetch_l2(row + i);
     ptx::named_barrier(kLoadBarrier, kGroup);  // and all threads are done with the block before
   }
 
