@@ -36,6 +36,7 @@ Result<Log> run_chain(Context ctx, std::span<const Span> work, const std::functi
   Log start;
   SLUICE_RETURN_IF_ERROR(copy_bytes(log.data(), &start, sizeof start));
   SLUICE_RETURN_IF_ERROR(copy_bytes(table.data(), pieces.data(), pieces.size() * sizeof(Piece)));
+  SLUICE_RETURN_IF_ERROR(finished());  // the inputs may still be written: copies do not wait for this stream
   SLUICE_RETURN_IF_ERROR(keep(before));
   Context plain = ctx;
   plain.dependent_launch = false;
