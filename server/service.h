@@ -21,7 +21,7 @@ struct ServiceOptions {
   std::vector<std::string> names;  // the first is shown; a request may use any
   LoopLimits queue;
   bool use_cache = true;  // the prefix cache
-  int workers = 2;  // threads that read requests and tokenize
+  int workers = 2;        // threads that read requests and tokenize
 };
 
 // What a checkpoint brings beside its weights.
