@@ -26,10 +26,10 @@ struct Request {
   std::vector<std::string> stop_strings;
   bool skip_special = true;   // special tokens add nothing to the text
   bool include_stop = false;  // the text ends with the stop string or token, not before it
-  int top_logprobs = 0;      // best tokens beside each drawn one, up to 20
-  int prompt_logprobs = -1;  // 0 to 20: log-probabilities of the prompt's tokens, and so many best ones; -1: none
-  int64_t speculate = -1;    // most drafts a step; -1: as the engine was started
-  int priority = 0;          // the higher goes first, and is preempted last
+  int top_logprobs = 0;       // best tokens beside each drawn one, up to 20
+  int prompt_logprobs = -1;   // 0 to 20: log-probabilities of the prompt's tokens, and so many best ones; -1: none
+  int64_t speculate = -1;     // most drafts a step; -1: as the engine was started
+  int priority = 0;           // the higher goes first, and is preempted last
   // What the request computes is kept for others that begin alike, and the other way round. Salts share nothing with each other.
   bool use_cache = true;
   std::string cache_salt;
@@ -70,8 +70,8 @@ struct Event {
   int64_t prompt_done = 0;  // prompt tokens computed so far
   FinishReason finish = FinishReason::kNone;
   std::string stop_string;  // with kStop: which one it was; empty: the last token is the reason
-  Status error;  // with kError
-  Usage usage;   // with any finish
+  Status error;             // with kError
+  Usage usage;              // with any finish
 };
 
 // A queue from the engine's thread to one consumer.
