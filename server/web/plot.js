@@ -1,0 +1,128 @@
+// Lines and stacked areas over the last minutes, as SVG. Colours come from the style sheet: classes s-NAME.
+import { h, short, svg } from "./dom.js";
+
+const kHeight = 150, kTop = 10, kBottom = 22;
+
+// A step of 1, 2 or 5 times a power of ten, so that there are two to four lines up to `top`.
+function niceStep(top) {
+  const raw = top / 3, power = 10 ** Math.floor(Math.log10(raw));
+  for (const m of [1, 2, 5, 10]) if (m * power >= raw) return m * power;
+  return raw;
+}
+
+export class Plot {
+  // series: [{name, label, value(sample) -> number or null}]; options: {title, unit, stacked, top (fixed upper end), whole, span, format}
+  constructor(series, options) {
+    this.series = series;
+    this.options = { span: 300, format: short, unit: "", ...options };
+    this.samples = [];
+    this.now = 0;
+    this.values = series.map(() => h("b", {}, "-"));
+    this.grid = svg("g", { class: "grid" });
+    this.marks = svg("g", {});
+    this.cursor = svg("line", { class: "cursor", y1: kTop, y2: kHeight - kBottom, visibility: "hidden" });
+    this.svg = svg("svg", { height: kHeight, role: "img", "aria-label": `${options.title}, last five minutes` }, this.grid, this.marks, this.cursor);
+    this.legend = h("div", { class: "legend" }, series.map((s, i) => h("span", { class: `s-${s.name}` }, h("i", {}), s.label, " ", this.values[i])));
+    this.el = h("section", { class: "card" }, h("header", {}, h("h2", {}, options.title), this.legend), options.extra ?? null, this.svg);
+    this.width = 0;
+    new ResizeObserver(([entry]) => {
+      this.width = entry.contentRect.width;
+      this.draw();
+    }).observe(this.svg);
+    this.svg.addEventListener("pointermove", (e) => this.point(e));
+    this.svg.addEventListener("pointerleave", () => this.onPoint(null));
+    this.onPoint = () => {};
+  }
+
+  // samples: [{t, ...}] by time; a null among them is a gap.
+  set(samples, now) {
+    this.samples = samples;
+    this.now = now;
+    this.draw();
+  }
+
+  x(t) {
+    return this.width * (1 + (t - this.now) / this.options.span);
+  }
+  point(e) {
+    const t = this.now + (e.offsetX / Math.max(1, this.width) - 1) * this.options.span;
+    this.onPoint(t);
+  }
+  // Shows the values at time t; null: the last ones.
+  point_at(t) {
+    const at = t === null ? this.samples.at(-1) : this.nearest(t);
+    const shown = t !== null && at;
+    this.cursor.setAttribute("visibility", shown ? "visible" : "hidden");
+    if (shown) for (const side of ["x1", "x2"]) this.cursor.setAttribute(side, this.x(at.t));
+    this.series.forEach((s, i) => {
+      const v = at ? s.value(at) : null;
+      this.values[i].textContent = v === null ? "-" : this.options.format(v) + this.options.unit;
+    });
+  }
+  nearest(t) {
+    let best = null;
+    for (const s of this.samples) if (s && (!best || Math.abs(s.t - t) < Math.abs(best.t - t))) best = s;
+    return best && Math.abs(best.t - t) < 8 ? best : null;
+  }
+
+  top() {
+    if (this.options.top) return this.options.top(this.samples.findLast((s) => s));
+    let top = 0;
+    for (const s of this.samples) {
+      if (!s) continue;
+      const values = this.series.map((q) => q.value(s) ?? 0);
+      top = Math.max(top, this.options.stacked ? values.reduce((a, b) => a + b, 0) : Math.max(...values));
+    }
+    return Math.max(top * 1.08, this.options.whole ? 4 : 1);
+  }
+
+  draw() {
+    if (!this.width || !this.now) return;
+    const top = this.top() || 1, height = kHeight - kTop - kBottom;
+    const y = (v) => kTop + height * (1 - v / top);
+    this.drawGrid(top, y);
+    const marks = [];
+    const base = new Map();  // sample -> what is stacked below
+    for (const s of this.series) {
+      for (const run of this.runs(s)) {
+        const upper = run.map((p) => [this.x(p.t), y((base.get(p) ?? 0) + s.value(p))]);
+        const lower = run.map((p) => [this.x(p.t), y(base.get(p) ?? 0)]);
+        const line = upper.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L");
+        const back = lower.reverse().map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L");
+        marks.push(svg("path", { class: `area s-${s.name}`, d: `M${line}L${back}Z` }), svg("path", { class: `line s-${s.name}`, d: `M${line}` }));
+        const [ex, ey] = upper.at(-1);
+        if (!this.options.stacked && run.at(-1) === this.samples.at(-1)) marks.push(svg("circle", { class: `dot s-${s.name}`, cx: ex - 3, cy: ey, r: 3 }));
+      }
+      if (this.options.stacked) for (const p of this.samples) if (p) base.set(p, (base.get(p) ?? 0) + (s.value(p) ?? 0));
+    }
+    this.marks.replaceChildren(...marks);
+    if (this.cursor.getAttribute("visibility") === "hidden") this.point_at(null);
+  }
+  // Stretches without a gap, in the window.
+  runs(series) {
+    const out = [];
+    let run = null;
+    for (const s of this.samples) {
+      const inside = s && s.t >= this.now - this.options.span - 10 && series.value(s) !== null;
+      if (!inside) run = null;
+      else if (run) run.push(s);
+      else out.push((run = [s]));
+    }
+    return out.filter((r) => r.length > 1);
+  }
+  drawGrid(top, y) {
+    const parts = [];
+    let step = niceStep(top);
+    if (this.options.whole) step = Math.max(1, Math.round(step));
+    for (let v = 0; v <= top * 1.0001; v += step) {
+      parts.push(svg("line", { x1: 0, x2: this.width, y1: y(v), y2: y(v), class: v === 0 ? "axis" : "" }));
+      if (v > 0) parts.push(svg("text", { x: 0, y: Math.max(9, y(v) - 4) }, this.options.format(v) + this.options.unit));
+    }
+    const minutes = this.options.span / 60;
+    for (let m = 0; m <= minutes; ++m) {
+      const anchor = m === 0 ? "start" : m === minutes ? "end" : "middle";
+      parts.push(svg("text", { x: (this.width * m) / minutes, y: kHeight - 6, "text-anchor": anchor }, m === minutes ? "now" : `${m - minutes} min`));
+    }
+    this.grid.replaceChildren(...parts);
+  }
+}
