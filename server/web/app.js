@@ -102,7 +102,7 @@ async function showModels() {
   } catch {
     return;  // sending says what is wrong
   }
-  if (!models.includes(chosenModel())) chooseModel(models[0]);
+  if (!models.includes(chosenModel())) chooseModel(models[0]), chat.modelKnown();
   if (models.length < 2) return $("model").replaceChildren(h("span", { title: models[0] }, models[0] ?? ""));
   const select = h("select", { "aria-label": "Model", onchange: () => chooseModel(select.value) }, models.map((m) => h("option", {}, m)));
   select.value = chosenModel();

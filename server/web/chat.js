@@ -5,10 +5,15 @@ import { AnswerView, userMessage } from "./message.js";
 import { chosenModel, openSettings, requestSettings, systemPrompt } from "./settings.js";
 import { newChat, saveChat, setApiKey } from "./store.js";
 
-const kSuggestions = [
-  "Mia packs 12 boxes with 25 pears each. 40 pears are left over. How many pears does she have?",
+// What the demo model was trained for, and what others can do.
+const kWordProblems = [
   "Jon has 83 buttons. Jon finds 88 more. Jon sells 60. How many buttons are there in the end?",
+  "Mia packs 12 boxes with 25 pears each. 40 pears are left over. Then 200 are sold. How many pears does Mia have?",
+];
+const kSuggestions = [
   "Write a Python function that merges two sorted lists, and explain it.",
+  "Compare quicksort, merge sort and heapsort in a table.",
+  "用简单的语言解释一下什么是循环神经网络。",
 ];
 
 export class Chat {
@@ -61,10 +66,15 @@ export class Chat {
     }
     return view.el;
   }
+  // Drawn again when the model is known.
+  modelKnown() {
+    if (this.chat.messages.length === 0) this.draw();
+  }
   welcome() {
+    const suggestions = /demo/i.test(chosenModel() ?? "demo") ? kWordProblems : kSuggestions;
     return h("div", { class: "welcome" }, h("div", { class: "welcome-mark", "aria-hidden": "true" }, icon("mark")),
       h("h1", {}, "What shall we work on?"),
-      h("div", { class: "suggestions" }, kSuggestions.map((text) => h("button", { type: "button", onclick: () => this.send(text) }, text))));
+      h("div", { class: "suggestions" }, suggestions.map((text) => h("button", { type: "button", onclick: () => this.send(text) }, text))));
   }
 
   setUpComposer() {

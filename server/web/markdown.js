@@ -40,6 +40,13 @@ class CodeView {
   }
 }
 
+// Coloured code, without a frame.
+export function codeParts(name, text) {
+  const language = languageOf(name), state = { until: null, kind: "" };
+  const parts = text.split("\n").flatMap((line, i) => [...(i ? [["", "\n"]] : []), ...highlightLine(language, line, state)]);
+  return parts.map(([kind, part]) => (kind ? h("span", { class: `c-${kind}` }, part) : part));
+}
+
 function renderCode(block) {
   const view = new CodeView(block.info);
   view.update(block.lines, true);

@@ -1,6 +1,6 @@
 // One message of a chat as an element: what the user wrote, or an answer while and after it comes.
 import { copyButton, h, icon, iconButton, integer, seconds, short } from "./dom.js";
-import { MarkdownView, renderMarkdown } from "./markdown.js";
+import { codeParts, MarkdownView, renderMarkdown } from "./markdown.js";
 
 // on: {edit(text)}; without, the message cannot be edited.
 export function userMessage(message, on) {
@@ -62,7 +62,7 @@ class ToolCall {
   }
   show(call) {
     this.name.textContent = call.name;
-    this.code.textContent = pretty(call.arguments);
+    this.code.replaceChildren(...codeParts("json", pretty(call.arguments)));
   }
 }
 

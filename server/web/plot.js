@@ -1,13 +1,16 @@
 // Lines and stacked areas over the last minutes, as SVG. Colours come from the style sheet: classes s-NAME.
 import { h, short, svg } from "./dom.js";
 
-const kHeight = 150, kTop = 10, kBottom = 22;
+const kHeight = 156, kTop = 8, kBottom = 24, kLeft = 42, kRight = 6;
 
-// A step of 1, 2 or 5 times a power of ten, so that there are two to four lines up to `top`.
-function niceStep(top) {
-  const raw = top / 3, power = 10 ** Math.floor(Math.log10(raw));
-  for (const m of [1, 2, 5, 10]) if (m * power >= raw) return m * power;
-  return raw;
+// A round step that gives two to four lines up to `top`.
+function niceStep(top, whole) {
+  const raw = top / 4, power = 10 ** Math.floor(Math.log10(raw));
+  for (const m of [1, 2, 2.5, 5, 10]) {
+    const step = m * power;
+    if (step >= raw && (!whole || Number.isInteger(step))) return step;
+  }
+  return Math.ceil(raw);
 }
 
 export class Plot {
@@ -25,6 +28,7 @@ export class Plot {
     this.legend = h("div", { class: "legend" }, series.map((s, i) => h("span", { class: `s-${s.name}` }, h("i", {}), s.label, " ", this.values[i])));
     this.el = h("section", { class: "card" }, h("header", {}, h("h2", {}, options.title), this.legend), options.extra ?? null, this.svg);
     this.width = 0;
+    this.el.classList.toggle("stacked", !!this.options.stacked);
     new ResizeObserver(([entry]) => {
       this.width = entry.contentRect.width;
       this.draw();
@@ -42,14 +46,14 @@ export class Plot {
   }
 
   x(t) {
-    return this.width * (1 + (t - this.now) / this.options.span);
+    return this.width - kRight + ((this.width - kLeft - kRight) * (t - this.now)) / this.options.span;
   }
   point(e) {
-    const t = this.now + (e.offsetX / Math.max(1, this.width) - 1) * this.options.span;
-    this.onPoint(t);
+    const inner = Math.max(1, this.width - kLeft - kRight);
+    this.onPoint(this.now + ((e.offsetX - kLeft) / inner - 1) * this.options.span);
   }
   // Shows the values at time t; null: the last ones.
-  point_at(t) {
+  pointAt(t) {
     const at = t === null ? this.samples.at(-1) : this.nearest(t);
     const shown = t !== null && at;
     this.cursor.setAttribute("visibility", shown ? "visible" : "hidden");
@@ -79,9 +83,9 @@ export class Plot {
   draw() {
     if (!this.width || !this.now) return;
     const top = this.top() || 1, height = kHeight - kTop - kBottom;
-    const y = (v) => kTop + height * (1 - v / top);
-    this.drawGrid(top, y);
-    const marks = [];
+    const y = (v) => kTop + height * (1 - v / top), sharp = (v) => Math.round(y(v)) + 0.5;
+    this.drawGrid(top, sharp);
+    const areas = [], lines = [];  // the lowest line last, so that those above it that are nothing do not hide it
     const base = new Map();  // sample -> what is stacked below
     for (const s of this.series) {
       for (const run of this.runs(s)) {
@@ -89,21 +93,22 @@ export class Plot {
         const lower = run.map((p) => [this.x(p.t), y(base.get(p) ?? 0)]);
         const line = upper.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L");
         const back = lower.reverse().map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L");
-        marks.push(svg("path", { class: `area s-${s.name}`, d: `M${line}L${back}Z` }), svg("path", { class: `line s-${s.name}`, d: `M${line}` }));
-        const [ex, ey] = upper.at(-1);
-        if (!this.options.stacked && run.at(-1) === this.samples.at(-1)) marks.push(svg("circle", { class: `dot s-${s.name}`, cx: ex - 3, cy: ey, r: 3 }));
+        areas.push(svg("path", { class: `area s-${s.name}`, d: `M${line}L${back}Z` }));
+        lines.unshift(svg("path", { class: `line s-${s.name}`, d: `M${line}` }));
+        const [cx, cy] = upper.at(-1);
+        if (!this.options.stacked && run.at(-1) === this.samples.at(-1)) lines.push(svg("circle", { class: `dot s-${s.name}`, cx, cy, r: 3.2 }));
       }
       if (this.options.stacked) for (const p of this.samples) if (p) base.set(p, (base.get(p) ?? 0) + (s.value(p) ?? 0));
     }
-    this.marks.replaceChildren(...marks);
-    if (this.cursor.getAttribute("visibility") === "hidden") this.point_at(null);
+    this.marks.replaceChildren(...areas, ...lines);
+    if (this.cursor.getAttribute("visibility") === "hidden") this.pointAt(null);
   }
   // Stretches without a gap, in the window.
   runs(series) {
     const out = [];
     let run = null;
     for (const s of this.samples) {
-      const inside = s && s.t >= this.now - this.options.span - 10 && series.value(s) !== null;
+      const inside = s && s.t >= this.now - this.options.span && series.value(s) !== null;
       if (!inside) run = null;
       else if (run) run.push(s);
       else out.push((run = [s]));
@@ -112,16 +117,15 @@ export class Plot {
   }
   drawGrid(top, y) {
     const parts = [];
-    let step = niceStep(top);
-    if (this.options.whole) step = Math.max(1, Math.round(step));
+    const step = niceStep(top, this.options.whole);
     for (let v = 0; v <= top * 1.0001; v += step) {
-      parts.push(svg("line", { x1: 0, x2: this.width, y1: y(v), y2: y(v), class: v === 0 ? "axis" : "" }));
-      if (v > 0) parts.push(svg("text", { x: 0, y: Math.max(9, y(v) - 4) }, this.options.format(v) + this.options.unit));
+      parts.push(svg("line", { x1: kLeft, x2: this.width - kRight, y1: y(v), y2: y(v), class: v === 0 ? "axis" : "" }));
+      parts.push(svg("text", { x: kLeft - 8, y: y(v) + 3.5, "text-anchor": "end" }, this.options.format(v) + this.options.unit));
     }
     const minutes = this.options.span / 60;
     for (let m = 0; m <= minutes; ++m) {
       const anchor = m === 0 ? "start" : m === minutes ? "end" : "middle";
-      parts.push(svg("text", { x: (this.width * m) / minutes, y: kHeight - 6, "text-anchor": anchor }, m === minutes ? "now" : `${m - minutes} min`));
+      parts.push(svg("text", { x: this.x(this.now + m * 60 - this.options.span), y: kHeight - 6, "text-anchor": anchor }, m === minutes ? "now" : `-${minutes - m} min`));
     }
     this.grid.replaceChildren(...parts);
   }

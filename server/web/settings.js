@@ -4,13 +4,13 @@ import { apiKey, loadSettings, saveSettings, setApiKey } from "./store.js";
 
 // An empty field is not sent: the model's own default holds.
 const kNumbers = [
-  { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, hint: "0 takes the likeliest token" },
+  { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, hint: "0: always the likeliest token" },
   { name: "top_p", label: "Top-p", min: 0, max: 1, step: 0.01, hint: "likeliest tokens up to this sum" },
-  { name: "top_k", label: "Top-k", min: 0, max: 100000, step: 1, hint: "so many likeliest; 0 is all" },
-  { name: "min_p", label: "Min-p", min: 0, max: 1, step: 0.01, hint: "share of the likeliest one's" },
+  { name: "top_k", label: "Top-k", min: 0, max: 100000, step: 1, hint: "so many likeliest; 0: all" },
+  { name: "min_p", label: "Min-p", min: 0, max: 1, step: 0.01, hint: "part of the likeliest one's odds" },
   { name: "repetition_penalty", label: "Repetition penalty", min: 0.1, max: 2, step: 0.05, hint: "1 is none" },
   { name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.1, hint: "0 is none" },
-  { name: "max_tokens", label: "Most tokens", min: 1, max: 1000000, step: 1, hint: "of one answer" },
+  { name: "max_tokens", label: "Max tokens", min: 1, max: 1000000, step: 1, hint: "of one answer" },
   { name: "seed", label: "Seed", min: 0, max: 9007199254740991, step: 1, hint: "same seed, same text" },
 ];
 
@@ -93,7 +93,7 @@ function content(on) {
     fill(on);
   };
   return [
-    h("header", {}, h("h2", { id: "settings-title" }, "Settings"), iconButton("close", "Close settings", () => $("settings").close())),
+    h("header", {}, h("h2", { id: "settings-title", tabindex: "-1", autofocus: true }, "Settings"), iconButton("close", "Close settings", () => $("settings").close())),
     h("div", { class: "drawer-body" },
       section("Instructions", field("System prompt", "Comes before every chat.", system), field("Thinking", "For models that can reason first.", thinking)),
       section("Sampling", h("div", { class: "fields" }, kNumbers.map(numberField))),

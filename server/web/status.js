@@ -107,7 +107,7 @@ export class StatusView {
     const part = (pool, key, name, label) => ({ name, label, value: (s) => s[pool][key] });
     const options = (title, more) => ({ title, span: kSpan, ...more });
     this.plots = [
-      new Plot([value("generated", "tokens/s")], options("Generated")),
+      new Plot([value("generated", "generated")], options("Generated, tokens/s")),
       new Plot([value("computed", "computed"), value("cached", "from cache")], options("Prompt, tokens/s", { stacked: true })),
       new Plot([value("running", "running"), value("waiting", "waiting")], options("Requests", { stacked: true, whole: true, format: integer })),
       new Plot([{ name: "hit", label: `last ${kHitWindow} s`, value: (s) => s.hit_rate }],
@@ -117,7 +117,7 @@ export class StatusView {
       new Plot([part("pages", "live", "live", "in use"), part("pages", "cached", "kept", "cached"), part("pages", "free", "free", "free")],
                options("KV pages", { stacked: true, whole: true, top: (s) => s?.pages.total, format: integer, extra: pages.el })),
     ];
-    for (const p of this.plots) p.onPoint = (t) => this.plots.forEach((q) => q.point_at(t));
+    for (const p of this.plots) p.onPoint = (t) => this.plots.forEach((q) => q.pointAt(t));
     this.tiles = Object.fromEntries(["generated", "prompt", "requests", "hit", "busy", "step"].map((name) => [name, h("div", { class: "tile" })]));
     this.facts = h("div", { class: "facts" });
     this.banner = h("div", { class: "banner", role: "status", hidden: true });
@@ -150,10 +150,10 @@ export class StatusView {
     const { drafted, accepted } = s.tokens;
     const first = this.samples.find((q) => q);
     const hit = sample && first ? this.hitRate(sample, kSpan) : null;
-    tile("generated", "Generated", short(sample?.generated ?? 0), "tokens/s", `${short(s.tokens.generated)} in all`);
-    tile("prompt", "Prompt", short((sample?.computed ?? 0) + (sample?.cached ?? 0)), "tokens/s", `${short(s.tokens.prompt_computed + s.tokens.prompt_cached)} in all`);
+    tile("generated", "Generated", short(sample?.generated ?? 0), "tok/s", `${short(s.tokens.generated)} in all`);
+    tile("prompt", "Prompt", short((sample?.computed ?? 0) + (sample?.cached ?? 0)), "tok/s", `${short(s.tokens.prompt_computed + s.tokens.prompt_cached)} in all`);
     tile("requests", "Requests", integer(s.requests.running), "running", s.requests.waiting ? `${integer(s.requests.waiting)} waiting` : "none waiting");
-    tile("hit", "Cache hits", hit === null ? "-" : percent(hit), hit === null ? "" : "%", "of prompt tokens, 5 min");
+    tile("hit", "Cache hits", hit === null ? "-" : percent(hit), hit === null ? "" : "%", "last 5 minutes");
     tile("busy", "Engine busy", percent(sample?.busy ?? 0), "%", `${short(sample?.steps ?? 0)} steps/s`);
     if (drafted > 0) tile("step", "Drafts accepted", percent(accepted / drafted), "%", `${short(accepted)} of ${short(drafted)}`);
     else tile("step", "Last step", ...seconds(s.engine.last_step_s).split(" "), `${short(s.engine.steps)} steps in all`);

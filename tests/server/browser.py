@@ -110,7 +110,8 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone)
 
     def scheme(self, name):
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name},
+                                                                 {"name": "prefers-reduced-motion", "value": "reduce"}])
 
     def key(self, key, modifiers=0):
         code = {"Enter": 13, "Escape": 27}[key]
@@ -123,14 +124,13 @@ class Browser:
         self.call("Input.insertText", text=text)
 
     def pass_time(self, seconds):
-        """Lets the page's clock run so far, as fast as it can."""
+        """Lets the page's clock run so far, as fast as it can; from then on it stands still between calls of this."""
         while not self.events.empty():
             self.events.get()
         self.call("Emulation.setVirtualTimePolicy", policy="pauseIfNetworkFetchesPending", budget=seconds * 1000)
         end = time.monotonic() + 60
         while self.events.get(timeout=max(0.1, end - time.monotonic())) != "Emulation.virtualTimeBudgetExpired":
             pass
-        self.call("Emulation.setVirtualTimePolicy", policy="advance")
 
     def screenshot(self, path):
         data = self.call("Page.captureScreenshot", format="png")["data"]

@@ -101,7 +101,7 @@ def answer_to(text):
 def status(n):
     """Counters after n seconds of a load that comes and goes."""
     def load(t):
-        return max(0.0, 0.55 + 0.45 * math.sin(t / 37) + 0.2 * math.sin(t / 5.3) + 0.1 * math.sin(t * 1.7))
+        return max(0.0, 0.6 + 0.4 * math.sin(t / 37) + 0.12 * math.sin(t / 7.3) + 0.03 * math.sin(t * 1.7))
     total = sum(load(t) for t in range(n))
     running, waiting = round(14 * load(n)), max(0, round(9 * (load(n) - 0.85) * 3))
     snapshots = min(40, 4 + n // 9)
