@@ -6,7 +6,7 @@ import { chooseModel, chosenModel, setUpSettings } from "./settings.js";
 import { StatusView } from "./status.js";
 import { deleteChat, listChats, loadChat, newChat, onChatsChanged, saveChat, setTheme, theme } from "./store.js";
 
-const chat = new Chat({ changed: drawChats });
+const chat = new Chat({ changed: drawChats, model: async () => chosenModel() ?? (await showModels()) });
 const status = new StatusView($("status-view"));
 
 // The address: #/ a new chat or the one in hand, #/chat/ID, #/status.
@@ -95,19 +95,21 @@ function drawTheme() {
   $("theme").title = isDark() ? "Light theme" : "Dark theme";
 }
 
+// Gives the chosen model.
 async function showModels() {
-  let models;
-  try {
-    models = await listModels();
-  } catch {
-    return;  // sending says what is wrong
-  }
+  const models = await listModels();
   if (!models.includes(chosenModel())) chooseModel(models[0]), chat.modelKnown();
-  if (models.length < 2) return $("model").replaceChildren(h("span", { title: models[0] }, models[0] ?? ""));
+  if (models.length < 2) {
+    $("model").replaceChildren(h("span", { title: models[0] }, models[0] ?? ""));
+    return chosenModel();
+  }
   const select = h("select", { "aria-label": "Model", onchange: () => chooseModel(select.value) }, models.map((m) => h("option", {}, m)));
   select.value = chosenModel();
   $("model").replaceChildren(select);
+  return chosenModel();
 }
+// At the start, and when the key may have changed. What goes wrong is said when something is sent.
+const tryModels = () => showModels().catch(() => {});
 
 // The pill beside the model: whether the server is at work.
 status.onSample((s) => {
@@ -124,11 +126,11 @@ $("backdrop").addEventListener("click", closeSide);
 addEventListener("keydown", (e) => e.key === "Escape" && closeSide());
 $("theme").addEventListener("click", () => (setTheme(isDark() ? "light" : "dark"), drawTheme()));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawTheme);
-setUpSettings({ deleteAll: removeAll, closed: showModels });
+setUpSettings({ deleteAll: removeAll, closed: tryModels });
 onChatsChanged(drawChats);
 addEventListener("hashchange", route);
 drawTheme();
 route();
-showModels();
+tryModels();
 status.start(getStatus);
 if (matchMedia("(min-width: 700px)").matches) $("input").focus();

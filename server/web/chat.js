@@ -17,7 +17,7 @@ const kSuggestions = [
 ];
 
 export class Chat {
-  // on: {changed()} when the chat's title or age changed.
+  // on: {changed()} when the chat's title or age changed, {model()} gives a promise of the model to ask.
   constructor(on) {
     this.on = on;
     this.chat = newChat();
@@ -164,14 +164,8 @@ export class Chat {
   // Asks for an answer to the messages there are, and shows it as it comes.
   async ask() {
     const chat = this.chat;
-    const message = { role: "assistant", content: "", model: chosenModel() };
-    const request = () => ({ model: chosenModel(), messages: this.requestMessages(chat.messages), ...requestSettings() });
-    let body;
-    try {
-      body = request();
-    } catch (error) {
-      body = null;  // tools that are no JSON
-    }
+    const messages = this.requestMessages(chat.messages);
+    const message = { role: "assistant", content: "" };
     chat.messages.push(message);
     this.draw();
     this.save();
@@ -181,8 +175,9 @@ export class Chat {
     this.showBusy(true);
     announce("Waiting for the answer");
     try {
-      if (!body) throw new ApiError("request", "The tools in the settings are not a JSON array.", "Correct or empty them.");
-      await this.stream(body, message, view, controller.signal);
+      message.model = await this.on.model();
+      controller.signal.throwIfAborted();
+      await this.stream({ model: message.model, messages, ...requestSettings() }, message, view, controller.signal);
     } catch (error) {
       if (error.name === "AbortError") message.finish = "stopped";
       else if (error instanceof ApiError) message.error = { kind: error.kind, message: error.message, advice: error.advice };

@@ -27,14 +27,15 @@ class CodeView {
     const complete = closed ? lines.length : Math.max(0, lines.length - 1);
     const fresh = document.createDocumentFragment();
     for (; this.done < complete; ++this.done) {
+      if (this.done > 0) fresh.append("\n");
       for (const [kind, text] of highlightLine(this.language, lines[this.done], this.state)) {
         fresh.append(kind ? h("span", { class: `c-${kind}` }, text) : text);
       }
-      if (!closed || this.done + 1 < lines.length) fresh.append("\n");
     }
     this.last.before(fresh);
     const last = closed ? "" : (lines[complete] ?? "");
-    this.last.data = /^ {0,3}[`~]{1,3}$/.test(last) ? "" : last;  // most likely the closing fence
+    const fence = /^ {0,3}[`~]{1,3}$/.test(last);  // most likely the closing one
+    this.last.data = !last || fence ? "" : complete > 0 ? `\n${last}` : last;
     this.text = lines.join("\n");
     return this.el;
   }

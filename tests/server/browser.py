@@ -18,7 +18,7 @@ def chromium():
 
 
 class Browser:
-    """One page. Everything but loopback is unknown to its resolver."""
+    """One page at a time. Everything but loopback is unknown to its resolver."""
 
     def __init__(self):
         self.profile = tempfile.mkdtemp(prefix="sluice_browser_")
@@ -39,10 +39,20 @@ class Browser:
         self.closed = False
         self.urls, self.errors = [], []
         threading.Thread(target=self.read, daemon=True).start()
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.context = None
+
+    def new_page(self):
+        """A fresh page with storage of its own; the one before is gone."""
+        self.session, old = None, self.context
+        self.context = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=self.context)["targetId"]
+        if old:
+            self.call("Target.disposeBrowserContext", browserContextId=old)
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.urls.clear()
+        self.errors.clear()
 
     def read(self):
         rest = b""
@@ -95,7 +105,7 @@ class Browser:
     def until(self, expression, timeout=15):
         """Waits until an expression is true, and gives its value."""
         end = time.monotonic() + timeout
-        while not (value := self.js(expression)):
+        while (value := self.js(expression)) in (None, False, 0, ""):  # an element comes as {}
             if time.monotonic() > end:
                 raise TimeoutError(expression)
             time.sleep(0.03)

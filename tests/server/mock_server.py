@@ -64,6 +64,7 @@ class State:
         self.broken = threading.Event()  # a client went while it was answered
         self.polls = 0             # each poll of the status moves the mock by a second
         self.busy = 0              # times to answer 429
+        self.gone = False          # hang up on every request
 
 
 def pieces(text, size=5):
@@ -161,12 +162,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send(200, status(self.state.polls))
         return self.error(404, "no such path")
 
+    def parse_request(self):
+        if super().parse_request() and not self.state.gone:
+            return True
+        self.close_connection = True
+        return False
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self.allowed():
             return
         self.state.requests.append(body)
-        text = body["messages"][-1]["content"]
+        text = body["messages"][-1]["content"].split("\n\n")[-1]
         if self.state.busy > 0:
             self.state.busy -= 1
             self.error(429, "too many requests wait", [("Retry-After", "1")])
