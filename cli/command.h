@@ -110,5 +110,6 @@ void add_bench(CLI::App& app, Command& command);
 void add_inspect(CLI::App& app, Command& command);
 void add_tokenize(CLI::App& app, Command& command);
 void add_doctor(CLI::App& app, Command& command);
+void add_serve(CLI::App& app, Command& command);
 
 }  // namespace sluice::cli

@@ -23,11 +23,11 @@ std::string AnswerText::release(const std::string& piece) {
     if (stop.empty()) continue;
     const size_t at = held_.find(stop);
     if (at != std::string::npos && std::pair(at + stop.size(), at) < std::pair(first_end, cut))
-      cut = at, first_end = at + stop.size();
+      cut = at, first_end = at + stop.size(), stop_string_ = stop;
     hold = std::max(hold, begun(held_, stop));
   }
   stopped_ = cut != std::string::npos;
-  const std::string out = held_.substr(0, stopped_ ? cut : held_.size() - hold);
+  const std::string out = held_.substr(0, !stopped_ ? held_.size() - hold : include_stop_ ? first_end : cut);
   held_.erase(0, stopped_ ? std::string::npos : out.size());
   return out;
 }

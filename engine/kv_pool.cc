@@ -18,6 +18,7 @@ Result<KvPool> KvPool::create(const PoolSpec& spec, int64_t pages) {
   }
   for (int64_t i = pages - 1; i >= 0; --i) p.free_.push_back(int32_t(i));
   p.users_.assign(size_t(pages), 0);
+  p.cached_.assign(size_t(pages), false);
   return p;
 }
 
@@ -42,13 +43,29 @@ void KvPool::poison(int32_t page) {
 }
 
 void KvPool::release(std::vector<int32_t>& pages) {
-  for (const int32_t page : pages) {
-    assert(users_[page] > 0);
-    if (--users_[page] > 0) continue;
-    free_.push_back(page);
-    if (poison_) poison(page);
-  }
+  for (const int32_t page : pages) release(page);
   pages.clear();
+}
+
+void KvPool::release(int32_t page) {
+  assert(users_[page] > 0);
+  if (--users_[page] == 1 && cached_[page]) ++idle_;
+  if (users_[page] > 0) return;
+  free_.push_back(page);
+  if (poison_) poison(page);
+}
+
+void KvPool::retain_for_cache(int32_t page) {
+  assert(!cached_[page] && users_[page] > 0);
+  cached_[page] = true;
+  ++users_[page];
+}
+
+void KvPool::release_from_cache(int32_t page) {
+  assert(cached_[page]);
+  if (users_[page] == 1) --idle_;
+  cached_[page] = false;
+  release(page);
 }
 
 }  // namespace sluice

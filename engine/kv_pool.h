@@ -18,9 +18,16 @@ class KvPool {
 
   // Adds pages to `pages` until they hold `tokens` tokens. All or none: kResourceExhausted leaves the list as it was.
   Status grow(std::vector<int32_t>& pages, int64_t tokens);
-  void retain(int32_t page) { ++users_[size_t(page)]; }
+  void retain(int32_t page) {
+    if (users_[size_t(page)]++ == 1 && cached_[size_t(page)]) --idle_;
+  }
   int64_t users(int32_t page) const { return users_[size_t(page)]; }
   void release(std::vector<int32_t>& pages);
+  // The prefix cache becomes a user, and no longer is one.
+  void retain_for_cache(int32_t page);
+  void release_from_cache(int32_t page);
+  // Pages that the prefix cache alone uses.
+  int64_t idle_pages() const { return idle_; }
 
   // For tests, as StatePool's.
   void poison_freed() { poison_ = true; }
@@ -31,11 +38,14 @@ class KvPool {
 
  private:
   void poison(int32_t page);
+  void release(int32_t page);
 
   Buffer memory_;
   bool poison_ = false;
   std::vector<AttentionLayerCache> layers_;
   std::vector<int32_t> free_, users_;
+  std::vector<bool> cached_;
+  int64_t idle_ = 0;
 };
 
 }  // namespace sluice

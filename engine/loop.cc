@@ -21,14 +21,19 @@ EngineLoop::~EngineLoop() {
 Result<RequestId> EngineLoop::submit(Request request, std::shared_ptr<Outbox> outbox) {
   SLUICE_RETURN_IF_ERROR(check_request(*engine_, request));
   const RequestId id = next_id_++;
+  if (request.submitted == 0) request.submitted = now_seconds();
   const int64_t tokens = int64_t(request.prompt.size());
   {
     const std::scoped_lock lock(mutex_);
     const int64_t waiting = unseen_requests_ + report_.scheduler.waiting;
-    if (waiting >= limits_.waiting_requests)
+    if (waiting >= limits_.waiting_requests) {
+      ++report_.refused;
       return Status(Code::kResourceExhausted, std::to_string(waiting) + " requests are waiting", "try again later");
-    if (unseen_tokens_ + report_.scheduler.waiting_tokens + tokens > limits_.waiting_tokens)
+    }
+    if (unseen_tokens_ + report_.scheduler.waiting_tokens + tokens > limits_.waiting_tokens) {
+      ++report_.refused;
       return Status(Code::kResourceExhausted, "prompts of too many tokens are waiting", "try again later");
+    }
     inbox_.push_back({.id = id, .request = std::move(request), .outbox = std::move(outbox)});
     ++unseen_requests_, unseen_tokens_ += tokens;
   }
@@ -77,10 +82,14 @@ void EngineLoop::publish(const Scheduler& scheduler, double step_s, bool failed)
   KvPool& kv = engine_->kv();
   PrefixCache& cache = engine_->cache();
   const std::scoped_lock lock(mutex_);
-  report_.scheduler = scheduler.stats();
+  const Scheduler::Stats stats = scheduler.stats();
+  const Scheduler::Stats& before = report_.scheduler;
+  const int64_t tokens = stats.prompt_tokens - before.prompt_tokens + stats.generated_tokens - before.generated_tokens;
+  if (tokens > 0) report_.step_tokens.add(double(tokens)), report_.step_seconds.add(step_s);
+  report_.scheduler = stats;
   report_.cache = cache.counters();
   report_.state_slots = states.slots(), report_.state_free = states.free_slots(), report_.snapshots = cache.snapshots();
-  report_.kv_pages = kv.pages(), report_.kv_free = kv.free_pages(), report_.kv_cached = cache.pages();
+  report_.kv_pages = kv.pages(), report_.kv_free = kv.free_pages(), report_.kv_cached = cache.evictable_pages();
   report_.busy_s += step_s, report_.last_step_s = step_s;
   report_.failed_steps += failed;
   unseen_requests_ = unseen_tokens_ = 0;

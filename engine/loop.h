@@ -4,6 +4,7 @@
 // steps, so that a cancelled request ends within the step in hand.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/histogram.h"
 #include "engine/scheduler.h"
 
 namespace sluice {
@@ -22,6 +24,9 @@ struct LoopLimits {
 
 class EngineLoop {
  public:
+  static constexpr std::array<double, 13> kStepTokenBounds{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+  static constexpr std::array<double, 13> kStepSecondBounds{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10};
+
   EngineLoop(std::unique_ptr<Engine> engine, LoopLimits limits);
   // Cancels what runs and joins the thread.
   ~EngineLoop();
@@ -37,10 +42,13 @@ class EngineLoop {
     Scheduler::Stats scheduler;
     PrefixCache::Counters cache;
     int64_t state_slots = 0, state_free = 0, snapshots = 0;
-    int64_t kv_pages = 0, kv_free = 0, kv_cached = 0;
-    double busy_s = 0;         // in steps
-    double last_step_s = 0;    // duration of the last one
-    int64_t failed_steps = 0;  // those that failed as a whole
+    int64_t kv_pages = 0, kv_free = 0, kv_cached = 0;  // cached: those of them that no sequence uses
+    double busy_s = 0;                                 // in steps
+    double last_step_s = 0;                            // duration of the last one
+    int64_t failed_steps = 0;                          // those that failed as a whole
+    int64_t refused = 0;                               // requests that were not taken because too many wait
+    // Steps by the tokens that they computed of prompts and drew for answers, and by duration; those without a token are left out.
+    HistogramCounts step_tokens{kStepTokenBounds}, step_seconds{kStepSecondBounds};
   };
   Report report() const;
   const Engine& engine() const { return *engine_; }

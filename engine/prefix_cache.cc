@@ -38,7 +38,7 @@ PrefixCache::Node* PrefixCache::add_child(Node* parent, std::span<const int32_t>
   Node& node = *it->second;
   node.parent = parent, node.key = &it->first, node.depth = parent->depth + 1, node.page = page;
   ++parent->children;
-  kv_.retain(page);
+  kv_.retain_for_cache(page);
   return &node;
 }
 
@@ -111,8 +111,7 @@ void PrefixCache::drop_snapshot(Node& node) {
 void PrefixCache::prune(Node* node) {
   while (node->parent && node->children == 0 && node->snapshot < 0) {
     Node* parent = node->parent;
-    std::vector<int32_t> page{node->page};
-    kv_.release(page);
+    kv_.release_from_cache(node->page);
     --parent->children;
     nodes_.erase(nodes_.find(*node->key));
     node = parent;
@@ -134,10 +133,6 @@ bool PrefixCache::evict_page() {
       return true;
     }
   return false;
-}
-
-int64_t PrefixCache::evictable_pages() const {
-  return std::ranges::count_if(nodes_, [&](const auto& entry) { return kv_.users(entry.second->page) == 1; });
 }
 
 }  // namespace sluice

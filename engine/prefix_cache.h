@@ -59,7 +59,7 @@ class PrefixCache {
   int64_t snapshots() const { return int64_t(by_worth_.size()); }
   int64_t pages() const { return int64_t(nodes_.size()); }
   // Pages that evict_page() could free: those without another user.
-  int64_t evictable_pages() const;
+  int64_t evictable_pages() const { return kv_.idle_pages(); }
 
  private:
   static constexpr int64_t kPage = KvPool::kPageTokens;

@@ -24,6 +24,8 @@ struct Request {
   // With a tokenizer, which must live as long as the request, the answer comes as text too, and may be stopped by it.
   const Tokenizer* tokenizer = nullptr;
   std::vector<std::string> stop_strings;
+  bool skip_special = true;   // special tokens add nothing to the text
+  bool include_stop = false;  // the text ends with the stop string or token, not before it
   int top_logprobs = 0;      // best tokens beside each drawn one, up to 20
   int prompt_logprobs = -1;  // 0 to 20: log-probabilities of the prompt's tokens, and so many best ones; -1: none
   int64_t speculate = -1;    // most drafts a step; -1: as the engine was started
@@ -32,6 +34,7 @@ struct Request {
   bool use_cache = true;
   std::string cache_salt;
   std::vector<int64_t> boundaries;  // token positions where another request may go on differently, such as ends of messages
+  double submitted = 0;             // now_seconds() when the engine was given it; 0: set by submit()
 };
 
 enum class FinishReason : unsigned char { kNone, kStop, kLength, kCancelled, kError };
@@ -55,6 +58,7 @@ struct Usage {
   int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
   int64_t drafted = 0, accepted = 0;  // tokens that the draft head guessed, and those of them that came true
   int64_t preemptions = 0;
+  double submitted = 0, admitted = 0;  // now_seconds() of both, the latter for the first time; 0: it never was
 };
 
 // One step's part of an answer.
@@ -65,6 +69,7 @@ struct Event {
   std::string text;         // what became certain: neither half a character nor what may be the start of a stop string
   int64_t prompt_done = 0;  // prompt tokens computed so far
   FinishReason finish = FinishReason::kNone;
+  std::string stop_string;  // with kStop: which one it was; empty: the last token is the reason
   Status error;  // with kError
   Usage usage;   // with any finish
 };

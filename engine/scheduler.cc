@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "base/clock.h"
 
 namespace sluice {
 namespace {
@@ -42,13 +43,14 @@ void Scheduler::submit(RequestId id, Request request, std::shared_ptr<Outbox> ou
   a->id = id;
   a->outbox = std::move(outbox);
   a->usage.prompt_tokens = int64_t(request.prompt.size());
+  a->usage.submitted = request.submitted > 0 ? request.submitted : now_seconds();
   if (const Status s = check_request(engine_, request); !s.ok()) {
     ++stats_.failed;
     a->event.finish = FinishReason::kError, a->event.error = s;
     return send(*a);
   }
   a->sampling.emplace(request.sampling, engine_.model().config().vocab_size, request.prompt);
-  if (request.tokenizer) a->text.emplace(*request.tokenizer, request.stop_strings);
+  if (request.tokenizer) a->text.emplace(*request.tokenizer, request.stop_strings, request.skip_special, request.include_stop);
   a->sequence.tokens = request.prompt;
   a->request = std::move(request);
   const auto before = std::ranges::find_if(waiting_, [&](const auto& w) { return w->request.priority < a->request.priority; });
@@ -156,6 +158,7 @@ bool Scheduler::admit_one(Active& a) {
   s.drafted = std::max<int64_t>(1, match.length);
   s.drafts.clear();
   if (a.produced == 0) a.usage.cached_tokens = match.length;
+  if (a.usage.admitted == 0) a.usage.admitted = now_seconds();
   stats_.cached_tokens += match.length;
   choose_cuts(a, match.common);
   return true;
@@ -220,7 +223,7 @@ int64_t Scheduler::plan_prefill(Active& a, int64_t budget) {
   if (count <= 0) return 0;
   const bool draws = end == s.length() && a.request.max_tokens > 0;
   const WantLogits logits = scores ? WantLogits::kAll : draws ? WantLogits::kLast : WantLogits::kNone;
-  plan_.push_back({.active = &a, .work = {&s, count, logits}, .draws = draws});
+  plan_.push_back({.active = &a, .work = {&s, count, logits}, .draws = draws, .prefill = true});
   return count;
 }
 
@@ -307,7 +310,7 @@ Status Scheduler::score_prompts(const StepOutput& out) {
 Status Scheduler::commit_piece(const Piece& p, const StepOutput& out) {
   Active& a = *p.active;
   Sequence& s = a.sequence;
-  if (!a.decoding()) stats_.prompt_tokens += p.work.count, a.event.prompt_done = s.computed;
+  if (p.prefill) stats_.prompt_tokens += p.work.count, a.event.prompt_done = s.computed;
   if (p.draws == 0) {
     if (s.pending() == 0 && a.request.max_tokens == 0) a.event.finish = FinishReason::kLength;
     return {};
@@ -345,7 +348,7 @@ void Scheduler::take_token(Active& a, const SampledToken& token) {
   e.tokens.push_back(token);
   s.tokens.push_back(token.id);
   const bool stop_id = std::ranges::count(a.request.sampling.stop_ids, token.id) > 0;
-  if (a.text && !stop_id) e.text += a.text->push(token.id);
+  if (a.text && (!stop_id || a.request.include_stop)) e.text += a.text->push(token.id);
   const bool full = s.length() >= engine_.max_context();
   if (stop_id || (a.text && a.text->stopped())) e.finish = FinishReason::kStop;
   else if (a.produced >= a.request.max_tokens || full) e.finish = FinishReason::kLength;
@@ -387,11 +390,12 @@ void Scheduler::finish(Active& a) {
   Event& e = a.event;
   if (e.finish == FinishReason::kError) {
     ++stats_.failed;
-    if (e.error.ok()) e.error = engine_.explain_not_finite(a.sequence);
+    if (e.error.ok()) ++stats_.not_finite, e.error = engine_.explain_not_finite(a.sequence);
   } else {
     ++stats_.finished;
     if (a.text && !a.text->stopped()) e.text += a.text->finish();
     if (a.text && a.text->stopped() && e.finish != FinishReason::kCancelled) e.finish = FinishReason::kStop;
+    if (a.text && a.text->stopped() && e.finish == FinishReason::kStop) e.stop_string = a.text->stop_string();
   }
   release(a, e.finish != FinishReason::kError);
   send(a);

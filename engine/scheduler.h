@@ -50,6 +50,7 @@ class Scheduler {
     int64_t running = 0, waiting = 0, waiting_tokens = 0;  // requests now, and the tokens of those that wait
     int64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0, drafted = 0, accepted = 0, preemptions = 0;
     int64_t finished = 0, cancelled = 0, failed = 0;
+    int64_t not_finite = 0;  // of the failed: the model's logits were not finite
   };
   Stats stats() const;
 
@@ -77,6 +78,7 @@ class Scheduler {
     Active* active = nullptr;
     Work work;
     int64_t draws = 0;
+    bool prefill = false;
     int64_t start = 0, first_row = 0, first_logit = 0, first_draw = 0;
     int64_t logits() const { return work.logits == WantLogits::kAll ? work.count : work.logits == WantLogits::kLast ? 1 : 0; }
   };

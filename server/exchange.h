@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/clock.h"
 #include "server/message.h"
 
 namespace sluice {
@@ -24,6 +25,7 @@ class Exchange {
   void abandon();  // no Responder is left
   void on_cancel(std::function<void(CancelReason)> callback);
   CancelReason cancelled() const;
+  double received() const { return received_; }
 
   // The connection's side: its own thread.
   struct Output {
@@ -47,6 +49,7 @@ class Exchange {
   enum class State { kWaiting, kStreaming, kFinished };
   void wake_locked();
 
+  const double received_ = now_seconds();
   const size_t queue_limit_;
   const bool head_only_;
   mutable std::mutex mutex_;

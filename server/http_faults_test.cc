@@ -280,7 +280,7 @@ TEST(HttpFaults, SurvivesTheLackOfDescriptors) {
 
 TEST(HttpFaults, AThousandIdleConnectionsAreCheap) {
   TestServer s({}, [](Router& r) {
-    r.add("POST", "/size", [](Request q, Responder a) { a.respond(200, {}, std::to_string(q.body.size())); });
+    r.add("POST", "/size", [](HttpRequest q, Responder a) { a.respond(200, {}, std::to_string(q.body.size())); });
   });
   {
     RawClient warm_up(s.port());

@@ -117,5 +117,6 @@ void Responder::on_cancel(std::function<void(CancelReason)> callback) const {
 }
 
 CancelReason Responder::cancelled() const { return handle_ ? handle_->exchange->cancelled() : CancelReason::kClientGone; }
+double Responder::received() const { return handle_ ? handle_->exchange->received() : 0; }
 
 }  // namespace sluice

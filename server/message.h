@@ -82,6 +82,8 @@ class Responder {
   // the answer's end. On an I/O thread or in write(): it must not block. After kShutdown a last write() and finish() still go out.
   void on_cancel(std::function<void(CancelReason)> callback) const;
   CancelReason cancelled() const;
+  // now_seconds() when the request had been read; 0 of an empty Responder.
+  double received() const;
 
  private:
   struct Handle;

@@ -57,7 +57,7 @@ Result<boost::json::object> read_config(const std::string& path) {
 Result<ChatTemplate> ChatTemplate::parse(const std::string& source, boost::json::object special_tokens) {
   auto parsed = jinja::Template::parse(source);
   if (!parsed.ok()) return parsed.status().in("chat template");
-  return ChatTemplate(std::move(parsed).value(), std::move(special_tokens));
+  return ChatTemplate(std::move(parsed).value(), source, std::move(special_tokens));
 }
 
 Result<ChatTemplate> ChatTemplate::load(const std::string& dir) {

@@ -30,11 +30,16 @@ class ChatTemplate {
   Result<ChatOutput> render(const boost::json::value& messages, const boost::json::value& tools, bool add_generation_prompt,
                             const boost::json::object& extra) const;
 
+  const std::string& source() const { return *source_; }
+
  private:
-  ChatTemplate(jinja::Template parsed, boost::json::object special_tokens)
-      : template_(std::move(parsed)), special_tokens_(std::move(special_tokens)) {}
+  ChatTemplate(jinja::Template parsed, std::string source, boost::json::object special_tokens)
+      : template_(std::move(parsed)),
+        source_(std::make_shared<const std::string>(std::move(source))),
+        special_tokens_(std::move(special_tokens)) {}
 
   jinja::Template template_;
+  std::shared_ptr<const std::string> source_;
   boost::json::object special_tokens_;
 };
 

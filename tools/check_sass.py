@@ -3,8 +3,8 @@
 
     check_sass.py BUILD_DIR
 
-- gdn_prefill for Hopper holds warpgroup matrix instructions (HGMMA), and for Blackwell, where it exists, tensor-memory ones (UTC*MMA):
-  in every machine code of its file;
+- gdn_prefill and mla_prefill for Hopper hold warpgroup matrix instructions (HGMMA), and gdn_prefill for Blackwell, where it exists,
+  tensor-memory ones (UTC*MMA): in every machine code of the file;
 - no kernel of HOT spills registers to local memory (LDL, STL);
 - every kernel for sm_90 and newer keeps the rules of programmatic dependent launch: it waits for the kernel before it (ACQBULK) ahead
   of all its accesses to global memory but for the READS_EARLY, reads nothing through the cache that does not see other kernels' writes
@@ -23,9 +23,11 @@ import subprocess
 import sys
 
 # Operators whose kernels take most of a step.
-HOT = {"gdn_prefill", "gdn_chunk", "gdn_decode", "gdn_decode_classic", "gdn_verify", "gdn_step", "qkv_conv_split"}
+HOT = {"gdn_prefill", "gdn_chunk", "gdn_decode", "gdn_decode_classic", "gdn_verify", "gdn_step", "mla_prefill",
+       "qkv_conv_split"}
 # What the machine code of a file must hold at least once.
-WANTED = {("gdn_prefill", "sm90"): r"\bHGMMA\b", ("gdn_prefill", "sm100"): r"\bUTC\w*MMA\b"}
+WANTED = {("gdn_prefill", "sm90"): r"\bHGMMA\b", ("gdn_prefill", "sm100"): r"\bUTC\w*MMA\b",
+          ("mla_prefill", "sm90"): r"\bHGMMA\b", ("mla_decode", "sm90"): r"\bHGMMA\b"}
 SPILL = re.compile(r"\s(LDL|STL)\b")
 
 # Operators that read ahead of the wait, and what: weights, which no kernel of a chain writes, or hints. A hint is a slot or position,

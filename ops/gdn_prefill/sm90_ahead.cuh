@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kGroup, kSolveBlocks) gdn_prefill_sm90_solve(c
     Solved& solved = sm.solved[h % 2];
     if (leader) ptx::bulk_wait_read<1>();
     __syncthreads();
-    solve_head<true>(Place(ptx::opaque(threadIdx.x % 32)), kk, qk, sm.gates[h], sm.inverses, solved, p.scale, kAheadBarrier);
+    solve_head<true>(Place(ptx::opaque(int(threadIdx.x % 32))), kk, qk, sm.gates[h], sm.inverses, solved, p.scale, kAheadBarrier);
     __syncthreads();
     if (leader) ptx::bulk_store(&p.solved[int64_t(n) * p.HV + head + h], &solved, sizeof(Solved)), ptx::bulk_commit();
   }

@@ -40,11 +40,15 @@ __device__ Run<X> rounded(const float (&x)[kRun]) {
 struct Divisor {
   float y = 0, reciprocal = 0;
 
-  // Numbers over an infinite y are 0, and infinities NaN.
+  // Numbers over an infinite y are 0, and infinities NaN. The reciprocal is __frcp_rn's, whose branch is for numbers that a scale
+  // never is: denormal ones, and those that have a denormal reciprocal.
   __device__ explicit Divisor(float by) {
-    y = isinf(by) ? 0 : by;
-    reciprocal = __frcp_rn(by);
+    const bool infinite = isinf(by);
+    const float near = ptx::rcp_approx(by);
+    y = infinite ? 0 : by;
+    reciprocal = infinite ? 0 : fmaf(near, fmaf(-by, near, 1.0f), near);
   }
+  __device__ constexpr Divisor(float by, float its_reciprocal) : y(by), reciprocal(its_reciprocal) {}
   __device__ float divide(float x) const {
     const float q = x * reciprocal;
     return fmaf(fmaf(-q, y, x), reciprocal, q);
@@ -58,7 +62,7 @@ struct GroupsView {
   int64_t length = 0;  // elements of a row
   int64_t q_outer = 0, q_inner = 0, scale_outer = 0, scale_inner = 0, scale_column = 0;
   int lanes = 0, log_group = 0;  // neighbouring threads that have a group; log2 of its elements
-  float eps = 0, most = 0;
+  float eps = 0, most = 0, most_reciprocal = 0;
   bool int8 = false, ue8m0 = false, packed = false, wide = false;
 
   GroupsView() = default;
@@ -73,7 +77,7 @@ struct GroupsView {
         packed(out.scale.dtype == DType::kI32) {
     const int row = out.q.rank - 2;
     const bool three = out.q.rank == 3;
-    length = out.q.shape[row + 1], most = int8 ? kMostInt8 : kMostE4M3;
+    length = out.q.shape[row + 1], most = int8 ? kMostInt8 : kMostE4M3, most_reciprocal = 1 / most;
     q_inner = out.q.stride[row], scale_inner = out.scale.stride[row], scale_column = out.scale.stride[row + 1];
     if (three) q_outer = out.q.stride[0], scale_outer = out.scale.stride[0];
     wide = reinterpret_cast<uintptr_t>(q) % kRun == 0 && (out.q.shape[row] <= 1 || q_inner % kRun == 0) &&
@@ -82,7 +86,7 @@ struct GroupsView {
 
   __device__ float scale_of(float largest) const {
     const float above_eps = largest < eps ? eps : largest;  // NaN stays
-    const float s = isinf(above_eps) ? above_eps : Divisor(most).divide(above_eps);
+    const float s = isinf(above_eps) ? above_eps : Divisor(most, most_reciprocal).divide(above_eps);
     return ue8m0 ? power_of_two_from(s) : s;
   }
 };
@@ -110,95 +114,74 @@ __device__ inline void store_codes(uint8_t* to, uint2 codes, bool wide) {
   for (int i = 0; i < kRun; ++i) to[i] = uint8_t((i < 4 ? codes.x : codes.y) >> i % 4 * 8);
 }
 
-// Rows of a chunk: `count`, from `inner` on.
-struct ChunkRows {
-  int64_t outer, inner;
-  int count;
-  int64_t begin;  // the chunk's first element
+// A chunk of a row.
+struct Chunk {
+  int64_t outer, inner;  // the row; without one (here: false) nothing is written
+  int64_t begin;         // the chunk's first element
+  bool here = true;
 };
 
-// Fp32 scales: thread i of a group writes row i's, so that neighbouring tokens of a column are one access.
-template <int kRows>
-__device__ void put_scales(const GroupsView& out, const ChunkRows& rows, const float (&scale)[kRows][kHalves]) {
-  const int in_group = int(threadIdx.x) % out.lanes;
-  float* to = static_cast<float*>(out.scale) + rows.outer * out.scale_outer + rows.inner * out.scale_inner;
+// Fp32 scales, from a group's first thread.
+__device__ inline void put_scales(const GroupsView& out, const Chunk& chunk, const float (&scale)[kHalves]) {
+  float* to = static_cast<float*>(out.scale) + chunk.outer * out.scale_outer + chunk.inner * out.scale_inner;
 #pragma unroll
   for (int half = 0; half < kHalves; ++half) {
-    const int64_t d = rows.begin + run_of_half(half);
-    for (int first = 0; first < rows.count; first += out.lanes) {
-      const int mine = first + in_group;
-      float s = scale[0][half];
-#pragma unroll
-      for (int r = 1; r < kRows; ++r) s = mine == r ? scale[r][half] : s;
-      if (mine < rows.count && d < out.length) to[mine * out.scale_inner + (d >> out.log_group) * out.scale_column] = s;
-    }
+    const int64_t d = chunk.begin + run_of_half(half);
+    if ((threadIdx.x & (out.lanes - 1)) == 0 && chunk.here && d < out.length)
+      to[(d >> out.log_group) * out.scale_column] = scale[half];
   }
 }
 
-// Words of exponents, gathered from a word's threads; one of them writes. All threads of the warp come here together.
-template <int kRows>
-__device__ void put_packed_scales(const GroupsView& out, const ChunkRows& rows, const float (&scale)[kRows][kHalves]) {
+// Words of exponents, gathered from a word's threads, of which the first writes. All threads of the warp come here together.
+__device__ inline void put_packed_scales(const GroupsView& out, const Chunk& chunk, const float (&scale)[kHalves]) {
   const int lane = int(threadIdx.x) % kWarp;
   const bool over_halves = out.lanes * kGroupsOfWord > kWarp;  // a word's groups are in both
-  const int of_word = over_halves ? kWarp : out.lanes * kGroupsOfWord, in_word = lane % of_word;
-  uint32_t mine[kHalves] = {};
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    uint32_t word[kHalves];
-#pragma unroll
-    for (int half = 0; half < kHalves; ++half) {
-      const int64_t d = rows.begin + run_of_half(half);
-      word[half] = d < out.length ? ue8m0_of(scale[r][half]) << (d >> out.log_group) % kGroupsOfWord * 8 : 0;
-      for (int apart = out.lanes; apart < of_word; apart *= 2) word[half] |= __shfl_xor_sync(0xffffffffu, word[half], apart);
-    }
-    if (over_halves) word[0] |= word[1];
-#pragma unroll
-    for (int half = 0; half < kHalves; ++half) mine[half] = in_word == r ? word[half] : mine[half];
-  }
-  auto* to = static_cast<uint32_t*>(out.scale) + rows.outer * out.scale_outer + (rows.inner + in_word) * out.scale_inner;
+  const int of_word = over_halves ? kWarp : out.lanes * kGroupsOfWord;
+  uint32_t word[kHalves];
 #pragma unroll
   for (int half = 0; half < kHalves; ++half) {
-    const int64_t begin = rows.begin + half * kHalf + (lane - in_word) * kRun;  // the word's first element
-    if (in_word < rows.count && begin < out.length && !(over_halves && half > 0))
-      to[(begin >> out.log_group) / kGroupsOfWord * out.scale_column] = mine[half];
+    const int64_t d = chunk.begin + run_of_half(half);
+    word[half] = d < out.length ? ue8m0_of(scale[half]) << (d >> out.log_group) % kGroupsOfWord * 8 : 0;
+    for (int apart = out.lanes; apart < of_word; apart *= 2) word[half] |= __shfl_xor_sync(0xffffffffu, word[half], apart);
+  }
+  if (over_halves) word[0] |= word[1];
+  auto* to = static_cast<uint32_t*>(out.scale) + chunk.outer * out.scale_outer + chunk.inner * out.scale_inner;
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) {
+    const int64_t begin = chunk.begin + run_of_half(half);
+    if ((lane & (of_word - 1)) == 0 && chunk.here && begin < out.length && !(over_halves && half > 0))
+      to[(begin >> out.log_group) / kGroupsOfWord * out.scale_column] = word[half];
   }
 }
 
-// Quantises a chunk of up to kRows rows; value(row, half, i) is an element, 0 behind the row's end. All threads of the warp come
-// here together.
-template <int kRows, bool kWide, class Value>
-__device__ void quantise_chunk(const GroupsView& out, const ChunkRows& rows, Value&& value) {
-  float largest[kRows][kHalves], scale[kRows][kHalves];
+// Quantises a chunk; value(half, i) is an element, 0 behind the row's end. All threads of the warp come here together.
+template <bool kWide, class Value>
+__device__ void quantise_chunk(const GroupsView& out, const Chunk& chunk, Value&& value) {
+  float largest[kHalves], scale[kHalves];
 #pragma unroll
-  for (int r = 0; r < kRows; ++r)
+  for (int half = 0; half < kHalves; ++half) {
+    largest[half] = fabsf(value(half, 0));
 #pragma unroll
-    for (int half = 0; half < kHalves; ++half) {
-      largest[r][half] = fabsf(value(r, half, 0));
-#pragma unroll
-      for (int i = 1; i < kRun; ++i) largest[r][half] = ptx::max_nan(largest[r][half], fabsf(value(r, half, i)));
-    }
+    for (int i = 1; i < kRun; ++i) largest[half] = ptx::max_nan(largest[half], fabsf(value(half, i)));
+  }
   for (int apart = out.lanes / 2; apart > 0; apart /= 2)
 #pragma unroll
-    for (int r = 0; r < kRows; ++r)
+    for (int half = 0; half < kHalves; ++half)
+      largest[half] = ptx::max_nan(largest[half], __shfl_xor_sync(0xffffffffu, largest[half], apart));
 #pragma unroll
-      for (int half = 0; half < kHalves; ++half)
-        largest[r][half] = ptx::max_nan(largest[r][half], __shfl_xor_sync(0xffffffffu, largest[r][half], apart));
-#pragma unroll
-  for (int r = 0; r < kRows; ++r)
-#pragma unroll
-    for (int half = 0; half < kHalves; ++half) {
-      scale[r][half] = out.scale_of(largest[r][half]);
-      const int64_t d = rows.begin + run_of_half(half);
-      if (r >= rows.count || d >= out.length) continue;
-      const Divisor by(scale[r][half]);
-      const auto four = [&](int i) {
-        return pack_codes(out.int8, by.divide(value(r, half, i)), by.divide(value(r, half, i + 1)),
-                          by.divide(value(r, half, i + 2)), by.divide(value(r, half, i + 3)));
-      };
-      store_codes(out.q + rows.outer * out.q_outer + (rows.inner + r) * out.q_inner + d, make_uint2(four(0), four(4)), kWide);
-    }
-  if (out.packed) put_packed_scales(out, rows, scale);
-  else put_scales(out, rows, scale);
+  for (int half = 0; half < kHalves; ++half) {
+    scale[half] = out.scale_of(largest[half]);
+    const int64_t d = chunk.begin + run_of_half(half);
+    if (!chunk.here || d >= out.length) continue;
+    const Divisor by(scale[half]);
+    const auto four = [&](int i) {
+      return pack_codes(out.int8, by.divide(value(half, i)), by.divide(value(half, i + 1)), by.divide(value(half, i + 2)),
+                        by.divide(value(half, i + 3)));
+    };
+    store_codes(out.q + chunk.outer * out.q_outer + chunk.inner * out.q_inner + d, make_uint2(four(0), four(4)), kWide);
+  }
+  if (out.packed) put_packed_scales(out, chunk, scale);
+  else put_scales(out, chunk, scale);
 }
 
 }  // namespace sluice::cuda

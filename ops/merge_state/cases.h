@@ -16,6 +16,7 @@ inline constexpr MergeStateCase kMergeStateCases[] = {
     {1, 128, 256, 0},   {2, 129, 48, 6200}, {1, 1024, 64, 0}, {3, 5, 8, 45},   {2, 3, 0, 0},   {2, 0, 8, 0},
 };
 inline constexpr MergeStateCase kMergeStateBenchCases[] = {{512, 16, 128, 0}, {1, 16, 128, 0}};
-inline constexpr MergeStateCase kMergeStateGpuBenchCases[] = {{4096, 16, 128, 0}, {4096, 64, 128, 0}, {4096, 128, 128, 0}};
+inline constexpr MergeStateCase kMergeStateGpuBenchCases[] = {
+    {512, 64, 128, 0}, {4096, 16, 128, 0}, {4096, 64, 128, 0}, {4096, 128, 128, 0}};
 
 }  // namespace sluice

@@ -1,11 +1,12 @@
 // A group of neighbouring threads of a warp has an output row, a token's head, and each of them runs of 8 elements. A few states
 // are taken at a time, so that their reads are on their way together, with a running maximum: one pass over the values. Rows are
 // numbered in 64 bits along one dimension of the grid; nothing depends on the number of heads. Bound by memory.
-#include <algorithm>
+#include <bit>
 #include <climits>
 #include <cmath>
 #include <type_traits>
 
+#include "base/checked.h"
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
 #include "core/cuda/rows.cuh"
@@ -33,6 +34,17 @@ template <class T>
 struct alignas(sizeof(T) == 1 ? kRun : 16) Neighbours {
   T x[kRun];
 };
+
+template <class T>
+__device__ float element(const Neighbours<T>& run, int i) {
+  if constexpr (std::is_same_v<T, Bf16>) {  // an instruction less than by the type's halves
+    uint32_t pair;
+    memcpy(&pair, &run.x[i / 2 * 2], sizeof pair);
+    return __uint_as_float(i % 2 ? pair & 0xffff0000u : pair << 16);
+  } else {
+    return to_float(run.x[i]);
+  }
+}
 
 // The first n of them, zeros behind.
 template <bool kWide, class T>
@@ -88,9 +100,9 @@ struct Merge {
   const int32_t* indptr;
   bool has_b;
   int64_t rows, heads, dim;
-  int lanes;       // threads of a row
-  float b_to_a;    // logarithms of b's base to a's, in which all are compared
-  float a_to_two;  // a's base to base two
+  int lanes, log_lanes;  // threads of a row, a power of two
+  float b_to_a;          // logarithms of b's base to a's, in which all are compared
+  float a_to_two;        // a's base to base two
   float a_to_out, two_to_out;
 };
 
@@ -106,7 +118,7 @@ __device__ float empty_as_lowest(float lse) { return lse == INFINITY ? -INFINITY
 struct RowStates : Place {
   int64_t first, of_a, count;
 
-  __device__ RowStates(const Merge& m, int64_t row) : Place(m, row) {
+  __device__ RowStates(const Merge& m, const Place& at) : Place(at) {
     first = m.indptr ? m.indptr[token] : token;
     of_a = m.indptr ? m.indptr[token + 1] - first : 1;
     count = of_a + m.has_b;
@@ -139,7 +151,7 @@ struct RunningMerge {
     total += w;
     if (w == 0) return;
 #pragma unroll
-    for (int i = 0; i < kRun; ++i) sum[i] = fmaf(w * scale, to_float(v.x[i]), sum[i]);
+    for (int i = 0; i < kRun; ++i) sum[i] = fmaf(w * scale, element(v, i), sum[i]);
   }
   // Without a difference of infinities.
   __device__ static float weight(float lse, float most, float a_to_two) {
@@ -174,14 +186,14 @@ __device__ void store_run_of(const Merge& m, const Place& at, int64_t d, const R
   store<kWide>(m.out.value<Y>(at.token, at.head) + d, merge.sum, merge.total == 0 ? 0 : 1 / (merge.total * m.out.scale), n);
 }
 
-__device__ float log_of(const Merge& m, const RunningMerge& merge) {
-  return merge.total == 0 ? -INFINITY : merge.most * m.a_to_out + log2f(merge.total) * m.two_to_out;
+__device__ float log_of(const Merge& m, float most, float total) {
+  return total == 0 ? -INFINITY : most * m.a_to_out + log2f(total) * m.two_to_out;
 }
 
 // A row of no elements has a log-sum-exp all the same: its first thread comes here with n <= 0.
 template <bool kWide, class X, class Y>
-__device__ void merge_row(const Merge& m, int64_t row, int lane, uint32_t group) {
-  const RowStates states(m, row);
+__device__ void merge_row(const Merge& m, const Place& at, int lane, uint32_t group) {
+  const RowStates states(m, at);
   float log_of_row = -INFINITY;
   int64_t d = int64_t(lane) * kRun;
   do {
@@ -189,46 +201,55 @@ __device__ void merge_row(const Merge& m, int64_t row, int lane, uint32_t group)
     if (n <= 0 && d > 0) break;
     const RunningMerge merge = merge_run<kWide, X>(m, states, d, n);
     store_run_of<kWide, Y>(m, states, d, merge, n);
-    log_of_row = log_of(m, merge);
+    log_of_row = log_of(m, merge.most, merge.total);
     d += int64_t(m.lanes) * kRun;
   } while (d < m.dim);
   __syncwarp(group);  // the output may be an input: all of the group have read it
   if (lane == 0 && m.out.lse) *m.out.log(states.token, states.head) = log_of_row;
 }
 
-// Two states a token, which is what most calls have, in wide runs: few registers, so that many threads' reads are on their way.
-// The same arithmetic as above.
+// Two states a token, which is what most calls have, in wide runs: few registers, so that many threads' reads are on their way, and
+// a thread's first reads all ahead of any use. The same arithmetic as above.
 template <class X, class Y>
-__device__ void merge_pair(const Merge& m, int64_t row, int lane, uint32_t group) {
-  const Place at(m, row);
-  float log_of_row = -INFINITY;
-  for (int64_t d = int64_t(lane) * kRun; d < m.dim; d += int64_t(m.lanes) * kRun) {
-    const auto v_a = load<true>(m.a.value<const X>(at.token, at.head) + d, kRun);
-    const auto v_b = load<true>(m.b.value<const X>(at.token, at.head) + d, kRun);
-    const float a = empty_as_lowest(*m.a.log(at.token, at.head)), b = empty_as_lowest(*m.b.log(at.token, at.head) * m.b_to_a);
-    RunningMerge merge{.most = fmaxf(a, b)};
-    merge.add(RunningMerge::weight(a, merge.most, m.a_to_two), m.a.scale, v_a);
-    merge.add(RunningMerge::weight(b, merge.most, m.a_to_two), m.b.scale, v_b);
-    store_run_of<true, Y>(m, at, d, merge, kRun);
-    log_of_row = log_of(m, merge);
+__device__ void merge_pair(const Merge& m, const Place& at, int lane, uint32_t group) {
+  const int dim = int(m.dim);
+  int d = lane * kRun;
+  const X *a = m.a.value<const X>(at.token, at.head), *b = m.b.value<const X>(at.token, at.head);
+  const float lse_a = *m.a.log(at.token, at.head), lse_b = *m.b.log(at.token, at.head);
+  Neighbours<X> v_a{}, v_b{};
+  if (d < dim) v_a = load<true>(a + d, kRun), v_b = load<true>(b + d, kRun);
+  const float of_a = empty_as_lowest(lse_a), of_b = empty_as_lowest(lse_b * m.b_to_a), most = fmaxf(of_a, of_b);
+  const float w_a = RunningMerge::weight(of_a, most, m.a_to_two), w_b = RunningMerge::weight(of_b, most, m.a_to_two);
+  const float total = w_a + w_b, scale = total == 0 ? 0 : 1 / (total * m.out.scale);
+  Y* to = m.out.value<Y>(at.token, at.head);
+  while (d < dim) {
+    float sum[kRun];
+#pragma unroll
+    for (int i = 0; i < kRun; ++i) {  // selects, not branches, behind which the compiler would move the reads
+      sum[i] = w_a * m.a.scale * (w_a == 0 ? 0 : element(v_a, i));
+      sum[i] = fmaf(w_b * m.b.scale, w_b == 0 ? 0 : element(v_b, i), sum[i]);
+    }
+    store<true>(to + d, sum, scale, kRun);
+    d += m.lanes * kRun;
+    if (d < dim) v_a = load<true>(a + d, kRun), v_b = load<true>(b + d, kRun);
   }
   __syncwarp(group);  // as above
-  if (lane == 0 && m.out.lse) *m.out.log(at.token, at.head) = log_of_row;
+  if (lane == 0 && m.out.lse) *m.out.log(at.token, at.head) = log_of(m, most, total);
 }
 
 // kPairs: two states a token, in wide runs.
 template <bool kWide, bool kPairs, class X, class Y>
-__global__ void __launch_bounds__(kThreads, kPairs                   ? 6
+__global__ void __launch_bounds__(kThreads, kPairs                   ? (sizeof(X) == 2 ? 5 : 4)
                                             : kWide && sizeof(X) < 4 ? 4
                                                                      : 3) merge_state_kernel(const __grid_constant__ Merge m) {
-  wait_for_previous_kernel();
-  const int in_warp = int(threadIdx.x) % kWarp, lane = in_warp % m.lanes;
+  const int in_warp = int(threadIdx.x) % kWarp, lane = in_warp & (m.lanes - 1);
   const uint32_t group = (m.lanes == kWarp ? 0xffffffffu : (1u << m.lanes) - 1) << (in_warp - lane);
-  const int64_t at_once = kThreads / m.lanes;  // rows of a block
-  for (int64_t row = blockIdx.x * at_once + threadIdx.x / m.lanes; row < m.rows; row += gridDim.x * at_once) {
-    if constexpr (kPairs) merge_pair<X, Y>(m, row, lane, group);
-    else merge_row<kWide, X, Y>(m, row, lane, group);
-  }
+  const int64_t row = (int64_t(blockIdx.x) * kThreads + threadIdx.x) >> m.log_lanes;
+  const Place at(m, row);
+  wait_for_previous_kernel();
+  if (row >= m.rows) return;
+  if constexpr (kPairs) merge_pair<X, Y>(m, at, lane, group);
+  else merge_row<kWide, X, Y>(m, at, lane, group);
 }
 
 bool has_wide_runs(const MergeStateArgs& args) {
@@ -255,6 +276,7 @@ Merge merge_of(const MergeStateArgs& args) {
           .heads = v.dim(1),
           .dim = v.dim(2),
           .lanes = lanes_of(v.dim(2)),
+          .log_lanes = std::countr_zero(unsigned(lanes_of(v.dim(2)))),
           .b_to_a = float(b / a),
           .a_to_two = float(a / kLn2),
           .a_to_out = float(a / out),
@@ -265,9 +287,8 @@ Merge merge_of(const MergeStateArgs& args) {
 
 Status merge_state_cuda(Context& ctx, const MergeStateArgs& args, std::byte*) {
   const Merge m = merge_of(args);
-  const bool wide = has_wide_runs(args), pairs = wide && m.has_b && !m.indptr;
-  const int64_t at_once = kThreads / m.lanes, blocks = (m.rows + at_once - 1) / at_once;
-  const LaunchShape shape{.grid = unsigned(std::min<int64_t>(blocks, INT_MAX)), .block = kThreads, .dependent = true};
+  const bool wide = has_wide_runs(args), pairs = wide && m.has_b && !m.indptr && m.dim <= INT_MAX / 2;
+  const LaunchShape shape{.grid = unsigned(ceil_div(m.rows, kThreads / m.lanes)), .block = kThreads, .dependent = true};
   return visit_partial(args.a.v, [&]<class X>(X*) {
     return visit_value(args.out.v, [&]<class Y>(Y*) {
       if (pairs) return launch(ctx, merge_state_kernel<true, true, X, Y>, shape, m);

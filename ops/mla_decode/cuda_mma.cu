@@ -8,50 +8,18 @@
 #include <cmath>
 
 #include "core/cuda/launch.h"
-#include "ops/merge_state/states.h"
 #include "ops/mla_decode/forms.h"
-#include "ops/mla_decode/keys.cuh"
 #include "ops/mla_decode/tiles.cuh"
+#include "ops/mla_decode/work.cuh"
 
 namespace sluice {
 namespace {
 
 using namespace cuda;
+using namespace mla_tiles;
 
 constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr int kLatent = 512, kRope = 64;
-constexpr int kBlock = 64;                      // keys
-constexpr int kChunks = (kLatent + kRope) / 8;  // of 16 bytes, of a query's or a key's bf16 row
-constexpr int kLatentChunks = kLatent / 8;
-constexpr int kFp8Bytes = int(mla_fp8_row_bytes(kLatent, kRope)), kFp8Chunks = kFp8Bytes / 16;
-constexpr float kLog2E = 1.44269504088896341f;
-
-// How a call is cut into blocks of threads.
-struct Cut {
-  int rows;         // of a tile: 16, 32 or 64
-  int tokens;       // of a tile, at most
-  int head_tiles;   // of a token
-  int64_t groups;   // of tokens
-  int groups_each;  // groups of a sequence
-  int splits;       // of a list
-  int64_t blocks() const { return groups * head_tiles * splits; }
-};
-
-struct Call {
-  MlaKeys keys;
-  Cut cut;
-  const char *q_nope, *q_pe;
-  int64_t q_nope_row, q_nope_head, q_pe_row, q_pe_head;  // strides in bytes
-  bool q_is_f32, o_is_f32;
-  char* o;
-  int64_t o_row, o_head;  // bytes
-  float* lse;
-  int64_t lse_row, lse_head;
-  float *part_o, *part_lse;  // [T, H, splits, ..]; logarithms of base 2
-  int64_t tokens;
-  int heads;
-  float scale_log2, to_base;  // base 2 logarithms to lse's base
-};
+constexpr int kFp8Chunks = kFp8Bytes / 16;
 
 // kFp8: the cache's rows. kAhead: shared memory holds the next block of keys too, as it comes from the cache.
 template <int kRows, bool kAhead, bool kFp8>
@@ -72,39 +40,6 @@ struct Shape {
   };
   static constexpr int kBytes = kQuery + kKeys + kAheadBytes + kWeights + int(sizeof(Small));
 };
-
-// The tile that a block of threads has.
-struct Work {
-  int64_t token;                  // the first
-  int tokens, first_head, width;  // heads of a token
-  int split;
-  MlaList list;  // of the last token, which sees the most keys
-
-  __device__ explicit Work(const Call& c) {
-    const int64_t tile = blockIdx.x / uint32_t(c.cut.head_tiles), group = tile / uint32_t(c.cut.splits);
-    first_head = int(blockIdx.x % uint32_t(c.cut.head_tiles)) * c.cut.rows, split = int(tile % uint32_t(c.cut.splits));
-    width = min(c.heads, c.cut.rows);
-    token = group, tokens = 1;
-    if (c.cut.tokens > 1) {  // of equally long sequences
-      const int64_t sequence = group / c.cut.groups_each, in_sequence = group % c.cut.groups_each * c.cut.tokens;
-      token = sequence * c.keys.each + in_sequence;
-      tokens = int(min(int64_t(c.cut.tokens), c.keys.each - in_sequence));
-    }
-    list = c.keys.list(token + tokens - 1);
-  }
-  __device__ int token_of(int row) const { return row / width; }
-  __device__ int head_of(int row) const { return first_head + row % width; }
-  __device__ bool has(const Call& c, int row) const { return token_of(row) < tokens && head_of(row) < c.heads; }
-  // List entries that a row sees.
-  __device__ int64_t limit(int row) const { return list.count - (tokens - 1 - min(token_of(row), tokens - 1)); }
-};
-
-// 8 elements of a query's row as bf16.
-__device__ uint4 query_chunk(const char* row, bool is_f32, int chunk) {
-  if (!is_f32) return *reinterpret_cast<const uint4*>(row + chunk * 16);
-  const float4 a = *reinterpret_cast<const float4*>(row + chunk * 32), b = *reinterpret_cast<const float4*>(row + chunk * 32 + 16);
-  return make_uint4(ptx::pack_bf16(a.x, a.y), ptx::pack_bf16(a.z, a.w), ptx::pack_bf16(b.x, b.y), ptx::pack_bf16(b.z, b.w));
-}
 
 // 16 codes of e4m3 times their scale, as bf16.
 __device__ void widen_fp8(const uint4& codes, float scale, uint4 (&out)[2]) {
@@ -441,44 +376,6 @@ __global__ void __launch_bounds__(kThreads, 1) mla_decode_mma_kernel(const __gri
   Attention<kRows, kAhead, kFp8>(c, memory).run();
 }
 
-// --- the merge of stretches: a block of threads a row of o, 4 columns a thread ---
-
-constexpr int kMergeThreads = kLatent / 4, kMostSplits = 2 * kWarp;
-
-__global__ void __launch_bounds__(kMergeThreads) mla_decode_merge_kernel(const __grid_constant__ Call c) {
-  wait_for_previous_kernel();
-  const int64_t row = blockIdx.x, token = row / c.heads, head = row % c.heads;
-  const int splits = c.cut.splits, lane = int(threadIdx.x) % kWarp;
-  const float* lse = c.part_lse + row * splits;
-  const float* part = c.part_o + row * splits * kLatent + threadIdx.x * 4;
-  float log[2], most = -INFINITY;
-  for (int i = 0; i < 2; ++i) {
-    log[i] = lane + i * kWarp < splits ? lse[lane + i * kWarp] : -INFINITY;
-    most = fmaxf(most, log[i]);
-  }
-  for (int d = kWarp / 2; d > 0; d /= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, d));
-  const float shift = shift_of(most), weight[2] = {ptx::exp2_approx(log[0] - shift), ptx::exp2_approx(log[1] - shift)};
-  const float total = group_sum(weight[0] + weight[1]);
-  float4 sum = make_float4(0, 0, 0, 0);
-#pragma unroll 8
-  for (int i = 0; i < splits; ++i) {
-    const float w = __shfl_sync(0xffffffffu, i < kWarp ? weight[0] : weight[1], i % kWarp);
-    float4 x = make_float4(0, 0, 0, 0);
-    if (w != 0) x = *reinterpret_cast<const float4*>(part + i * kLatent);  // what an empty stretch holds is not written
-    sum = make_float4(fmaf(w, x.x, sum.x), fmaf(w, x.y, sum.y), fmaf(w, x.z, sum.z), fmaf(w, x.w, sum.w));
-  }
-  const float inverse = inverse_of(total);
-  char* out = c.o + token * c.o_row + head * c.o_head;
-  if (c.o_is_f32) {
-    auto* to = reinterpret_cast<float2*>(out) + threadIdx.x * 2;
-    to[0] = make_float2(sum.x * inverse, sum.y * inverse), to[1] = make_float2(sum.z * inverse, sum.w * inverse);
-  } else {
-    auto* to = reinterpret_cast<uint32_t*>(out) + threadIdx.x * 2;
-    to[0] = ptx::pack_bf16(sum.x * inverse, sum.y * inverse), to[1] = ptx::pack_bf16(sum.z * inverse, sum.w * inverse);
-  }
-  if (threadIdx.x == 0 && c.lse) c.lse[token * c.lse_row + head * c.lse_head] = log2_of(most, total) * c.to_base;
-}
-
 // --- the host's side ---
 
 // Bytes of shared memory of the kernel of these rows.
@@ -490,34 +387,11 @@ int shared_bytes(int rows, bool ahead, bool fp8) {
   return rows == 64 ? of.template operator()<64>() : rows == 32 ? of.template operator()<32>() : of.template operator()<16>();
 }
 
-// How many stretches take the least time: rounds of blocks of threads over the GPU, each as long as its keys and what begins and
-// ends it, and the merge.
-int splits_of(int64_t tiles, int64_t key_blocks, int sms) {
-  constexpr int64_t kEnds = 2, kMerge = 2;  // in units of a block of keys
-  int best = 1;
-  int64_t least = INT64_MAX;
-  for (int s = 1; s <= kMostSplits && s <= std::max<int64_t>(key_blocks, 1) && (s == 1 || tiles * s <= 4 * int64_t(sms)); ++s) {
-    const int64_t rounds = (tiles * s + sms - 1) / sms;
-    const int64_t time = rounds * ((key_blocks + s - 1) / s + kEnds) + (s > 1 ? kMerge + s / 16 : 0);
-    if (time < least) least = time, best = s;
-  }
-  return best;
-}
-
 Cut cut_of(const Context& ctx, const MlaDecodeArgs& a) {
-  const int64_t T = a.q_nope.dim(0), H = a.q_nope.dim(1);
-  const bool sparse = a.indices.present(), alike = !sparse && !a.cu_seqlens.present() && a.seq_lens.dim(0) > 0;
-  const int64_t each = alike ? T / a.seq_lens.dim(0) : 1, wanted = H * std::max<int64_t>(each, 1);
-  Cut cut{.rows = wanted > 32 ? 64 : wanted > 16 ? 32 : 16};
-  const auto fits = [&](bool ahead) { return size_t(shared_bytes(cut.rows, ahead, mla_fp8(a))) <= ctx.gpu->shared_memory; };
-  while (cut.rows > 16 && !fits(false)) cut.rows /= 2;
-  cut.tokens = int(std::clamp<int64_t>(cut.rows / std::max<int64_t>(H, 1), 1, std::max<int64_t>(each, 1)));
-  cut.head_tiles = int((H + cut.rows - 1) / cut.rows);
-  cut.groups_each = int((each + cut.tokens - 1) / cut.tokens);
-  cut.groups = cut.tokens > 1 ? a.seq_lens.dim(0) * cut.groups_each : T;
-  const int64_t most_keys = sparse ? a.indices.dim(1) : a.block_table.dim(1) * a.kv.dim(1);
-  cut.splits = splits_of(cut.groups * cut.head_tiles, (most_keys + kBlock - 1) / kBlock, ctx.gpu->sms);
-  return cut;
+  const int64_t wanted = a.q_nope.dim(1) * mla_decode_rows_each(a);
+  int rows = wanted > 32 ? 64 : wanted > 16 ? 32 : 16;
+  while (rows > 16 && size_t(shared_bytes(rows, false, mla_fp8(a))) > ctx.gpu->shared_memory) rows /= 2;
+  return cut_call(a, rows, ctx.gpu->sms);
 }
 
 template <int kRows>
@@ -532,50 +406,20 @@ Status launch_rows(const Context& ctx, const Call& call, bool fp8) {
                : launch(ctx, mla_decode_mma_kernel<kRows, false, false>, shape, call);
 }
 
-size_t part_floats(const Cut& cut, const MlaDecodeArgs& a) {
-  return cut.splits > 1 ? size_t(a.q_nope.dim(0) * a.q_nope.dim(1) * cut.splits) : 0;
-}
-
 }  // namespace
 
-size_t mla_decode_mma_workspace(const Context& ctx, const MlaDecodeArgs& a) {
-  return part_floats(cut_of(ctx, a), a) * (kLatent + 1) * sizeof(float);
-}
+size_t mla_decode_mma_workspace(const Context& ctx, const MlaDecodeArgs& a) { return workspace_of(cut_of(ctx, a), a); }
 
 Status mla_decode_cuda_mma(Context& ctx, const MlaDecodeArgs& a, std::byte* scratch) {
   const Cut cut = cut_of(ctx, a);
-  const int64_t q_size = int64_t(dtype_size(a.q_nope.dtype)), o_size = int64_t(dtype_size(a.o.dtype));
-  const int64_t rows = a.q_nope.dim(0) * a.q_nope.dim(1);
-  if (std::max(cut.blocks(), rows) > INT_MAX) return {Code::kUnsupported, "mla_decode: more rows than a grid has blocks"};
-  auto* parts = reinterpret_cast<float*>(scratch);
-  const Call call{.keys = MlaKeys(a),
-                  .cut = cut,
-                  .q_nope = static_cast<const char*>(a.q_nope.data),
-                  .q_pe = static_cast<const char*>(a.q_pe.data),
-                  .q_nope_row = a.q_nope.stride[0] * q_size,
-                  .q_nope_head = a.q_nope.stride[1] * q_size,
-                  .q_pe_row = a.q_pe.stride[0] * q_size,
-                  .q_pe_head = a.q_pe.stride[1] * q_size,
-                  .q_is_f32 = a.q_nope.dtype == DType::kF32,
-                  .o_is_f32 = a.o.dtype == DType::kF32,
-                  .o = static_cast<char*>(a.o.data),
-                  .o_row = a.o.stride[0] * o_size,
-                  .o_head = a.o.stride[1] * o_size,
-                  .lse = a.lse.present() ? a.lse.as<float>() : nullptr,
-                  .lse_row = a.lse.stride[0],
-                  .lse_head = a.lse.stride[1],
-                  .part_o = parts,
-                  .part_lse = parts + part_floats(cut, a) * kLatent,
-                  .tokens = a.q_nope.dim(0),
-                  .heads = int(a.q_nope.dim(1)),
-                  .scale_log2 = a.scale * kLog2E,
-                  .to_base = float(kLn2 / natural_log_of(a.base))};
+  const Call call = make_call(a, cut, scratch);
+  if (std::max(cut.blocks(), call.tokens * call.heads) > INT_MAX)
+    return {Code::kUnsupported, "mla_decode: more rows than a grid has blocks"};
   const bool fp8 = mla_fp8(a);
-  const Status done = cut.rows == 64   ? launch_rows<64>(ctx, call, fp8)
-                      : cut.rows == 32 ? launch_rows<32>(ctx, call, fp8)
-                                       : launch_rows<16>(ctx, call, fp8);
-  if (!done.ok() || cut.splits == 1) return done;
-  return launch(ctx, mla_decode_merge_kernel, {.grid = unsigned(rows), .block = kMergeThreads, .dependent = true}, call);
+  SLUICE_RETURN_IF_ERROR(cut.rows == 64   ? launch_rows<64>(ctx, call, fp8)
+                         : cut.rows == 32 ? launch_rows<32>(ctx, call, fp8)
+                                          : launch_rows<16>(ctx, call, fp8));
+  return merge_stretches(ctx, call);
 }
 
 }  // namespace sluice

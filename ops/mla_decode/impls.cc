@@ -61,6 +61,19 @@ Can mla_decode_can_mma(const MlaDecodeArgs& a) {
   return wide(a.o, 2 * int64_t(dtype_size(a.o.dtype))) ? Can{} : Can::no("it writes pairs of o's elements");
 }
 
+int64_t mla_decode_rows_each(const MlaDecodeArgs& a) {
+  const bool alike = !a.indices.present() && !a.cu_seqlens.present() && a.seq_lens.dim(0) > 0;
+  return alike ? std::max<int64_t>(a.q_nope.dim(0) / a.seq_lens.dim(0), 1) : 1;
+}
+
+Can mla_decode_can_sm90(const MlaDecodeArgs& a) {
+  if (const Can can = mla_decode_can_mma(a); !can.yes()) return can;
+  constexpr int64_t kMostBytes = int64_t(64) << 30;  // it counts them in units of 16, with 32 bits
+  if (a.kv.dim(0) * a.kv.stride[0] * int64_t(dtype_size(a.kv.dtype)) > kMostBytes - 16) return Can::no("kv spans 64 GiB or more");
+  if (a.q_nope.dim(1) * mla_decode_rows_each(a) > 32) return {};
+  return Can::no("no more than 32 rows of q share their keys, and its tiles have 64");
+}
+
 Status check_mla_decode(const MlaDecodeArgs& a) {
   ArgCheck c("mla_decode");
   c.rank("q_nope", a.q_nope, 3, 3).dtype("q_nope", a.q_nope, {DType::kF32, DType::kBF16}).inner_contiguous("q_nope", a.q_nope);
@@ -95,6 +108,11 @@ Status check_mla_decode(const MlaDecodeArgs& a) {
 
 namespace {
 constexpr Impl<MlaDecodeArgs> kImpls[] = {
+    {.name = "sm90",
+     .isa = Isa::kSm90a,
+     .can = mla_decode_can_sm90,
+     .workspace = SLUICE_SM90_FORM(mla_decode_sm90_workspace),
+     .run = SLUICE_SM90_FORM(mla_decode_sm90)},
     {.name = "portable_mma",
      .isa = Isa::kCuda,
      .can = mla_decode_can_mma,

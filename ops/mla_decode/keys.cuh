@@ -43,15 +43,19 @@ struct MlaKeys {
     else sequence = row / each, behind = each - row % each;
     return {table + sequence * list_stride, max(int64_t(0), lengths[sequence] - behind + 1)};
   }
-  // The row of the cache that entry j of a list names; null where it names none.
-  __device__ const char* at(const MlaList& list, int64_t j) const {
-    if (j >= list.count) return nullptr;
-    const uint32_t size = uint32_t(page);
-    if (!indices) return kv + list.entries[uint32_t(j) / size] * page_bytes + uint32_t(j) % size * place_bytes;
-    const int32_t slot = list.entries[j];
-    if (slot < 0 || slot >= slots) return nullptr;
-    return kv + uint32_t(slot) / size * page_bytes + uint32_t(slot) % size * place_bytes;
+  // What entry j of a list says, for row_of: a page, or a slot; below 0 where there is no entry.
+  __device__ int32_t entry(const MlaList& list, int64_t j) const {
+    if (j >= list.count) return -1;
+    return list.entries[indices ? uint32_t(j) : uint32_t(j) / uint32_t(page)];
   }
+  // The row of the cache that it names; null where it names none.
+  __device__ const char* row_of(int32_t entry, int64_t j) const {
+    const uint32_t size = uint32_t(page);
+    if (entry < 0) return nullptr;
+    if (!indices) return kv + entry * page_bytes + uint32_t(j) % size * place_bytes;
+    return entry < slots ? kv + uint32_t(entry) / size * page_bytes + uint32_t(entry) % size * place_bytes : nullptr;
+  }
+  __device__ const char* at(const MlaList& list, int64_t j) const { return row_of(entry(list, j), j); }
 
  private:
   static const int32_t* ints(const Tensor& t) { return t.present() ? t.as<int32_t>() : nullptr; }

@@ -119,6 +119,26 @@ TEST(MlaDecode, EqualRowsNeedNoCuSeqlens) {
   }
 }
 
+// So many rows that a GPU cuts no list: each block of threads takes all its blocks of keys in turn, an odd or even number, some
+// with gaps, where lists of slots are too short for others.
+TEST(MlaDecode, ManyRowsTakeTheirListsWhole) {
+  const MlaDecodeCase c{33, 512, 64, 64, 2, {35, 35}, {340, 170}};
+  Random random(12);
+  for (const DType cache : {DType::kBF16, DType::kF8E4M3}) {
+    const MlaDecodeProblem p(c, DType::kBF16, cache, 13);
+    const SparseCall call(p, 341, [&](int64_t t, std::vector<int64_t>& slots) {
+      for (size_t i = slots.size(); i > 1; --i) std::swap(slots[i - 1], slots[size_t(random.integer(0, int64_t(i) - 1))]);
+      for (size_t j = 0; j < slots.size(); ++j)
+        if (t % 3 == 0 && j % 5 == 2) slots[j] = -1;
+      if (t % 7 == 0) slots.resize(std::min(slots.size(), size_t(3 * t)));
+    });
+    MlaDecodeArgs alike = p.args();
+    alike.cu_seqlens = Tensor();
+    expect_as_reference(p, alike, DType::kF32, "dense, " + name_of(c, cache));
+    expect_as_reference(p, call.args, DType::kBF16, "sparse, " + name_of(c, cache));
+  }
+}
+
 // Any split of a row's keys, merged by merge_state in either base, is one pass.
 TEST(MlaDecode, SplitKeysMergeToOnePass) {
   const MlaDecodeCase c{16, 512, 64, 16, 2, {1, 2}, {300, 90}};

@@ -45,39 +45,10 @@ struct Shape {
   static constexpr int kBytes = kQueryBytes + kKeyBytes + kBlock * kValueChunks * 16;
 };
 
-// A tile of a sequence's rows.
-struct Work {
-  MlaSequence sequence;
-  int64_t begin = 0;  // its first row, of the sequence's
-  bool found = false;
-
-  // Tiles are numbered sequence by sequence, in each the last rows first, which have the most keys. All threads of a warp call it.
-  __device__ Work(const MlaSequences& all, int64_t tile, int rows) {
-    const int lane = int(threadIdx.x) % kWarp;
-    int64_t before = 0;
-    for (int first = 0; first < all.count && !found; first += kWarp) {
-      int64_t mine = 0;
-      if (first + lane < all.count) mine = (all.cu_q[first + lane + 1] - all.cu_q[first + lane] + rows - 1) / rows;
-      int64_t behind = mine;  // up to this lane's sequence, it included
-      for (int d = 1; d < kWarp; d *= 2) {
-        const int64_t x = __shfl_up_sync(0xffffffffu, behind, d);
-        if (lane >= d) behind += x;
-      }
-      const uint32_t further = __ballot_sync(0xffffffffu, before + behind > tile);
-      if (further) {
-        const int at = __ffs(int(further)) - 1;
-        sequence = all.at(first + at), found = true;
-        begin = (before + __shfl_sync(0xffffffffu, behind, at) - 1 - tile) * rows;
-      }
-      before += __shfl_sync(0xffffffffu, behind, kWarp - 1);
-    }
-  }
-};
-
 template <class S>
 class Attention {
  public:
-  __device__ Attention(const Call& c, const Work& work, int head, char* memory)
+  __device__ Attention(const Call& c, const MlaTile& work, int head, char* memory)
       : c_(c),
         first_row_(int(work.sequence.first_row + work.begin)),
         rows_(int(min(work.sequence.rows - work.begin, int64_t(S::kRows)))),
@@ -298,7 +269,7 @@ template <class S>
 __global__ void __launch_bounds__(S::kThreads) mla_prefill_mma_kernel(const __grid_constant__ Call c) {
   extern __shared__ __align__(128) char memory[];
   wait_for_previous_kernel();
-  const Work work(c.sequences, blockIdx.x % uint32_t(c.tiles), S::kRows);
+  const MlaTile work(c.sequences, blockIdx.x % uint32_t(c.tiles), S::kRows);
   if (work.found) {
     Attention<S>(c, work, int(blockIdx.x / uint32_t(c.tiles)), memory).run();
   }

@@ -12,9 +12,12 @@ Status mla_prefill_cpu(Context&, const MlaPrefillArgs&, std::byte*);
 Status mla_prefill_avx512(Context&, const MlaPrefillArgs&, std::byte*);
 Status mla_prefill_cuda(Context&, const MlaPrefillArgs&, std::byte*);
 Status mla_prefill_cuda_mma(Context&, const MlaPrefillArgs&, std::byte*);
+Status mla_prefill_sm90(Context&, const MlaPrefillArgs&, std::byte*);
 
 size_t mla_prefill_workspace(const Context&, const MlaPrefillArgs&);  // of the vector forms
+size_t mla_prefill_sm90_workspace(const Context&, const MlaPrefillArgs&);
 Can mla_prefill_can_mma(const MlaPrefillArgs&);
+Can mla_prefill_can_sm90(const MlaPrefillArgs&);
 
 // A sequence of a call: its rows and its keys.
 struct MlaSequence {

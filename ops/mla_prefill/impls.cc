@@ -41,6 +41,14 @@ Can mla_prefill_can_mma(const MlaPrefillArgs& a) {
   return aligned(a.o, 2 * int64_t(dtype_size(a.o.dtype))) ? Can{} : Can::no("it writes pairs of o's elements");
 }
 
+Can mla_prefill_can_sm90(const MlaPrefillArgs& a) {
+  if (const Can c = mla_prefill_can_mma(a); !c.yes()) return c;
+  for (const Tensor* t : {&a.q, &a.k_nope, &a.k_pe, &a.v})
+    for (int d = 0; d + 1 < t->rank; ++d)
+      if (t->shape[d] > 1 && t->stride[d] <= 0) return Can::no("its tensor maps cannot repeat rows or heads");
+  return aligned(a.o, 16) ? Can{} : Can::no("it writes o 16 bytes at a time");
+}
+
 Status check_mla_prefill(const MlaPrefillArgs& a) {
   ArgCheck c("mla_prefill");
   c.rank("q", a.q, 3, 3).dtype("q", a.q, {DType::kF32, DType::kBF16}).inner_contiguous("q", a.q);
@@ -67,6 +75,11 @@ Status check_mla_prefill(const MlaPrefillArgs& a) {
 
 namespace {
 constexpr Impl<MlaPrefillArgs> kImpls[] = {
+    {.name = "sm90",
+     .isa = Isa::kSm90a,
+     .can = mla_prefill_can_sm90,
+     .workspace = SLUICE_SM90_FORM(mla_prefill_sm90_workspace),
+     .run = SLUICE_SM90_FORM(mla_prefill_sm90)},
     {.name = "portable_mma", .isa = Isa::kCuda, .can = mla_prefill_can_mma, .run = SLUICE_CUDA_FORM(mla_prefill_cuda_mma)},
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(mla_prefill_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = mla_prefill_workspace, .run = mla_prefill_avx512},

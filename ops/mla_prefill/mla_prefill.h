@@ -8,9 +8,10 @@
 // without keys, as of an empty prefix: o = 0, lse = -inf. So a prompt in chunks is: each prefix chunk not causal, the new rows
 // causal over their own keys, and merge_state over the results.
 //
-// Blocks of 64 keys counted from the sequence's first, softmax running over them: a row's bits depend on its keys only. On the CPU
-// a row reads nothing past its own keys; on a GPU a NaN there reaches the rows of its tile. Accumulation and softmax are fp32; a
-// GPU's tensor cores take the weights as bf16. Tolerance: fp32 rel_rms 5e-6, max_rel 3e-5; bf16 8e-3, 2e-2.
+// Blocks of keys counted from the sequence's first (64; `sm90` 128 or 80), softmax running over them: a row's bits depend on its
+// keys only. On the CPU a row reads nothing past its own keys; on a GPU a NaN there reaches the rows of its tile, one of another
+// sequence none. Accumulation and softmax are fp32; a GPU's tensor cores take the weights as bf16. Tolerance: fp32 rel_rms 5e-6,
+// max_rel 3e-5; bf16 8e-3, 2e-2.
 #pragma once
 
 #include <span>

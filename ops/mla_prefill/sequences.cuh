@@ -1,4 +1,4 @@
-// A call's sequences on a GPU.
+// A call's sequences on a GPU, and tiles of their rows.
 #pragma once
 
 #include "core/cuda/rows.cuh"
@@ -22,6 +22,35 @@ struct MlaSequences {
   }
   // The sequence of a row of q; all threads of the warp call it.
   __device__ MlaSequence of_row(int64_t row) const { return at(sequence_of<kWarp>(cu_q, count, row)); }
+};
+
+// A tile of a sequence's rows.
+struct MlaTile {
+  MlaSequence sequence;
+  int64_t begin = 0;  // its first row, of the sequence's
+  bool found = false;
+
+  // Tiles are numbered sequence by sequence, in each the last rows first, which have the most keys. All threads of a warp call it.
+  __device__ MlaTile(const MlaSequences& all, int64_t tile, int rows) {
+    const int lane = int(threadIdx.x) % kWarp;
+    int64_t before = 0;
+    for (int first = 0; first < all.count && !found; first += kWarp) {
+      int64_t mine = 0;
+      if (first + lane < all.count) mine = (all.cu_q[first + lane + 1] - all.cu_q[first + lane] + rows - 1) / rows;
+      int64_t behind = mine;  // up to this lane's sequence, it included
+      for (int d = 1; d < kWarp; d *= 2) {
+        const int64_t x = __shfl_up_sync(0xffffffffu, behind, d);
+        if (lane >= d) behind += x;
+      }
+      const uint32_t further = __ballot_sync(0xffffffffu, before + behind > tile);
+      if (further) {
+        const int at = __ffs(int(further)) - 1;
+        sequence = all.at(first + at), found = true;
+        begin = (before + __shfl_sync(0xffffffffu, behind, at) - 1 - tile) * rows;
+      }
+      before += __shfl_sync(0xffffffffu, behind, kWarp - 1);
+    }
+  }
 };
 
 }  // namespace sluice::cuda

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "ops/mla_decode/mla_decode.h"
@@ -159,6 +160,24 @@ TEST(MlaPrefill, NaNOfAKey) {
     EXPECT_TRUE(std::isfinite(o[2]) || is_gpu(impl->isa)) << impl->name;
     EXPECT_TRUE(std::isnan(o[128 + 2]) && std::isfinite(o[128 + 3])) << impl->name;
     EXPECT_TRUE(std::isnan(o[256 + 5]) && std::isnan(got.lse.values()[2])) << impl->name;
+  }
+}
+
+// Nor does one of another sequence reach it, on a GPU neither.
+TEST(MlaPrefill, NaNOfTheNextSequence) {
+  for (const MlaPrefillCase& c : {MlaPrefillCase{1, 128, 64, 128, 2, {3, 2}, {10, 130}}, {1, 192, 64, 256, 2, {3, 2}, {90, 100}}}) {
+    const MlaPrefillProblem p(c, DType::kBF16, 55);
+    const MlaPrefillArgs& a = p.args();
+    for (int64_t j = c.keys[0]; j < c.keys[0] + c.keys[1]; ++j)
+      a.v.as<Bf16>()[j * a.v.stride[0]] = a.k_pe.as<Bf16>()[j * a.k_pe.stride[0]] = Bf16(NAN);
+    for (const auto* impl : runnable(mla_prefill_impls(), with_outputs(a, p.outputs(DType::kF32)))) {
+      const PrefillOutputs got = p.outputs(DType::kF32);
+      run_ok(*impl, with_outputs(a, got));
+      const std::vector<double> o = got.o.values(), lse = got.lse.values();
+      const auto finite = [](double v) { return std::isfinite(v); };
+      EXPECT_TRUE(std::all_of(o.begin(), o.begin() + c.rows[0] * c.value, finite)) << impl->name;
+      EXPECT_TRUE(std::all_of(lse.begin(), lse.begin() + c.rows[0], finite) && std::isnan(lse.back())) << impl->name;
+    }
   }
 }
 

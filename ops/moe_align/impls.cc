@@ -39,8 +39,7 @@ Status check_moe_align(const MoeAlignArgs& a) {
 }
 
 size_t moe_align_cuda_workspace(const Context&, const MoeAlignArgs& a) {
-  const int64_t tiles = ceil_div(a.topk_ids.numel(), kMoeAlignTile);
-  return tiles <= 1 ? 0 : size_t((tiles + 1) * a.experts) * sizeof(int32_t);
+  return size_t(MoeAlignTiles(a.topk_ids.numel(), a.experts).count * a.experts) * sizeof(int32_t);
 }
 
 namespace {

@@ -1,10 +1,12 @@
 // A warp has a row, its lane l the experts l, l + 32, ..., so that no group of experts and no number of them needs a layout of its
 // own. What lanes exchange are keys: integers that rise with the score, whose largest a warp finds in one instruction (redux). The
 // experts are chosen in three steps: a key that at least top_k experts reach, from the lanes' best; the few that reach it, packed
-// into shared memory in the order of their indices; each one's place among them.
+// into shared memory in the order of their indices; each one's place among them. Where rows are few a block has a row and does the
+// same in a shorter chain.
 #include <algorithm>
 #include <climits>
 
+#include "base/checked.h"
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
 #include "core/cuda/rows.cuh"
@@ -49,6 +51,7 @@ struct Gate {
   int32_t* ids;
   int64_t tokens, logit_stride, weight_stride, id_stride;  // strides of rows in elements
   int experts, top_k, n_group, group_size, topk_group;
+  uint32_t group_of_width;  // 65536 / (group_size / 32), rounded up: below 32 a product and a shift are the quotient
   bool softmax, by_logit, renormalize, shared;
   float scale, shared_weight;
 };
@@ -114,6 +117,52 @@ __device__ uint32_t groups_of_registers(const Gate& g, const int (&key)[R], int 
     better += other > mine || (other == mine && i < lane);
   }
   return __ballot_sync(kAll, lane < g.n_group && better < g.topk_group);
+}
+
+// The two best keys of a group.
+struct BestTwo {
+  int first = kGateExcluded, second = kGateExcluded;
+
+  __device__ BestTwo with(const BestTwo& o) const {
+    return {.first = max(first, o.first), .second = max(max(second, o.second), min(first, o.first))};
+  }
+  __device__ BestTwo of_lane(int apart) const {
+    return {.first = __shfl_xor_sync(kAll, first, apart), .second = __shfl_xor_sync(kAll, second, apart)};
+  }
+};
+
+// Groups of a warp's width, as many as a power of two: with each exchange a lane keeps half of its groups and half as many lanes
+// have each, so that all of them cost little more than one. Excludes the groups that are not chosen.
+template <int R>
+__device__ void exclude_widths(const Gate& g, int (&key)[R], int lane) {
+  static_assert(R == 4 || R == 8);
+  constexpr int kLanes = kWarp / R;  // of a group in the end: R neighbours
+  BestTwo best[R];
+#pragma unroll
+  for (int j = 0; j < R; ++j) best[j].first = key[j];
+#pragma unroll
+  for (int kept = R / 2; kept > 0; kept /= 2) {
+    const int apart = kept * kLanes;
+    const bool upper = lane & apart;
+#pragma unroll
+    for (int j = 0; j < kept; ++j) {
+      const BestTwo sent = upper ? best[j] : best[j + kept], mine = upper ? best[j + kept] : best[j];
+      best[j] = mine.with(sent.of_lane(apart));
+    }
+  }
+#pragma unroll
+  for (int apart = kLanes / 2; apart > 0; apart /= 2) best[0] = best[0].with(best[0].of_lane(apart));
+  const int mine = moe_gate_group_key(best[0].first, best[0].second), group = lane / kLanes;
+  int better = 0;
+#pragma unroll
+  for (int i = 0; i < R; ++i) {
+    const int other = __shfl_sync(kAll, mine, i * kLanes);
+    better += other > mine || (other == mine && i < group);
+  }
+  const uint32_t chosen = __ballot_sync(kAll, better < g.topk_group);
+#pragma unroll
+  for (int j = 0; j < R; ++j)
+    if (!(chosen >> (j * kLanes) & 1)) key[j] = kGateExcluded;
 }
 
 template <int R>
@@ -205,7 +254,7 @@ __device__ int choose(const int (&key)[R], int top_k, int lane, Scratch<R>& s) {
 }
 
 // The scorings apart, so that a lane's scores are computed side by side.
-template <int R>
+template <int R, bool kFull>
 __device__ Softmax keys_of(const Gate& g, const float (&logit)[R], const float (&bias)[R], int lane, int (&key)[R]) {
   const Softmax row = g.softmax ? softmax_of(g, logit, lane) : Softmax();
   float c[R];
@@ -219,32 +268,45 @@ __device__ Softmax keys_of(const Gate& g, const float (&logit)[R], const float (
     for (int j = 0; j < R; ++j) c[j] = __fadd_rn(score_of(g, logit[j], row), bias[j]);
   }
 #pragma unroll
-  for (int j = 0; j < R; ++j) key[j] = kWarp * j + lane < g.experts ? moe_gate_key(c[j]) : kGateExcluded;
+  for (int j = 0; j < R; ++j) key[j] = kFull || kWarp * j + lane < g.experts ? moe_gate_key(c[j]) : kGateExcluded;
   return row;
 }
 
-template <int R, class X>
-__device__ void gate_row(const Gate& g, int64_t row, const float (&bias)[R], int lane, Scratch<R>& s) {
-  const X* logits = static_cast<const X*>(g.logits) + row * g.logit_stride;
-  float logit[R];
-#pragma unroll
-  for (int j = 0; j < R; ++j) logit[j] = kWarp * j + lane < g.experts ? to_float(logits[kWarp * j + lane]) : 0;
-  int key[R];
-  const Softmax softmax = keys_of(g, logit, bias, lane, key);
-  if (g.topk_group < g.n_group) {
-    if (g.group_size % kWarp == 0) exclude_registers(g, key, lane);
-    else exclude_any(g, key, lane, s);
-  }
-  const int id = choose(key, g.top_k, lane, s);
-  const float score = score_of(g, to_float(logits[id]), softmax);
-  const float divisor = moe_gate_divisor<Lane>(group_sum(lane < g.top_k ? score : 0), g.renormalize);
+// Writes a row from its chosen experts, in their lanes.
+__device__ void put_row(const Gate& g, int64_t row, int lane, int id, float score) {
+  float sum = lane < g.top_k ? score : 0;
+  for (int apart = g.top_k > 8 ? kWarp / 2 : 4; apart > 0; apart /= 2)  // zeros change no sum
+    sum = __fadd_rn(sum, __shfl_xor_sync(kAll, sum, apart));
+  const float divisor = moe_gate_divisor<Lane>(sum, g.renormalize);
   float* weights = g.weights + row * g.weight_stride;
   int32_t* ids = g.ids + row * g.id_stride;
   if (lane < g.top_k) weights[lane] = __fmul_rn(__fdiv_rn(score, divisor), g.scale), ids[lane] = id;
   if (lane == 0 && g.shared) weights[g.top_k] = g.shared_weight, ids[g.top_k] = g.experts;
 }
 
-template <int R, class X>
+template <int R, bool kFull, class X>
+__device__ void gate_row(const Gate& g, int64_t row, const float (&bias)[R], int lane, Scratch<R>& s) {
+  const X* logits = static_cast<const X*>(g.logits) + row * g.logit_stride;
+  float logit[R];
+#pragma unroll
+  for (int j = 0; j < R; ++j) logit[j] = kFull || kWarp * j + lane < g.experts ? to_float(logits[kWarp * j + lane]) : 0;
+  int key[R];
+  const Softmax softmax = keys_of<R, kFull>(g, logit, bias, lane, key);
+  if (g.topk_group < g.n_group) {
+    const bool widths = g.group_size == kWarp && g.n_group == R;
+    if constexpr (R <= 8)
+      if (widths) exclude_widths(g, key, lane);
+    if (R > 8 || !widths) {
+      if (g.group_size % kWarp == 0) exclude_registers(g, key, lane);
+      else exclude_any(g, key, lane, s);
+    }
+  }
+  const int id = choose(key, g.top_k, lane, s);
+  put_row(g, row, lane, id, score_of(g, to_float(logits[id]), softmax));
+}
+
+// kFull: experts are whole widths of the registers.
+template <int R, bool kFull, class X>
 __global__ void __launch_bounds__(kThreads) moe_gate_kernel(const __grid_constant__ Gate g) {
   __shared__ Scratch<R> scratch[kWarps];
   const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
@@ -253,7 +315,191 @@ __global__ void __launch_bounds__(kThreads) moe_gate_kernel(const __grid_constan
   for (int j = 0; j < R; ++j) bias[j] = g.bias && kWarp * j + lane < g.experts ? g.bias[kWarp * j + lane] : 0;
   wait_for_previous_kernel();
   for (int64_t row = int64_t(blockIdx.x) * kWarps + warp; row < g.tokens; row += int64_t(gridDim.x) * kWarps)
-    gate_row<R, X>(g, row, bias, lane, scratch[warp]);
+    gate_row<R, kFull, X>(g, row, bias, lane, scratch[warp]);
+}
+
+// --- a block for a row, where rows are few: the same choice in a shorter chain ---
+
+constexpr int kRowWarps = 4;  // of a row, each with R registers' width of neighbouring experts
+
+template <int R>
+struct RowScratch {
+  static constexpr int kWidths = kRowWarps * R;  // of 32 experts
+  float weight[kWidths * kWarp];                 // of a softmax
+  int32_t first[kWidths], second[kWidths];       // the best keys of a width
+  int32_t best[kRowWarps][kWarp];
+  int32_t count;                   // of candidates
+  int64_t order[kWidths * kWarp];  // of a candidate, the larger the better
+  float score[kWidths * kWarp];
+  int32_t chosen[kWarp];
+  float chosen_score[kWarp];
+};
+
+// An expert's place among others as one number: its key, and of equal ones the lower index first.
+__device__ int64_t order_of(int32_t key, int id) { return int64_t(key) << 32 | uint32_t(INT_MAX - id); }
+__device__ int id_of(int64_t order) { return INT_MAX - int(uint32_t(order)); }
+
+template <int R>
+struct RowOfBlock {
+  int lane, warp, width;  // its warp's first width
+  float logit[R], score[R];
+  int key[R];
+  Softmax softmax;
+
+  __device__ bool has(const Gate& g, int j) const { return kWarp * (width + j) + lane < g.experts; }
+};
+
+// As softmax_of, the strands through shared memory.
+template <int R>
+__device__ void softmax_of_block(const Gate& g, RowOfBlock<R>& row, RowScratch<R>& s) {
+  row.softmax.most = moe_gate_finite<Lane>(-INFINITY);
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    const float finite = moe_gate_finite<Lane>(moe_gate_within<Lane>(row.logit[j]));
+    row.softmax.most = Lane::max(row.softmax.most, row.has(g, j) ? finite : row.softmax.most);
+  }
+  s.best[row.warp][row.lane] = moe_gate_key(row.softmax.most);
+  __syncthreads();
+  int most = s.best[0][row.lane];
+#pragma unroll
+  for (int w = 1; w < kRowWarps; ++w) most = max(most, s.best[w][row.lane]);
+  row.softmax.most = moe_gate_value(__reduce_max_sync(kAll, most));
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    const float weight = moe_gate_weight<Lane>(moe_gate_within<Lane>(row.logit[j]), row.softmax.most);
+    s.weight[kWarp * (row.width + j) + row.lane] = row.has(g, j) ? weight : 0;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int j = 0; j < kRowWarps * R; ++j) row.softmax.sum = __fadd_rn(row.softmax.sum, s.weight[kWarp * j + row.lane]);
+  row.softmax.sum = group_sum(row.softmax.sum);
+}
+
+template <int R>
+__device__ void keys_of_block(const Gate& g, const float (&bias)[R], RowOfBlock<R>& row, RowScratch<R>& s) {
+  if (g.softmax) softmax_of_block(g, row, s);
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    float c = row.logit[j];
+    if (!g.softmax) row.score[j] = moe_gate_sigmoid<Lane>(c), c = __fadd_rn(row.score[j], bias[j]);
+    else if (!g.by_logit) c = __fadd_rn(score_of(g, c, row.softmax), bias[j]);
+    row.key[j] = row.has(g, j) ? moe_gate_key(c) : kGateExcluded;
+  }
+}
+
+// Groups of whole widths.
+template <int R>
+__device__ void exclude_of_block(const Gate& g, RowOfBlock<R>& row, RowScratch<R>& s) {
+  const int widths = g.group_size / kWarp;  // of a group
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    const int best = __reduce_max_sync(kAll, row.key[j]);
+    const uint32_t has_best = __ballot_sync(kAll, row.key[j] == best);
+    const int next = __reduce_max_sync(kAll, row.lane == __ffs(has_best) - 1 ? kGateExcluded : row.key[j]);
+    if (row.lane == 0) s.first[row.width + j] = best, s.second[row.width + j] = next;
+  }
+  __syncthreads();
+  int first = kGateExcluded, second = kGateExcluded;
+  if (row.lane < g.n_group) {
+    for (int i = row.lane * widths; i < (row.lane + 1) * widths; ++i) {
+      const int best = s.first[i];
+      second = max(max(second, s.second[i]), min(first, best)), first = max(first, best);
+    }
+  }
+  const int mine = moe_gate_group_key(first, second);
+  int better = 0;
+#pragma unroll 4
+  for (int i = 0; i < g.n_group; ++i) {
+    const int other = __shfl_sync(kAll, mine, i);
+    better += other > mine || (other == mine && i < row.lane);
+  }
+  const uint32_t chosen = __ballot_sync(kAll, row.lane < g.n_group && better < g.topk_group);
+#pragma unroll
+  for (int j = 0; j < R; ++j)
+    if (!(chosen >> (uint32_t(row.width + j) * g.group_of_width >> 16) & 1)) row.key[j] = kGateExcluded;
+}
+
+// As reached_by_enough, of the lanes of all warps: each counts the better ones, which is more instructions than to take the largest
+// top_k times, and a shorter chain.
+template <int R>
+__device__ int reached_of_block(const Gate& g, const RowOfBlock<R>& row, RowScratch<R>& s) {
+  int mine = row.key[0];
+#pragma unroll
+  for (int j = 1; j < R; ++j) mine = max(mine, row.key[j]);
+  s.best[row.warp][row.lane] = mine;
+  __syncthreads();
+  mine = s.best[0][row.lane];
+#pragma unroll
+  for (int w = 1; w < kRowWarps; ++w) mine = max(mine, s.best[w][row.lane]);
+  int better = 0;
+#pragma unroll
+  for (int i = 0; i < kWarp; ++i) better += __shfl_sync(kAll, mine, i) > mine;
+  return max(__reduce_min_sync(kAll, better < g.top_k ? mine : INT_MAX), kGateNan);
+}
+
+// As pack_candidates, with their scores and in any order.
+template <int R>
+__device__ void pack_of_block(const Gate& g, const RowOfBlock<R>& row, int floor, RowScratch<R>& s) {
+  const uint32_t before = (1u << row.lane) - 1;
+  int count = 0, at_floor = 0, place[R];
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    const uint32_t at = __ballot_sync(kAll, row.key[j] == floor);
+    const bool taken = row.key[j] > floor || (row.key[j] == floor && at_floor + __popc(at & before) < g.top_k);
+    const uint32_t all_taken = __ballot_sync(kAll, taken);
+    place[j] = taken ? count + __popc(all_taken & before) : -1;
+    count += __popc(all_taken), at_floor += __popc(at);
+  }
+  int base = 0;
+  if (count == 0) return;
+  if (row.lane == 0) base = atomicAdd(&s.count, count);  // in shared memory; places are decided by key and index alone
+  base = __shfl_sync(kAll, base, 0);
+#pragma unroll
+  for (int j = 0; j < R; ++j) {
+    if (place[j] < 0) continue;
+    const int at = base + place[j];
+    s.order[at] = order_of(row.key[j], kWarp * (row.width + j) + row.lane);
+    s.score[at] = g.softmax ? score_of(g, row.logit[j], row.softmax) : row.score[j];
+  }
+}
+
+// One warp orders the candidates and writes the row.
+template <int R>
+__device__ void finish_of_block(const Gate& g, int64_t row, int lane, RowScratch<R>& s) {
+  const int count = s.count;
+  for (int c = lane; c < count; c += kWarp) {
+    const int64_t mine = s.order[c];
+    const float score = s.score[c];
+    int better = 0;
+#pragma unroll 4
+    for (int i = 0; i < count; ++i) better += s.order[i] > mine;
+    if (better < g.top_k) s.chosen[better] = id_of(mine), s.chosen_score[better] = score;
+  }
+  __syncwarp();
+  const int id = s.chosen[lane];
+  const float score = lane < g.top_k ? s.chosen_score[lane] : 0;
+  put_row(g, row, lane, id, score);
+}
+
+template <int R, class X>
+__global__ void __launch_bounds__(kRowWarps* kWarp) moe_gate_row_kernel(const __grid_constant__ Gate g) {
+  __shared__ RowScratch<R> s;
+  RowOfBlock<R> row{.lane = int(threadIdx.x) % kWarp, .warp = int(threadIdx.x) / kWarp};
+  row.width = row.warp * R;
+  float bias[R];
+  const int first = kWarp * row.width + row.lane;
+#pragma unroll
+  for (int j = 0; j < R; ++j) bias[j] = g.bias && row.has(g, j) ? g.bias[first + kWarp * j] : 0;
+  const X* logits = static_cast<const X*>(g.logits) + blockIdx.x * g.logit_stride + first;
+  if (threadIdx.x == 0) s.count = 0;  // a barrier or more ahead of its use
+  wait_for_previous_kernel();
+#pragma unroll
+  for (int j = 0; j < R; ++j) row.logit[j] = row.has(g, j) ? to_float(logits[kWarp * j]) : 0;
+  keys_of_block(g, bias, row, s);
+  if (g.topk_group < g.n_group) exclude_of_block(g, row, s);
+  pack_of_block(g, row, reached_of_block(g, row, s), s);
+  __syncthreads();
+  if (row.warp == 0) finish_of_block(g, blockIdx.x, row.lane, s);
 }
 
 Gate gate_of(const MoeGateArgs& a) {
@@ -270,6 +516,7 @@ Gate gate_of(const MoeGateArgs& a) {
           .n_group = int(a.n_group),
           .group_size = int(a.logits.shape[1] / a.n_group),
           .topk_group = int(a.topk_group),
+          .group_of_width = uint32_t(ceil_div(65536, std::max<int64_t>(a.logits.shape[1] / a.n_group / kWarp, 1))),
           .softmax = a.scoring == GateScoring::kSoftmax,
           .by_logit = moe_gate_by_logit(a),
           .renormalize = a.renormalize,
@@ -278,27 +525,44 @@ Gate gate_of(const MoeGateArgs& a) {
           .shared_weight = moe_gate_shared_weight(a)};
 }
 
-// Calls f with the registers of a lane for this many experts, as a constant.
-template <class F>
+// Calls f with the registers of a lane for this many experts on so many warps, as a constant.
+template <int kWarpsOfRow, class F>
 Status visit_registers(int experts, F&& f) {
-  if (experts <= 4 * kWarp) return f(std::integral_constant<int, 4>());
-  if (experts <= 8 * kWarp) return f(std::integral_constant<int, 8>());
-  if (experts <= 12 * kWarp) return f(std::integral_constant<int, 12>());
-  if (experts <= 16 * kWarp) return f(std::integral_constant<int, 16>());
-  return f(std::integral_constant<int, 32>());
+  if (experts <= 4 * kWarp) return f(std::integral_constant<int, 4 / kWarpsOfRow>());
+  if (experts <= 8 * kWarp) return f(std::integral_constant<int, 8 / kWarpsOfRow>());
+  if (experts <= 12 * kWarp) return f(std::integral_constant<int, 12 / kWarpsOfRow>());
+  if (experts <= 16 * kWarp) return f(std::integral_constant<int, 16 / kWarpsOfRow>());
+  return f(std::integral_constant<int, 32 / kWarpsOfRow>());
+}
+
+bool has_few_rows(const Context& ctx, const Gate& g) {
+  constexpr int64_t kRowsOfAnSm = 8;
+  const bool whole = g.topk_group == g.n_group || g.group_size % kWarp == 0;
+  return whole && g.tokens <= kRowsOfAnSm * ctx.gpu->sms;
 }
 
 }  // namespace
 
 Status moe_gate_cuda(Context& ctx, const MoeGateArgs& a, std::byte*) {
   const Gate g = gate_of(a);
+  const bool bf16 = a.logits.dtype == DType::kBF16;
+  if (has_few_rows(ctx, g)) {
+    const LaunchShape shape{.grid = unsigned(g.tokens), .block = kRowWarps * kWarp, .dependent = true};
+    return visit_registers<kRowWarps>(g.experts, [&](auto registers) {
+      constexpr int R = decltype(registers)::value;
+      return bf16 ? launch(ctx, moe_gate_row_kernel<R, Bf16>, shape, g) : launch(ctx, moe_gate_row_kernel<R, float>, shape, g);
+    });
+  }
   constexpr int64_t kBlocksOfAnSm = 16;  // that is 64 warps, all it holds; they go on to further rows, with their bias
   const int64_t blocks = std::min((g.tokens + kWarps - 1) / kWarps, kBlocksOfAnSm * std::max(ctx.gpu->sms, 1));
   const LaunchShape shape{.grid = unsigned(blocks), .block = kThreads, .dependent = true};
-  return visit_registers(g.experts, [&](auto registers) {
+  return visit_registers<1>(g.experts, [&](auto registers) {
     constexpr int R = decltype(registers)::value;
-    return a.logits.dtype == DType::kBF16 ? launch(ctx, moe_gate_kernel<R, Bf16>, shape, g)
-                                          : launch(ctx, moe_gate_kernel<R, float>, shape, g);
+    const auto launch_of = [&]<class X>() {
+      return g.experts == kWarp * R ? launch(ctx, moe_gate_kernel<R, true, X>, shape, g)
+                                    : launch(ctx, moe_gate_kernel<R, false, X>, shape, g);
+    };
+    return bf16 ? launch_of.template operator()<Bf16>() : launch_of.template operator()<float>();
   });
 }
 

@@ -87,10 +87,11 @@ SLUICE_GATE_FUNCTION int32_t moe_gate_key(float x) {
   const auto bits = std::bit_cast<int32_t>(x + 0.0f);  // -0 becomes +0
   return x != x ? kGateNan : bits < 0 ? bits ^ 0x7fffffff : bits;
 }
+// The number that has this key.
+SLUICE_GATE_FUNCTION float moe_gate_value(int32_t key) { return std::bit_cast<float>(key < 0 ? key ^ 0x7fffffff : key); }
 // Of a group, from the keys of its two best experts; kGateExcluded stands for one that it does not have.
 SLUICE_GATE_FUNCTION int32_t moe_gate_group_key(int32_t first, int32_t second) {
-  const auto value = [](int32_t key) { return std::bit_cast<float>(key < 0 ? key ^ 0x7fffffff : key); };
-  const int32_t sum = moe_gate_key(value(first) + value(second));
+  const int32_t sum = moe_gate_key(moe_gate_value(first) + moe_gate_value(second));
   return second > kGateNan ? sum : second == kGateNan ? kGateNan : first;
 }
 

@@ -99,6 +99,16 @@ TEST(MoeGate, SameBitsAsReference) {
   for (const MoeGateCase& c : kMoeGateEdges) hold(c);
 }
 
+// Where rows are many a GPU has another kernel.
+TEST(MoeGate, ManyRows) {
+  constexpr int64_t kTokens = 1600;  // above eight a multiprocessor
+  Random random(6);
+  for (const MoeGateCase& c : kMoeGateEdges) {
+    const Storage logits = random_logits(random, DType::kF32, kTokens, c.experts), bias = random_bias(random, c.experts);
+    expect_as_reference(args_of(c, logits, c.topk_group < c.n_group ? bias.tensor() : Tensor()), name_of(c) + " many rows");
+  }
+}
+
 // Every model's router on 40,000 tokens: the same ids and weights, whole and cut into two, on one thread and on more.
 TEST(MoeGate, FortyThousandTokens) {
   Random random(2);

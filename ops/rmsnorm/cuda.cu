@@ -14,8 +14,8 @@ namespace {
 
 using namespace cuda;
 
-constexpr int kBlockWarps = 8;                   // where a warp has up to 2 chunks: of a long row, or of several short ones
-constexpr int kMostChunks = 4, kMostWarps = 16;  // of a warp; of a block whose warps have that many
+constexpr int kBlockWarps = 8, kMostWarps = 16;  // of several short rows; of a long one
+constexpr int kMostChunks = 4;                   // of a warp, of rows that have more chunks than kMostWarps
 
 // A tensor's rows, numbered by an outer and an inner index, as GroupsView's. Strides in elements.
 struct FloatRows {
@@ -29,9 +29,10 @@ struct FloatRows {
     else if (t.rank == 3) outer = t.stride[0], inner = t.stride[1];
     else if (t.rank == 2) inner = t.stride[0];
   }
+  __device__ int64_t offset(int64_t o, int64_t i) const { return o * outer + i * inner; }
   template <class T>
   __device__ T* at(int64_t o, int64_t i) const {
-    return static_cast<T*>(data) + o * outer + i * inner;
+    return static_cast<T*>(data) + offset(o, i);
   }
   __device__ void prefetch(int64_t d) const { ptx::prefetch_l2(static_cast<const char*>(data) + d * (bf16 ? 2 : 4)); }
 };
@@ -39,8 +40,9 @@ struct FloatRows {
 struct Norm {
   FloatRows x, residual, weight, y, residual_out;
   GroupsView quantised;
-  int64_t rows, heads, length;  // heads: rows of an outer index
-  float eps, weight_offset;
+  int64_t rows, heads;  // heads: rows of an outer index
+  int length;
+  float eps, weight_offset, reciprocal_of_length;
   bool norm_rounded_sum, round_normed, quantise_bf16;
 };
 
@@ -49,15 +51,18 @@ struct Any {};
 template <class T>
 using RunOf = Run<std::conditional_t<std::is_same_v<T, Any>, float, T>>;
 
+// The first n elements from `at` on, zeros behind.
 template <class T>
-__device__ RunOf<T> load(const FloatRows& v, int64_t outer, int64_t inner, int64_t d, int n) {
+__device__ RunOf<T> load(const FloatRows& v, int64_t at, int n) {
   if constexpr (!std::is_same_v<T, Any>) {
-    return load_run(v.at<const T>(outer, inner) + d, n, true);
+    return n > 0 ? load_wide(static_cast<const T*>(v.data) + at) : Run<T>();
   } else {
     Run<float> run;
 #pragma unroll
     for (int i = 0; i < kRun; ++i)
-      if (i < n) run.set(i, v.bf16 ? to_float(v.at<const Bf16>(outer, inner)[d + i]) : v.at<const float>(outer, inner)[d + i]);
+      if (i < n)
+        run.set(i,
+                v.bf16 ? to_float(static_cast<const Bf16*>(v.data)[at + i]) : to_float(static_cast<const float*>(v.data)[at + i]));
     return run;
   }
 }
@@ -73,16 +78,27 @@ __device__ inline void round_to_bf16(float (&x)[kRun]) {
   for (int i = 0; i < kRun; ++i) x[i] = to_float(from_float<Bf16>(x[i]));
 }
 
-__device__ inline float rsqrt_of_mean(float sum, int64_t n, float eps) { return 1 / sqrtf(sum / float(n) + eps); }
+__device__ inline float rsqrt_of_mean(const Norm& a, float sum) { return rsqrtf(fmaf(sum, a.reciprocal_of_length, a.eps)); }
+
+// A weight's factors, the offset added.
+struct Factors {
+  float of[kRun];
+
+  Factors() = default;
+  template <class W>
+  __device__ Factors(const Norm& a, const Run<W>& weight) {
+#pragma unroll
+    for (int i = 0; i < kRun; ++i) of[i] = a.weight_offset + weight[i];
+  }
+};
 
 // x = x * scale * (offset + weight)
-template <class W>
-__device__ void apply(const Norm& a, float scale, const Run<W>& weight, float (&x)[kRun]) {
+__device__ void apply(const Norm& a, float scale, const Factors& weight, float (&x)[kRun]) {
 #pragma unroll
   for (int i = 0; i < kRun; ++i) x[i] *= scale;
   if (a.round_normed) round_to_bf16(x);
 #pragma unroll
-  for (int i = 0; i < kRun; ++i) x[i] *= a.weight_offset + weight[i];
+  for (int i = 0; i < kRun; ++i) x[i] *= weight.of[i];
 }
 
 // Row r's indices.
@@ -94,56 +110,84 @@ struct Row {
   }
 };
 
-// The sum over a row's warps, in all of its threads.
-__device__ inline float row_sum(float x) {
-  __shared__ float of_warps[kMostWarps];
-  x = group_sum(x);
-  if (blockDim.y == 1) return x;
-  const unsigned first = threadIdx.z * blockDim.y;
-  if (threadIdx.x == 0) of_warps[first + threadIdx.y] = x;
-  __syncthreads();
-  return group_sum(threadIdx.x < blockDim.y ? of_warps[first + threadIdx.x] : 0);
-}
+// Sums of a row's chunks, of which the row's threads get the total. First a chunk's threads are added, in one tree, then four
+// chunks after four: how many warps share a row does not matter.
+template <int kChunks>
+class RowSum {
+ public:
+  __device__ explicit RowSum(float4* of_fours) : of_fours_(of_fours + threadIdx.z * fours()) {}
+  // A thread's sums of its chunks.
+  __device__ void put(float (&x)[kChunks]) {
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) x[c] = group_sum(x[c]);
+    only_ = x[0];
+    if (alone()) return;
+    float* of_chunk = reinterpret_cast<float*>(of_fours_);
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c)
+      if (threadIdx.x == 0) of_chunk[c * blockDim.y + threadIdx.y] = x[c];
+    if (threadIdx.y == 0 && int(threadIdx.x) < 4 * fours() - chunks()) of_chunk[chunks() + threadIdx.x] = 0;
+  }
+  __device__ float total() const {
+    if (alone()) return only_;
+    __syncthreads();
+    float sum = 0;
+    for (int i = 0; i < fours(); ++i) {
+      const float4 v = of_fours_[i];
+      sum += (v.x + v.y) + (v.z + v.w);
+    }
+    return sum;
+  }
+
+ private:
+  __device__ static int chunks() { return int(blockDim.y) * kChunks; }
+  __device__ static int fours() { return (chunks() + 3) / 4; }
+  __device__ static bool alone() { return kChunks == 1 && blockDim.y == 1; }
+
+  float4* of_fours_;
+  float only_ = 0;
+};
 
 // Blocks of a multiprocessor at once, by which the registers are dealt out.
 template <class X, int kChunks>
-constexpr int kBlocksOf = std::is_same_v<X, Any> ? 1 : 4 / kChunks + (kChunks == 2);
+constexpr int kBlocksOf = std::is_same_v<X, Any> || kChunks > 1 ? 1 : 2;
 
 // Threads: of a warp, warps of a row, rows of the block.
 template <class X, class R, class W, int kChunks>
-__global__ void __launch_bounds__((kChunks == kMostChunks ? kMostWarps : kBlockWarps) * kWarp, kBlocksOf<X, kChunks>)
-    rmsnorm_kernel(const __grid_constant__ Norm a) {
-  constexpr bool kWide = !std::is_same_v<X, Any>, kWeightFirst = kChunks == 1;
+__global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksOf<X, kChunks>) rmsnorm_kernel(const __grid_constant__ Norm a) {
+  constexpr bool kWide = !std::is_same_v<X, Any>, kOne = kChunks == 1;
+  __shared__ float4 of_fours[kMostWarps * kMostChunks / 4];
   const int64_t r = int64_t(blockIdx.x) * blockDim.z + threadIdx.z;
   const Row row(a, min(r, a.rows - 1));
-  const auto begin_of = [&](int c) { return int64_t(threadIdx.y + c * blockDim.y) * kChunkElements; };
+  const auto begin_of = [&](int c) { return int(threadIdx.y + c * blockDim.y) * kChunkElements; };
   const auto first_of = [&](int c, int half) { return begin_of(c) + run_of_half(half); };
-  const auto in_row = [&](int64_t d) { return int(min(max(a.length - d, int64_t(0)), int64_t(kRun))); };
-  const auto load_weight = [&](int c, int half) { return load<W>(a.weight, 0, 0, first_of(c, half), in_row(first_of(c, half))); };
-  RunOf<W> weight[kChunks][kHalves];
+  const auto in_row = [&](int d) { return min(max(a.length - d, 0), kRun); };
+  const auto load_weight = [&](int c, int half) {
+    return Factors(a, load<W>(a.weight, first_of(c, half), in_row(first_of(c, half))));
+  };
+  Factors weight[kChunks][kHalves];
 #pragma unroll
   for (int c = 0; c < kChunks; ++c)
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
-      if constexpr (kWeightFirst) weight[c][half] = load_weight(c, half);
+      if constexpr (kOne) weight[c][half] = load_weight(c, half);
       else if (in_row(first_of(c, half)) > 0) a.weight.prefetch(first_of(c, half));  // registers hold no more
     }
 
+  const auto here = [&](int d) { return r < a.rows ? in_row(d) : 0; };
+  const int64_t x_at = ptx::opaque(a.x.offset(row.outer, row.inner)),
+                residual_at = ptx::opaque(a.residual.offset(row.outer, row.inner));
+  int n_first[kHalves];  // of the first chunk
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) n_first[half] = ptx::opaque(here(first_of(0, half)));
+
   wait_for_previous_kernel();
-  const auto here = [&](int64_t d) { return r < a.rows ? in_row(d) : 0; };
-  float s[kChunks][kHalves][kRun], squares = 0;
-  const auto keep_sum = [&](int c) {
+  float s[kChunks][kHalves][kRun], squares[kChunks] = {};
+  const auto store_sum = [&](int c) {
 #pragma unroll
-    for (int half = 0; half < kHalves; ++half) {
-      float(&sum)[kRun] = s[c][half];
-      if (a.residual_out.data) {
-        const int64_t d = first_of(c, half);
-        store<kWide>(a.residual_out, row.outer, row.inner, d, sum, here(d));
-        if (a.norm_rounded_sum && a.residual_out.bf16) round_to_bf16(sum);
-      }
-#pragma unroll
-      for (int i = 0; i < kRun; ++i) squares = fmaf(sum[i], sum[i], squares);
-    }
+    for (int half = 0; half < kHalves; ++half)
+      if (a.residual_out.data)
+        store<kWide>(a.residual_out, row.outer, row.inner, first_of(c, half), s[c][half], here(first_of(c, half)));
   };
 #pragma unroll
   for (int c = 0; c < kChunks; ++c) {
@@ -151,56 +195,60 @@ __global__ void __launch_bounds__((kChunks == kMostChunks ? kMostWarps : kBlockW
     RunOf<R> residual[kHalves];
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
-      const int64_t d = first_of(c, half);
-      x[half] = load<X>(a.x, row.outer, row.inner, d, here(d));
-      residual[half] = load<R>(a.residual, row.outer, row.inner, d, a.residual.data ? here(d) : 0);
+      const int d = first_of(c, half), n = c == 0 ? n_first[half] : here(d);
+      x[half] = load<X>(a.x, x_at + d, n);
+      residual[half] = load<R>(a.residual, residual_at + d, a.residual.data ? n : 0);
     }
 #pragma unroll
-    for (int half = 0; half < kHalves; ++half)
+    for (int half = 0; half < kHalves; ++half) {
 #pragma unroll
       for (int i = 0; i < kRun; ++i) s[c][half][i] = a.residual.data ? x[half][i] + residual[half][i] : x[half][i];
-    if (kChunks == kMostChunks) keep_sum(c);  // registers do not hold all reads of so long a row
-  }
-  if (kChunks < kMostChunks) {  // behind all reads, which stores between them would hold up
+      if (a.norm_rounded_sum) round_to_bf16(s[c][half]);
 #pragma unroll
-    for (int c = 0; c < kChunks; ++c) keep_sum(c);
+      for (int i = 0; i < kRun; ++i) squares[c] = fmaf(s[c][half][i], s[c][half][i], squares[c]);
+    }
+    if (!kOne) store_sum(c);  // registers do not hold all reads of so long a row
   }
-  const float scale = rsqrt_of_mean(row_sum(squares), a.length, a.eps);
+  RowSum<kChunks> sum(of_fours);
+  sum.put(squares);
+  if (kOne) store_sum(0);  // while the row's other warps come
+  const float scale = rsqrt_of_mean(a, sum.total());
 
 #pragma unroll
   for (int c = 0; c < kChunks; ++c) {
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
       float(&y)[kRun] = s[c][half];
-      apply(a, scale, kWeightFirst ? weight[c][half] : load_weight(c, half), y);
-      const int64_t d = first_of(c, half);
+      apply(a, scale, kOne ? weight[c][half] : load_weight(c, half), y);
+      const int d = first_of(c, half);
       if (a.y.data) store<kWide>(a.y, row.outer, row.inner, d, y, here(d));
       if (a.quantise_bf16) round_to_bf16(y);
     }
     if (a.quantised.q) {
-      const ChunkRows rows{.outer = row.outer, .inner = row.inner, .count = r < a.rows, .begin = begin_of(c)};
-      quantise_chunk<1, kWide>(a.quantised, rows, [&](int, int half, int i) { return s[c][half][i]; });
+      const Chunk chunk{.outer = row.outer, .inner = row.inner, .begin = begin_of(c), .here = r < a.rows};
+      quantise_chunk<kWide>(a.quantised, chunk, [&](int half, int i) { return s[c][half][i]; });
     }
   }
 }
 
-constexpr int kShortThreads = 256, kShortBlocks = 4;  // of a multiprocessor at once
-constexpr int kShortRows = 4;                         // of a thread
+constexpr int kShortThreads = 256, kShortRows = 4;  // rows: of a thread
 
 // Rows of up to 8 * kLanes elements.
 template <class X, int kLanes>
-__global__ void __launch_bounds__(kShortThreads, kShortBlocks) rmsnorm_short_kernel(const __grid_constant__ Norm a) {
+__global__ void __launch_bounds__(kShortThreads, sizeof(X) == 4 ? 3 : 4) rmsnorm_short_kernel(const __grid_constant__ Norm a) {
   constexpr int kTogether = kShortThreads / kLanes;  // rows of a block at once
   const int64_t d = threadIdx.x % kLanes * kRun, first = int64_t(blockIdx.x) * (kTogether * kShortRows) + threadIdx.x / kLanes;
   const int n = d < a.length ? kRun : 0;
   Run<float> weight;
   if (a.weight.bf16) {
-    const Run<Bf16> stored = load<Bf16>(a.weight, 0, 0, d, n);
+    const Run<Bf16> stored = load<Bf16>(a.weight, d, n);
 #pragma unroll
     for (int i = 0; i < kRun; ++i) weight.set(i, stored[i]);
   } else {
-    weight = load<float>(a.weight, 0, 0, d, n);
+    weight = load<float>(a.weight, d, n);
   }
+
+  const Factors factors(a, weight);
 
   wait_for_previous_kernel();
   Run<X> x[kShortRows];
@@ -208,14 +256,14 @@ __global__ void __launch_bounds__(kShortThreads, kShortBlocks) rmsnorm_short_ker
   for (int j = 0; j < kShortRows; ++j) {
     const int64_t r = first + j * kTogether;
     const Row row(a, min(r, a.rows - 1));
-    x[j] = load<X>(a.x, row.outer, row.inner, d, r < a.rows ? n : 0);
+    x[j] = load<X>(a.x, a.x.offset(row.outer, row.inner) + d, r < a.rows ? n : 0);
   }
 #pragma unroll
   for (int j = 0; j < kShortRows; ++j) {
     float squares = 0, y[kRun];
 #pragma unroll
     for (int i = 0; i < kRun; ++i) y[i] = x[j][i], squares = fmaf(y[i], y[i], squares);
-    apply(a, rsqrt_of_mean(group_sum<kLanes>(squares), a.length, a.eps), weight, y);
+    apply(a, rsqrt_of_mean(a, group_sum<kLanes>(squares)), factors, y);
     const int64_t r = first + j * kTogether;
     const Row row(a, min(r, a.rows - 1));
     store<true>(a.y, row.outer, row.inner, d, y, r < a.rows ? n : 0);
@@ -229,10 +277,11 @@ Norm norm_of(const RmsnormArgs& a) {
             .y = FloatRows(a.y),
             .residual_out = FloatRows(a.residual_out),
             .heads = a.x.rank == 3 ? a.x.shape[1] : a.x.shape[0],
-            .length = a.x.shape[a.x.rank - 1],
+            .length = int(a.x.shape[a.x.rank - 1]),
             .eps = a.eps,
             .weight_offset = a.weight_offset,
-            .norm_rounded_sum = a.norm_rounded_sum,
+            .reciprocal_of_length = float(1.0 / double(a.x.shape[a.x.rank - 1])),
+            .norm_rounded_sum = a.norm_rounded_sum && a.residual_out.present() && a.residual_out.dtype == DType::kBF16,
             .round_normed = a.round_normed};
   norm.rows = a.x.rank == 3 ? a.x.shape[0] * norm.heads : norm.heads;
   if (!a.quantised.q.present()) return norm;
@@ -257,12 +306,10 @@ Status launch_short(Context& ctx, const Norm& norm) {
 
 template <class X, class R, class W>
 Status launch_rows(Context& ctx, const Norm& norm) {
-  const int64_t all = ceil_div(norm.length, kChunkElements);
-  const int chunks = all <= kBlockWarps ? 1 : all <= 2 * kBlockWarps ? 2 : kMostChunks;
+  const int64_t all = ceil_div(norm.length, kChunkElements), chunks = all <= kMostWarps ? 1 : kMostChunks;
   const unsigned warps = unsigned(ceil_div(all, chunks)), rows = warps < kBlockWarps ? kBlockWarps / warps : 1;
   const LaunchShape shape{.grid = unsigned(ceil_div(norm.rows, rows)), .block = {kWarp, warps, rows}, .dependent = true};
-  if (chunks == 1) return launch(ctx, rmsnorm_kernel<X, R, W, 1>, shape, norm);
-  return chunks == 2 ? launch(ctx, rmsnorm_kernel<X, R, W, 2>, shape, norm)
+  return chunks == 1 ? launch(ctx, rmsnorm_kernel<X, R, W, 1>, shape, norm)
                      : launch(ctx, rmsnorm_kernel<X, R, W, kMostChunks>, shape, norm);
 }
 

@@ -19,6 +19,12 @@ Status check_router_gemm(const RouterGemmArgs& a) {
 namespace {
 
 Can mma_can(const RouterGemmArgs& a) { return few_rows_can(a.x, a.w); }
+Can sm90_can(const RouterGemmArgs& a) {
+  if (a.w.dtype != DType::kBF16) return Can::no("w is not BF16");
+  if (const Can c = few_rows_can(a.x, a.w); !c.yes()) return c;
+  const int64_t k = a.w.shape[1];
+  return k % kRouterPiece == 0 && k <= kRouterMostDepth ? Can{} : Can::no("K is no multiple of 128, or above 8192");
+}
 Can both_bf16(const RouterGemmArgs& a) {
   return a.x.dtype == DType::kBF16 && a.w.dtype == DType::kBF16 ? Can{} : Can::no("x and w are not both BF16");
 }
@@ -36,6 +42,7 @@ Status run_product(Context& ctx, const RouterGemmArgs& a, std::byte* scratch) {
 }
 
 constexpr Impl<RouterGemmArgs> kImpls[] = {
+    {.name = "sm90", .isa = Isa::kSm90a, .can = sm90_can, .run = SLUICE_SM90_FORM(router_gemm_sm90)},
     {.name = "portable_mma", .isa = Isa::kCuda, .can = mma_can, .run = SLUICE_CUDA_FORM(router_gemm_mma)},
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(router_gemm_cuda)},
     {"amx", Isa::kAmxBf16, both_bf16, workspace_of<matmul_amx_workspace>, run_product<matmul_amx>},

@@ -156,5 +156,20 @@ TEST(RouterGemm, RefusesBadArguments) {
   EXPECT_EQ(message({.x = x, .w = w, .logits = logits}), "");
 }
 
+TEST(RouterGemm, HopperFormSaysWhatItRefuses) {
+  const auto& impl = impl_named(router_gemm_impls(), "sm90");
+  const auto refusal = [&](DType weights, int64_t k, int64_t pad) {
+    const Storage x(DType::kBF16, {2, k}), w(weights, {5, k}, k + pad), y(DType::kF32, {2, 5});
+    const Can c = impl.can({.x = x, .w = w, .logits = y});
+    return std::string(c.yes() ? "" : c.refusal);
+  };
+  EXPECT_EQ(refusal(DType::kBF16, 128, 0), "");
+  EXPECT_EQ(refusal(DType::kBF16, 8192, 8), "");
+  EXPECT_EQ(refusal(DType::kF32, 128, 0), "w is not BF16");
+  EXPECT_EQ(refusal(DType::kBF16, 192, 0), "K is no multiple of 128, or above 8192");
+  EXPECT_EQ(refusal(DType::kBF16, 8192 + 128, 0), "K is no multiple of 128, or above 8192");
+  EXPECT_EQ(refusal(DType::kBF16, 128, 4), "a row of x or w does not begin at a multiple of 16 bytes");
+}
+
 }  // namespace
 }  // namespace sluice

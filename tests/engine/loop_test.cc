@@ -89,8 +89,38 @@ TEST(EngineLoop, RefusesWhatItCannotServeAndWhatIsTooMuch) {
     else refused = id.status();
   }
   EXPECT_EQ(refused.code(), Code::kResourceExhausted);
+  EXPECT_EQ(loop.report().refused, 1) << "what can never be served is another matter";
   EXPECT_GE(ids.size(), 2u);
   EXPECT_LE(ids.size(), 8u) << "four run and two wait, and as many may be on their way";
+}
+
+// What the report says of steps and times, of two answers to a slot.
+TEST(EngineLoop, ReportsStepsAndTimes) {
+  const auto tokenizer = Tokenizer::load(kModel).value();
+  EngineLoop loop(Engine::create({.model = kModel, .threads = 2, .max_context = 512}).value(), {});
+  const Request request = counting(tokenizer, 10);
+  const auto first = std::make_shared<Outbox>(), second = std::make_shared<Outbox>();
+  ASSERT_TRUE(loop.submit(request, first).ok());
+  ASSERT_TRUE(loop.submit(request, second).ok());
+  const auto usage_of = [](Outbox& outbox) {
+    for (;;)
+      if (const Event e = outbox.wait(); e.finish != FinishReason::kNone) return e.usage;
+  };
+  const Usage a = usage_of(*first), b = usage_of(*second);
+  EXPECT_LE(a.submitted, b.submitted);
+  EXPECT_LE(b.submitted, a.admitted + 1);
+  EXPECT_LE(a.submitted, a.admitted);
+  EXPECT_LT(a.admitted, b.admitted) << "there is one slot: the second waits until the first has ended";
+  while (loop.report().scheduler.finished < 2) std::this_thread::yield();
+  const EngineLoop::Report r = loop.report();
+  EXPECT_EQ(r.scheduler.prompt_tokens + r.scheduler.cached_tokens, 2 * int64_t(request.prompt.size()));
+  EXPECT_EQ(r.scheduler.generated_tokens, 20);
+  EXPECT_EQ(r.step_tokens.total(), 20) << "the prompt's step draws too";
+  EXPECT_EQ(r.step_tokens.counts[0], 18);
+  EXPECT_EQ(r.step_tokens.sum, double(r.scheduler.prompt_tokens + r.scheduler.generated_tokens));
+  EXPECT_EQ(r.step_seconds.total(), 20);
+  EXPECT_GT(r.step_seconds.sum, 0);
+  EXPECT_LE(r.step_seconds.sum, r.busy_s);
 }
 
 // The loop's end is the end of what runs: each answer gets its last event.

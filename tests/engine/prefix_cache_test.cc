@@ -4,6 +4,7 @@
 
 #include <map>
 #include <random>
+#include <set>
 
 namespace sluice {
 namespace {
@@ -103,6 +104,34 @@ TEST_F(PrefixCacheTest, PagesOfRunningSequencesStay) {
   EXPECT_EQ(cache->evictable_pages(), 3);
   EXPECT_TRUE(cache->evict_page());
   EXPECT_EQ(kv.free_pages(), 16);
+}
+
+// Against the obvious: the cache's pages that have one user, counted, while sequences come and go and snapshots are evicted.
+TEST_F(PrefixCacheTest, EvictablePagesAreThoseWithOneUser) {
+  std::mt19937_64 rng(4);
+  make(12, 40);
+  std::vector<std::vector<int32_t>> held;
+  std::set<std::string> paths;
+  for (int i = 0; i < 5000; ++i) {
+    std::string path;
+    for (uint64_t n = 1 + rng() % 4; n > 0; --n) path += char('a' + rng() % 2);
+    if (rng() % 4 == 0) cache->evict_slot();
+    if (rng() % 4 == 0 && held.size() < 6) {
+      held.push_back(cache->find("", tokens(path), int64_t(path.size()) * 64).pages);
+      for (const int32_t page : held.back()) kv.retain(page);
+    }
+    if (rng() % 4 == 0 && !held.empty()) {
+      std::swap(held.back(), held[rng() % held.size()]);
+      kv.release(held.back());
+      held.pop_back();
+    }
+    if (remember(path)) paths.insert(path);
+    std::set<int32_t> of_cache;
+    for (const std::string& p : paths)
+      for (const int32_t page : cache->find("", tokens(p), int64_t(p.size()) * 64).pages) of_cache.insert(page);
+    ASSERT_EQ(int64_t(of_cache.size()), cache->pages());
+    ASSERT_EQ(cache->evictable_pages(), std::ranges::count_if(of_cache, [&](int32_t page) { return kv.users(page) == 1; }));
+  }
 }
 
 // Against the obvious: the longest remembered beginning, kept in a map.

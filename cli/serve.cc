@@ -1,0 +1,191 @@
+// sluice serve: a model behind an OpenAI-compatible HTTP server.
+#include <fmt/core.h>
+#include <signal.h>
+
+#include <atomic>
+#include <boost/json.hpp>
+#include <filesystem>
+#include <thread>
+
+#include "base/clock.h"
+#include "cli/command.h"
+#include "cli/serve_plan.h"
+#include "server/api_error.h"
+#include "server/http.h"
+#include "server/metrics.h"
+#include "server/openai_routes.h"
+#include "server/service.h"
+
+namespace sluice::cli {
+namespace {
+
+struct ServeOptions {
+  ModelOptions model;
+  std::string host = "127.0.0.1";
+  uint16_t port = 8080;
+  std::vector<std::string> names, api_keys;
+  Capacity capacity{.max_sequences = 32};
+  bool no_prefix_cache = false, access_log = false;
+  int64_t max_queued = 512, drain_timeout_s = 30;
+  int request_threads = 2;
+  std::string log_level = "info";
+  HttpLimits limits;
+};
+
+// Everything that this program says goes to stderr, but for the line with the address.
+void say(const ServeOptions& o, const std::string& line) {
+  if (o.log_level == "info") fmt::print(stderr, "sluice: {}\n", line);
+}
+
+// One JSON object a line, in one write, so that lines of several threads do not mix.
+void log_access(const AccessRecord& r) {
+  const boost::json::object line = {
+      {"request_id", r.request_id}, {"peer", r.peer},       {"method", r.method},   {"path", r.path},
+      {"status", r.status},         {"seconds", r.seconds}, {"bytes", r.bytes_out}, {"cancelled", name_of(r.cancelled)}};
+  const std::string text = boost::json::serialize(line) + "\n";
+  std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
+// Signals for wait_for_signal(): blocked before any thread is made, so that each inherits it.
+sigset_t block_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, s);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signal(SIGPIPE, SIG_IGN);  // a closed pipe behind stdout or stderr is no reason to end
+  return set;
+}
+
+Result<std::unique_ptr<Service>> make_service(const ServeOptions& o, const std::string& dir) {
+  SLUICE_ASSIGN_OR_RETURN(const Capacity capacity, plan_capacity(o.model, o.capacity));
+  SLUICE_ASSIGN_OR_RETURN(auto engine, make_engine(o.model, capacity));
+  SLUICE_ASSIGN_OR_RETURN(Texts texts, load_texts(dir));
+  for (const std::string& note : engine->notes()) say(o, "note: " + note);
+  say(o, "memory: " + describe_memory(*engine));
+  std::vector<int32_t> stops = stop_ids(&texts, engine->model().config());
+  ServiceOptions options{
+      .names = o.names, .use_cache = !o.no_prefix_cache, .version = SLUICE_VERSION, .workers = o.request_threads};
+  options.queue.waiting_requests = o.max_queued;
+  if (options.names.empty()) options.names = {std::filesystem::canonical(dir).filename().string()};
+  ServiceTexts parts{std::move(texts.tokenizer), std::move(texts.chat), std::move(texts.generation), std::move(stops)};
+  return std::make_unique<Service>(std::move(engine), std::move(parts), std::move(options));
+}
+
+Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& service) {
+  Router router;
+  for (auto* add : {add_chat_route, add_completions_route, add_token_routes, add_model_routes, add_health_routes})
+    add(router, service);
+  // The server that the metrics tell of comes after its routes.
+  const auto started = std::make_shared<std::atomic<const HttpServer*>>(nullptr);
+  add_metrics_route(router, service.metrics(), [&service, started] {
+    const HttpServer* http = *started;
+    return MetricsReading{service.loop().report(), http ? &http->counters() : nullptr, service.draining};
+  });
+  HttpOptions http{.host = o.host, .port = o.port, .limits = o.limits, .api_keys = o.api_keys};
+  http.error_formatter = [](const HttpError& e) { return error_response(api_error(e)); };
+  if (o.access_log) http.access_log = log_access;
+  SLUICE_ASSIGN_OR_RETURN(auto server, HttpServer::start(std::move(http), std::move(router)));
+  *started = server.get();
+  return server;
+}
+
+// The first signal drains; a second one ends the program at once.
+void drain_at_signal(const ServeOptions& o, const sigset_t& signals, HttpServer& server, Service& service) {
+  int signal = 0;
+  sigwait(&signals, &signal);
+  service.draining = true;
+  say(o, fmt::format("{}: no new requests; those that run have {} s", strsignal(signal), o.drain_timeout_s));
+  std::atomic<bool> done{false};
+  std::thread drainer([&] {
+    const int cut = server.drain(std::chrono::seconds(o.drain_timeout_s));
+    if (cut > 0) say(o, fmt::format("{} requests were cut", cut));
+    done = true;
+  });
+  while (!done) {
+    const timespec poll{0, 20'000'000};
+    const int again = sigtimedwait(&signals, nullptr, &poll);
+    if (again < 0) continue;
+    say(o, fmt::format("{} again: ending now", strsignal(again)));
+    std::_Exit(128 + again);
+  }
+  drainer.join();
+}
+
+Status serve(const ServeOptions& o) {
+  const sigset_t signals = block_signals();
+  const double begin = now_seconds();
+  SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
+  SLUICE_ASSIGN_OR_RETURN(const auto service, make_service(o, dir));
+  SLUICE_ASSIGN_OR_RETURN(const auto server, start_http(o, *service));
+  say(o, fmt::format("ready after {:.2f} s: {} requests at once, {} tokens of context", now_seconds() - begin,
+                     o.capacity.max_sequences, service->max_context()));
+  fmt::print("serving {} at http://{}\n", service->name(), server->address());
+  std::fflush(stdout);
+  drain_at_signal(o, signals, *server, *service);
+  return {};
+}
+
+void add_network_options(CLI::App& app, ServeOptions& o) {
+  app.add_option("--host", o.host, "address to listen on; 0.0.0.0 or :: for all, and then give an API key")
+      ->envname("SLUICE_HOST")
+      ->capture_default_str();
+  app.add_option("--port", o.port, "port to listen on; 0 takes a free one")->envname("SLUICE_PORT")->capture_default_str();
+  app.add_option("--api-key", o.api_keys, "a key that clients must send; may be given several times; none: all may call")
+      ->envname("SLUICE_API_KEY")
+      ->allow_extra_args(false);
+  app.add_option("--served-model-name", o.names,
+                 "what clients call the model; may be given several times; default: the folder's name")
+      ->envname("SLUICE_SERVED_MODEL_NAME")
+      ->allow_extra_args(false);
+  app.add_option("--drain-timeout", o.drain_timeout_s, "seconds that running requests have after SIGTERM")
+      ->check(CLI::Range(0, 86400))
+      ->capture_default_str();
+  each_limit(o.limits, [&](HttpLimit& l) {
+    app.add_option("--" + std::string(l.flag), l.value, std::string(l.unit) + ": " + l.reason)
+        ->check(CLI::Range(int64_t(1), l.max))
+        ->group("HTTP limits")
+        ->capture_default_str();
+  });
+}
+
+void add_capacity_options(CLI::App& app, ServeOptions& o) {
+  const auto up_to = [](int64_t least) { return CLI::Range(least, int64_t(1) << 40); };
+  app.add_option("--max-running-requests", o.capacity.max_sequences, "requests that are computed at once")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 16))
+      ->envname("SLUICE_MAX_RUNNING_REQUESTS")
+      ->capture_default_str();
+  app.add_option("--chunked-prefill-size", o.model.prefill_chunk, "the same as --prefill-chunk")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
+  app.add_option("--state-slots", o.capacity.state_slots, "running requests and snapshots of the prefix cache; 0: by free memory")
+      ->check(up_to(0))
+      ->capture_default_str();
+  app.add_option("--kv-tokens", o.capacity.kv_tokens, "tokens in all requests and the prefix cache; 0: by free memory")
+      ->check(up_to(0))
+      ->capture_default_str();
+  app.add_option("--max-queued-requests", o.max_queued, "more that wait are refused with 429")
+      ->check(up_to(1))
+      ->capture_default_str();
+  app.add_option("--request-threads", o.request_threads, "threads that read requests and tokenize")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_flag("--no-prefix-cache", o.no_prefix_cache, "compute every prompt from its start");
+  add_speculation_option(app, o.model);
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Command& command) {
+  auto o = std::make_shared<ServeOptions>();
+  CLI::App* sub = app.add_subcommand("serve", "serve a model over HTTP, as OpenAI's API");
+  add_model_options(*sub, o->model);
+  add_network_options(*sub, *o);
+  add_capacity_options(*sub, *o);
+  sub->add_option("--log-level", o->log_level, "info also tells what the server does; errors come always")
+      ->check(CLI::IsMember({"info", "error"}))
+      ->envname("SLUICE_LOG_LEVEL")
+      ->capture_default_str();
+  sub->add_flag("--access-log", o->access_log, "a line of JSON on stderr for each request");
+  sub->callback([o, &command] { command = [o] { return exit_code(serve(*o)); }; });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,256 @@
+#include "server/chat_prompt.h"
+
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+
+#include "io/json.h"
+#include "text/markup.h"
+
+namespace sluice {
+namespace {
+
+namespace json = boost::json;
+
+constexpr size_t kAnyBytes = size_t(1) << 30;  // the body's limit is the limit
+
+// A string, or a list of text parts, which are joined by line ends as vLLM does for templates that take strings.
+std::string read_content(const RequestFields& f) {
+  const json::value* content = f.find("content");
+  if (!content) return {};
+  if (!content->is_array()) return f.string("content", kAnyBytes).value_or("");
+  std::string text;
+  size_t i = 0;
+  for (const json::value& part : content->get_array()) {
+    const std::string at = "content[" + std::to_string(i) + "]";
+    if (!part.is_object()) {
+      f.fail(at, "is " + kind_of(part) + ", wanted an object with type and text");
+      return {};
+    }
+    const RequestFields p(part.get_object(), f.error(), f.name(at) + ".");
+    const std::string type = p.string("type", 64).value_or("");
+    if (type != "text" && type != "input_text" && type != "output_text" && type != "refusal") {
+      p.fail("type", type.empty() ? "is missing" : "is '" + type + "', and this model reads text only");
+      return {};
+    }
+    const char* key = type == "refusal" ? "refusal" : "text";
+    if (f.ok() && !p.has(key)) p.fail(key, "is missing");
+    text += (i++ ? "\n" : "") + p.string(key, kAnyBytes).value_or("");
+  }
+  return text;
+}
+
+// Templates walk through the arguments of a call: they get the object that the client has as a string.
+json::value read_arguments(const RequestFields& function) {
+  const json::value* arguments = function.find("arguments");
+  if (!arguments) return json::object();
+  if (arguments->is_object()) return *arguments;
+  const auto text = function.string("arguments", kAnyBytes);
+  if (!text || trim(*text).empty()) return json::object();
+  auto parsed = parse_json(*text, function.name("arguments"));
+  if (!parsed.ok() || !parsed->is_object()) {
+    function.fail("arguments", "is not a JSON object: " + text->substr(0, 64));
+    return nullptr;
+  }
+  return std::move(parsed).value();
+}
+
+json::array read_calls(const RequestFields& f) {
+  json::array out;
+  const json::array* calls = f.array("tool_calls", kMaxTools);
+  for (size_t i = 0; calls && i < calls->size() && f.ok(); ++i) {
+    const std::string at = "tool_calls[" + std::to_string(i) + "]";
+    const json::object* call = (*calls)[i].if_object();
+    if (!call) {
+      f.fail(at, "is " + kind_of((*calls)[i]) + ", wanted an object");
+      break;
+    }
+    const RequestFields c(*call, f.error(), f.name(at) + ".");
+    const std::string id = c.string("id", 1024).value_or("");
+    c.choice("type", {"function"});
+    const json::object* function = c.object("function");
+    if (f.ok() && !function) c.fail("function", "is missing");
+    if (!function) break;
+    const RequestFields fn(*function, f.error(), c.name("function."));
+    const auto name = fn.string("name", kMaxNameBytes);
+    if (f.ok() && !name) fn.fail("name", "is missing");
+    out.push_back(
+        {{"id", id}, {"type", "function"}, {"function", {{"name", name.value_or("")}, {"arguments", read_arguments(fn)}}}});
+  }
+  return out;
+}
+
+json::object read_message(const RequestFields& f) {
+  auto role = f.choice("role", {"system", "developer", "user", "assistant", "tool", "function"});
+  if (!role) {
+    f.fail("role", "is missing");
+    return {};
+  }
+  if (role == "developer") role = "system";  // OpenAI's newer name for it, which templates do not know
+  json::object m;
+  const json::array calls = role == "assistant" ? read_calls(f) : json::array();
+  if (!f.has("content") && role != "assistant") f.fail("content", "is missing");
+  m["role"] = *role;
+  m["content"] = read_content(f);
+  auto reasoning = f.string("reasoning_content", kAnyBytes);
+  if (!reasoning) reasoning = f.string("reasoning", kAnyBytes);
+  if (reasoning) m["reasoning_content"] = *reasoning;
+  if (!calls.empty()) m["tool_calls"] = calls;
+  for (const char* key : {"name", "tool_call_id"})
+    if (const auto s = f.string(key, 1024)) m[key] = *s;
+  return m;
+}
+
+json::array read_messages(const RequestFields& f) {
+  json::array out;
+  const json::array* messages = f.array("messages", kMaxMessages);
+  if (!messages || messages->empty()) f.fail("messages", messages ? "is empty" : "is missing");
+  for (size_t i = 0; messages && i < messages->size() && f.ok(); ++i) {
+    const std::string at = "messages[" + std::to_string(i) + "]";
+    const json::object* m = (*messages)[i].if_object();
+    if (!m) f.fail(at, "is " + kind_of((*messages)[i]) + ", wanted an object");
+    else out.push_back(read_message(RequestFields(*m, f.error(), at + ".")));
+  }
+  return out;
+}
+
+void check_tool(const RequestFields& f, const std::string& at, const json::value& tool) {
+  if (!tool.is_object()) return f.fail(at, "is " + kind_of(tool) + ", wanted an object");
+  const RequestFields t(tool.get_object(), f.error(), f.name(at) + ".");
+  const auto type = t.string("type", 64);
+  if (f.ok() && !type) t.fail("type", "is missing");
+  if (type && *type != "function") return t.unsupported("type", "only functions are offered, not '" + *type + "'");
+  const json::object* function = t.object("function");
+  if (!function) return t.fail("function", "is missing");
+  const RequestFields fn(*function, f.error(), t.name("function."));
+  const auto name = fn.string("name", kMaxNameBytes);
+  if (f.ok() && (!name || name->empty())) return fn.fail("name", "is missing");
+  fn.string("description", kMaxSchemaBytes);
+  fn.boolean("strict");
+  const json::object* parameters = fn.object("parameters");
+  if (parameters && json::serialize(*parameters).size() > kMaxSchemaBytes)
+    fn.fail("parameters", "has more than " + std::to_string(kMaxSchemaBytes) + " bytes");
+}
+
+json::value read_tools(const RequestFields& f, const Service& service) {
+  const json::array* tools = f.array("tools", kMaxTools);
+  for (size_t i = 0; tools && i < tools->size() && f.ok(); ++i) check_tool(f, "tools[" + std::to_string(i) + "]", (*tools)[i]);
+  bool none = false;
+  if (const json::value* choice = f.find("tool_choice")) {
+    constexpr const char* kReason = "a call cannot be forced yet: it needs structured output; use 'auto'";
+    if (choice->is_object()) f.unsupported("tool_choice", kReason);
+    const auto c = f.choice("tool_choice", {"none", "auto", "required"});
+    if (c == "required") f.unsupported("tool_choice", kReason);
+    none = c == "none";
+  }
+  for (const char* key : {"functions", "function_call"})
+    if (f.has(key)) f.fail(key, "is the older form of tools, which is not read; use tools and tool_choice");
+  if (!tools || tools->empty() || none) return nullptr;
+  if (service.tool_format() == ToolFormat::kNone) f.fail("tools", "the chat template of this model has no form for calls");
+  return *tools;
+}
+
+void read_variables(const RequestFields& f, json::object& out) {
+  if (const json::object* given = f.object("chat_template_kwargs")) out = *given;
+  if (const auto b = f.boolean("enable_thinking"); b && !out.contains("enable_thinking")) out["enable_thinking"] = *b;
+  if (const auto effort = f.choice("reasoning_effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"})) {
+    if (!out.contains("reasoning_effort")) out["reasoning_effort"] = *effort;
+    if (*effort == "none" && !out.contains("enable_thinking")) out["enable_thinking"] = false;
+  }
+  if (const json::array* documents = f.array("documents", kMaxMessages)) out["documents"] = *documents;
+}
+
+std::string_view text_of(const ChatOutput& out, const ChatOutput::Run& run) {
+  return std::string_view(out.text).substr(run.begin, run.end - run.begin);
+}
+
+// Cuts what the template put behind the last message. False: the message is not to be found.
+bool cut_behind(ChatOutput& out, std::string_view content) {
+  const size_t at = out.text.rfind(content);
+  if (at == std::string::npos || content.empty()) return false;
+  out.text.resize(at + content.size());
+  while (!out.runs.empty() && out.runs.back().begin >= out.text.size()) out.runs.pop_back();
+  if (!out.runs.empty()) out.runs.back().end = std::min(out.runs.back().end, out.text.size());
+  return true;
+}
+
+// Byte at which a message's text begins in the prompt, from its start or its end on; npos: the template has changed it.
+size_t find_message(const ChatOutput& out, std::string_view content, bool last) {
+  content = trim(content);
+  size_t found = std::string::npos;
+  for (const ChatOutput::Run& run : out.runs) {
+    if (run.trusted || content.empty()) continue;
+    const size_t at = text_of(out, run).find(content);
+    if (at == std::string_view::npos) continue;
+    found = run.begin + at;
+    if (!last) break;
+  }
+  return found;
+}
+
+// Tokens that lie before a byte of the prompt. Exact but where the tokenizer has normalised the text, and then close by.
+int64_t tokens_before(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, size_t byte) {
+  size_t bytes = 0;
+  int64_t n = 0;
+  for (const int32_t id : ids) {
+    bytes += tokenizer.token_bytes(id).size();
+    if (bytes > byte) break;
+    ++n;
+  }
+  return n;
+}
+
+std::vector<int64_t> find_boundaries(const ChatInput& input, const ChatOutput& out, const Tokenizer& tokenizer,
+                                     const std::vector<int32_t>& ids) {
+  std::vector<int64_t> boundaries;
+  const auto is_user = [](const json::value& m) { return m.at("role") == "user"; };
+  const auto& messages = input.messages;
+  const auto first = std::ranges::find_if(messages, is_user);
+  if (first == messages.end()) return boundaries;
+  const auto last = std::find_if(std::make_reverse_iterator(messages.end()), std::make_reverse_iterator(messages.begin()), is_user);
+  const auto add = [&](const json::value& m, bool from_end) {
+    const size_t at = find_message(out, std::string_view(m.at("content").get_string()), from_end);
+    if (at != std::string::npos && at > 0) boundaries.push_back(tokens_before(tokenizer, ids, at));
+  };
+  add(*first, false);
+  if (&*last != &*first) add(*last, true);
+  return boundaries;
+}
+
+}  // namespace
+
+ChatInput read_chat_input(const RequestFields& f, const Service& service) {
+  ChatInput in;
+  in.messages = read_messages(f);
+  in.tools = read_tools(f, service);
+  read_variables(f, in.variables);
+  in.continue_final_message = f.boolean("continue_final_message").value_or(false);
+  in.add_generation_prompt = f.boolean("add_generation_prompt").value_or(!in.continue_final_message);
+  if (!in.continue_final_message || !f.ok()) return in;
+  const json::object& last = in.messages.back().get_object();
+  if (in.add_generation_prompt) f.fail("continue_final_message", "and add_generation_prompt exclude each other");
+  else if (last.at("role") != "assistant") f.fail("continue_final_message", "is true, and the last message is not the assistant's");
+  else if (trim(std::string_view(last.at("content").get_string())).empty())
+    f.fail("continue_final_message", "is true, and the last message is empty");
+  return in;
+}
+
+MaybeError render_chat(const ChatInput& in, const Service& service, ChatPrompt& out) {
+  if (!service.chat()) return not_supported("messages", "the model has no chat template; use /v1/completions");
+  auto rendered = service.chat()->render(in.messages, in.tools, in.add_generation_prompt, in.variables);
+  if (!rendered.ok()) return bad_field("messages", rendered.status().message());
+  if (in.continue_final_message) {
+    // White space at its end stays if the template has left it there.
+    const std::string_view content = in.messages.back().at("content").get_string();
+    out.continued = content.substr(content.find(trim(content)));
+    if (!cut_behind(*rendered, out.continued) && !cut_behind(*rendered, out.continued = trim(content)))
+      return bad_field("continue_final_message", "the model's chat template changes the last message: it cannot be continued");
+  }
+  std::vector<Tokenizer::Span> spans;
+  for (const auto& run : rendered->runs) spans.push_back({text_of(*rendered, run), run.trusted});
+  out.ids = service.tokenizer().encode(spans);
+  out.boundaries = find_boundaries(in, *rendered, service.tokenizer(), out.ids);
+  out.reasoning = service.reasoning(rendered->text);
+  return std::nullopt;
+}
+
+}  // namespace sluice

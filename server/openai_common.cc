@@ -1,0 +1,113 @@
+#include "server/openai_common.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+#include <boost/json/value.hpp>
+#include <ctime>
+#include <random>
+
+#include "server/sse.h"
+#include "text/utf8.h"
+
+namespace sluice {
+namespace {
+
+namespace json = boost::json;
+
+std::string random_id() {
+  std::random_device device;
+  return fmt::format("{:08x}{:08x}{:08x}", device(), device(), device());
+}
+
+}  // namespace
+
+Handler json_route(Service& service, BodyHandler handler) {
+  return [&service, handler = std::move(handler)](HttpRequest request, Responder responder) {
+    auto held = std::make_shared<HttpRequest>(std::move(request));
+    service.workers().post([handler, held, responder] {
+      try {
+        json::object body;
+        MaybeError error = parse_body(held->body, body);
+        held->body = {};
+        if (!error) error = handler(*held, body, responder);
+        if (error) responder.respond(error_response(*error));
+      } catch (const std::exception& e) {  // no memory
+        responder.respond(error_response(api_error(Status(Code::kIo, std::string("the request failed: ") + e.what()))));
+      }
+    });
+  };
+}
+
+void respond_json(const Responder& responder, const json::value& value) {
+  responder.respond(200, {{"Content-Type", "application/json"}}, json::serialize(value));
+}
+
+void UsageSum::add(const Usage& u, bool first, int64_t reasoning) {
+  if (first) prompt_tokens += u.prompt_tokens, cached_tokens += u.cached_tokens;
+  completion_tokens += u.completion_tokens, reasoning_tokens += reasoning;
+  drafted += u.drafted, accepted += u.accepted;
+}
+
+json::object usage_object(const UsageSum& u) {
+  return {{"prompt_tokens", u.prompt_tokens},
+          {"completion_tokens", u.completion_tokens},
+          {"total_tokens", u.prompt_tokens + u.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", u.cached_tokens}}},
+          {"completion_tokens_details",
+           {{"reasoning_tokens", u.reasoning_tokens},
+            {"accepted_prediction_tokens", u.accepted},
+            {"rejected_prediction_tokens", u.drafted - u.accepted}}}};
+}
+
+const char* openai_finish_reason(FinishReason reason) { return reason == FinishReason::kLength ? "length" : "stop"; }
+
+bool ends_with_stop_token(const Event& e) { return e.finish == FinishReason::kStop && e.stop_string.empty() && !e.tokens.empty(); }
+
+json::value stop_reason(const Event& e, const Service& service) {
+  if (!e.stop_string.empty()) return json::value(e.stop_string);
+  if (!ends_with_stop_token(e)) return nullptr;
+  const int32_t id = e.tokens.back().id;
+  return std::ranges::count(service.stop_ids(), id) ? json::value() : json::value(id);
+}
+
+AnswerHead answer_head(const std::string& prefix, const std::string& request_id, const std::string& object,
+                       const Service& service) {
+  return {prefix + (request_id.empty() ? random_id() : request_id), object, int64_t(std::time(nullptr)), service.name()};
+}
+
+json::object AnswerHead::start() const { return {{"id", id}, {"object", object}, {"created", created}, {"model", model}}; }
+
+std::string error_event(const ApiError& error) { return sse_event(json::serialize(error_object(error))); }
+
+std::string shown_token(const Tokenizer& tokenizer, int32_t id, bool as_id) {
+  if (as_id) return "token_id:" + std::to_string(id);
+  std::string bytes = tokenizer.token_bytes(id);
+  if (utf8_valid(bytes)) return bytes;
+  std::string shown = "bytes:";
+  for (const unsigned char c : bytes) shown += fmt::format("\\x{:02x}", c);
+  return shown;
+}
+
+double finite_logprob(float logprob) { return std::max(-9999.0, double(logprob)); }
+
+json::array ids_array(const std::vector<int32_t>& ids) { return json::array(ids.begin(), ids.end()); }
+
+json::array prompt_logprobs_array(const std::vector<SampledToken>& tokens, const Tokenizer& tokenizer) {
+  json::array out = {nullptr};
+  for (const SampledToken& t : tokens) {
+    json::object row;
+    const auto add = [&](const TokenLogprob& p, json::value rank) {
+      const int32_t id = p.id;
+      row[std::to_string(id)] = {
+          {"logprob", finite_logprob(p.logprob)}, {"rank", std::move(rank)}, {"decoded_token", tokenizer.decode({&id, 1}, false)}};
+    };
+    add(t, nullptr);
+    for (size_t i = 0; i < t.best.size(); ++i) add(t.best[i], int64_t(i + 1));
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
+}  // namespace sluice

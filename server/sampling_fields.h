@@ -1,0 +1,45 @@
+// The fields that all text routes have in common, to what is asked of the engine. Names are OpenAI's, then vLLM's.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "server/request_fields.h"
+#include "server/service.h"
+
+namespace sluice {
+
+inline constexpr int kMaxChoices = 8, kMaxTopLogprobs = 20;
+inline constexpr size_t kMaxStops = 16, kMaxStopBytes = 256, kMaxLogitBias = 1024, kMaxIdBytes = 256;
+
+struct CommonFields {
+  Request request;  // all but the prompt; the seed is that of the first choice
+  int n = 1;
+  bool stream = false, include_usage = false;
+  bool return_token_ids = false, tokens_as_ids = false;
+  bool parse_special = false;
+  std::optional<int64_t> keep_prompt_tokens;  // truncate_prompt_tokens: so many from the end
+  std::string request_id;                     // empty: none was given
+};
+
+// default_max_tokens: where the request has none. What is refused lies in fields.error().
+CommonFields read_common_fields(const RequestFields& fields, const Service& service, int64_t default_max_tokens);
+
+// The model's name, which may be left out: 404 for one that is not served.
+void check_model(const RequestFields& fields, const Service& service);
+
+// Fields of which a route has no more to say than their type: `user`, `store` and the like.
+void check_ignored_fields(const RequestFields& fields);
+// response_format, structured_outputs and guided_*: text is all there is.
+void check_text_format(const RequestFields& fields);
+
+// A prompt for the engine: cut as the request says, held against the context.
+MaybeError fit_prompt(const CommonFields& common, const Service& service, const std::string& param, std::vector<int32_t>& ids);
+
+// The engine's requests for one prompt: n of them, with seeds that follow each other.
+void add_choices(const CommonFields& common, const std::vector<int32_t>& prompt, const std::vector<int64_t>& boundaries,
+                 std::vector<Request>& out);
+
+}  // namespace sluice

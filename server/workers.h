@@ -1,0 +1,34 @@
+// Threads for the work that I/O threads must not do: reading large bodies, rendering templates, tokenizing.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace sluice {
+
+class Workers {
+ public:
+  explicit Workers(int threads);
+  // Ends after the job in hand; what waits is dropped.
+  ~Workers();
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  // Jobs must not throw.
+  void post(std::function<void()> job);
+
+ private:
+  void run();
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> jobs_;
+  bool stop_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace sluice
