@@ -15,6 +15,7 @@
 #include "server/metrics.h"
 #include "server/openai_routes.h"
 #include "server/service.h"
+#include "server/web.h"
 
 namespace sluice::cli {
 namespace {
@@ -81,6 +82,9 @@ Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& s
     const HttpServer* http = *started;
     return MetricsReading{service.loop().report(), http ? &http->counters() : nullptr, service.draining};
   });
+  add_web_routes(router, {.facts = {service.name(), SLUICE_VERSION, o.model.device, service.max_context()},
+                          .report = [&service] { return service.loop().report(); },
+                          .draining = [&service] { return service.draining.load(); }});
   HttpOptions http{.host = o.host, .port = o.port, .limits = o.limits, .api_keys = o.api_keys};
   http.error_formatter = [](const HttpError& e) { return error_response(api_error(e)); };
   if (o.access_log) http.access_log = log_access;

@@ -11,6 +11,7 @@ import { renderInline } from "./markdown_inline.js";
 // A fenced block. update() may be called again with more text.
 class CodeView {
   constructor(info) {
+    this.info = info;
     const name = info.trim().split(/[\s{,:]/)[0];
     this.language = languageOf(name);
     this.state = { until: null, kind: "" };
@@ -94,6 +95,7 @@ const kUndecided = /^ {0,3}(?:-{1,2}|=+|[*+]|\d{1,9}[.)]?|[`~]{1,2}|#{1,6}|\|[ :
 export class MarkdownView {
   constructor() {
     this.el = h("div", { class: "md" });
+    this.held = "";
     this.open = "";     // text from the open block's first line on
     this.tail = [];     // its elements
     this.code = null;   // its CodeView, if it is a fenced block
@@ -101,10 +103,14 @@ export class MarkdownView {
     this.ended = false;
   }
   append(text) {
-    this.open += text;
+    text = this.held + text;
+    this.held = text.endsWith("\r") ? "\r" : "";  // half a line break, perhaps
+    this.open += text.slice(0, text.length - this.held.length).replace(/\r\n?/g, "\n");
     this.dirty = true;
   }
   finish() {
+    this.open += this.held ? "\n" : "";
+    this.held = "";
     this.ended = true;
     this.dirty = true;
     this.render();
@@ -113,7 +119,6 @@ export class MarkdownView {
   render() {
     if (!this.dirty) return;
     this.dirty = false;
-    if (this.open.includes("\r")) this.open = this.open.replace(/\r\n?(?!$)/g, "\n");
     this.commit();
     const cut = this.open.lastIndexOf("\n") + 1;
     const undecided = !this.ended && !this.code && kUndecided.test(this.open.slice(cut));
@@ -137,7 +142,7 @@ export class MarkdownView {
     let code = null;
     blocks.forEach((block, i) => {
       if (i === 0 && block.type === "code" && block.fenced) {
-        code = this.code ?? new CodeView(block.info);
+        code = this.code?.info === block.info ? this.code : new CodeView(block.info);
         elements.push(code.update(block.lines, block.closed || this.ended));
       } else elements.push(renderBlock(block));
     });

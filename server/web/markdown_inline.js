@@ -83,17 +83,23 @@ class Inline {
   constructor(text) {
     this.text = text;
     this.items = [];     // nodes, and runs of marks {mark, count, open, close}
+    this.gathered = "";
     this.brackets = [];  // open ones: {at: index in items, image}
     this.runs = 0;
     this.ticks = null;   // by length, where runs of backquotes start
   }
+  // Text is gathered as a string: a node that grows by pieces would be copied each time.
   add(text) {
-    const last = this.items.at(-1);
-    if (last instanceof Text) last.data += text;
-    else this.items.push(document.createTextNode(text));
+    this.gathered += text;
+  }
+  push(item) {
+    if (this.gathered) this.items.push(document.createTextNode(this.gathered));
+    this.gathered = "";
+    if (item) this.items.push(item);
   }
   parse() {
     for (let i = 0; i < this.text.length;) i = this.step(i);
+    this.push();
     return emphasise(this.items);
   }
   // Takes what starts at i; returns where it ends.
@@ -138,7 +144,7 @@ class Inline {
     if (start !== null) {
       let body = this.text.slice(i + length, start).replace(/\n/g, " ");
       if (body.startsWith(" ") && body.endsWith(" ") && body.trim()) body = body.slice(1, -1);
-      this.items.push(h("code", {}, body));
+      this.push(h("code", {}, body));
       return start + length;
     }
     this.add("`".repeat(length));
@@ -160,20 +166,19 @@ class Inline {
   angle(i) {
     const url = matchAt(kAngleUrl, this.text, i), br = matchAt(kBreakTag, this.text, i);
     if (url && safeUrl(url[1])) {
-      this.items.push(link(safeUrl(url[1]), [url[1]]));
+      this.push(link(safeUrl(url[1]), [url[1]]));
       return i + url[0].length;
     }
     if (br) {
-      this.items.push(h("br"));
+      this.push(h("br"));
       return i + br[0].length;
     }
     this.add("<");
     return i + 1;
   }
   lineBreak(i) {
-    const last = this.items.at(-1);
-    if (last instanceof Text) last.data = last.data.trimEnd();
-    this.items.push(h("br"));
+    this.gathered = this.gathered.trimEnd();
+    this.push(h("br"));
     while (this.text[i + 1] === " ") ++i;
     return i + 1;
   }
@@ -181,21 +186,20 @@ class Inline {
     let end = i + 1;
     while (this.text[end] === mark) ++end;
     if (++this.runs > kMaxDelimiters) this.add(this.text.slice(i, end));
-    else this.items.push({ mark, count: end - i, ...flanks(this.text, i, end) });
+    else this.push({ mark, count: end - i, ...flanks(this.text, i, end) });
     return end;
   }
   bareUrl(i, found) {
     let text = found.replace(/[.,;:!?*_~]+$/, "");
     while (text.endsWith(")") && text.split(")").length > text.split("(").length) text = text.slice(0, -1);
     const url = safeUrl(text);
-    if (url) this.items.push(link(url, [text]));
+    if (url) this.push(link(url, [text]));
     else this.add(text);
     return i + text.length;
   }
   openBracket(i, end, image) {
-    this.items.push(document.createTextNode(this.text.slice(i, end)));
+    this.push(document.createTextNode(this.text.slice(i, end)));
     this.brackets.push({ at: this.items.length - 1, image });
-    this.items.push(document.createTextNode(""));  // what follows is not joined to the bracket
     return end;
   }
   closeBracket(i) {
@@ -205,10 +209,14 @@ class Inline {
       this.add("]");
       return i + 1;
     }
+    this.push();
     const url = safeUrl(target[1].replace(/^<|>$/g, ""));
     const inner = withoutLinks(emphasise(this.items.splice(bracket.at).slice(1)));
-    if (url) this.items.push(link(url, inner.some((n) => n.textContent) ? inner : [url]));
-    else this.items.push(...inner, document.createTextNode(target[1] ? ` (${target[1]})` : ""));
+    if (url) this.push(link(url, inner.some((n) => n.textContent) ? inner : [url]));
+    else {
+      this.items.push(...inner);
+      this.add(target[1] ? ` (${target[1]})` : "");
+    }
     return i + 1 + target[0].length;
   }
 }

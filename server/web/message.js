@@ -177,7 +177,7 @@ export class AnswerView {
     const m = this.message;
     const actions = h("div", { class: "actions" });
     if (m.content) actions.append(copyButton("Copy answer", () => m.content));
-    if (this.on?.regenerate) actions.append(iconButton("redo", "Answer again", this.on.regenerate, { "data-action": "regenerate" }));
+    if (this.on?.regenerate && !m.error) actions.append(iconButton("redo", "Answer again", this.on.regenerate, { "data-action": "regenerate" }));
     this.foot.replaceChildren(actions, h("div", { class: "figures" }, figures(m)));
   }
   // buttons: [{label, run, main}]; an element may be given to stand before them.

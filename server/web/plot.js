@@ -123,7 +123,8 @@ export class Plot {
       parts.push(svg("text", { x: kLeft - 8, y: y(v) + 3.5, "text-anchor": "end" }, this.options.format(v) + this.options.unit));
     }
     const minutes = this.options.span / 60;
-    for (let m = 0; m <= minutes; ++m) {
+    const every = this.width < 380 ? 2 : 1;
+    for (let m = minutes % every; m <= minutes; m += every) {
       const anchor = m === 0 ? "start" : m === minutes ? "end" : "middle";
       parts.push(svg("text", { x: this.x(this.now + m * 60 - this.options.span), y: kHeight - 6, "text-anchor": anchor }, m === minutes ? "now" : `-${minutes - m} min`));
     }

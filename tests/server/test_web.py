@@ -4,9 +4,7 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
-import threading
 import time
 import unittest
 
@@ -21,6 +19,32 @@ ANSWER = "83 + 88 = 171. 171 - 60 = 111. The answer is 111."
 
 IDLE = "!document.querySelector('[aria-busy]') && document.getElementById('stop').hidden"
 LAST = "[...document.querySelectorAll('.answer')].at(-1)"
+
+
+# Random documents, each rendered whole and as it would stream; gives those where the two differ.
+PIECES = r"""(async () => {
+  const { MarkdownView, renderMarkdown } = await import("/web/markdown.js");
+  const parts = ["para", " ", "\n", "\n\n", "# head", "- item", "  - inner", "* star", "1. one", "2) two", "> quote", "```", "```py\n", "~~~", "x = 1", "---", "===",
+    "| a | b |", "|---|--:|", "| 1 | 2 |", "**bold**", "*em*", "_u_", "~~del~~", "`code`", "``", "[t](http://a/b)", "](", "[", "http://x.y/z.", "    indented",
+    "\\*", "中文", "**注意：**", "👍🏽", "<br>", "- [x] done", "\r\n", "\t"];
+  let seed = 1;
+  const random = (n) => (seed = (seed * 48271) % 2147483647) % n;
+  const bad = [];
+  for (let i = 0; i < 400; ++i) {
+    let text = "";
+    for (let k = 4 + random(40); k > 0; --k) text += parts[random(parts.length)] + (random(3) ? "" : "\n");
+    const view = new MarkdownView();
+    for (let at = 0; at < text.length;) {
+      const size = 1 + random(9);
+      view.append(text.slice(at, at + size));
+      at += size;
+      if (random(2)) view.render();
+    }
+    view.finish();
+    if (view.el.outerHTML !== renderMarkdown(text).outerHTML) bad.push(text);
+  }
+  return bad.slice(0, 3);
+})()""".replace("\\\\", "\\")
 
 
 class Page(unittest.TestCase):
@@ -87,7 +111,7 @@ class AgainstMock(Page):
                     self.start(self.mock.url, size, scheme)
                     self.browser.until("document.getElementById('model').innerText === 'sluice-demo'")
                     self.shot(f"empty_{size}_{scheme}")
-                    self.ask("Think, then merge two sorted lists")
+                    self.ask("Please think, then merge two sorted lists")
                     self.browser.js("document.getElementById('scroll').scrollTop = 0")
                     self.shot(f"chat_{size}_{scheme}")
                     self.ask("用中文解释")
@@ -133,6 +157,21 @@ class AgainstMock(Page):
         self.browser.js("location.reload()")
         self.browser.until(f"document.readyState === 'complete' && {LAST}?.querySelector('table')")
         self.assertEqual(self.browser.js(f"{LAST}.querySelector('.md').outerHTML"), html)
+
+    def test_markdown_in_pieces_equals_whole(self):
+        self.start(self.mock.url)
+        different = self.browser.js(PIECES)
+        self.assertEqual(different, [])
+
+    def test_markdown_takes_no_longer_than_its_text(self):
+        self.start(self.mock.url)
+        for text, times in {"*a": 30000, "**a ": 20000, "[": 60000, "[a](": 20000, "![](": 20000, "`": 60000, "` ``": 20000, ">": 60000, "- ": 30000,
+                            "> - ": 15000, "|": 60000, "|-": 30000, "a|b\n": 8000, "|-|\n": 8000, "<http://": 8000, "# ": 30000, "_": 60000,
+                            "~~a": 20000, "\\": 60000, "1. a\n": 8000, "h": 60000, "https://a)": 8000, "http://((": 8000, "   - a\n": 5000,
+                            "```": 20000, "(a": 30000, "a *b* **c** `d` ": 5000}.items():
+            ms = self.browser.js("import('/web/markdown.js').then((m) => { const t = performance.now();"
+                                 f"m.renderMarkdown({json.dumps(text)}.repeat({times})); return performance.now() - t; }})")
+            self.assertLess(ms, 3000, text)
 
     def test_unsafe_text_stays_text(self):
         self.start(self.mock.url)
@@ -245,29 +284,13 @@ class AgainstMock(Page):
 class AgainstProgram(Page):
     @classmethod
     def setUpClass(cls):
-        if not PROGRAM or subprocess.run([PROGRAM, "serve", "--help"], capture_output=True).returncode != 0:
-            raise unittest.SkipTest("the program has no `serve`")
-        cls.program = subprocess.Popen([PROGRAM, "serve", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        cls.addClassCleanup(cls.end)
-        lines = []
-        for line in cls.program.stdout:
-            lines.append(line)
-            if found := re.search(r"http://[\w.:\[\]]+?:\d+", line):
-                cls.address = found[0] + "/"
-                break
-        else:
-            raise RuntimeError("serve ended: " + "".join(lines))
-        threading.Thread(target=cls.program.stdout.read, daemon=True).start()
-        super().setUpClass()
+        if not PROGRAM:
+            raise unittest.SkipTest("SLUICE_PROGRAM does not say where the program is")
+        from server import Server
 
-    @classmethod
-    def end(cls):
-        cls.program.terminate()
-        try:
-            cls.program.wait(10)
-        except subprocess.TimeoutExpired:
-            cls.program.kill()
-            cls.program.wait()
+        cls.server = cls.enterClassContext(Server())
+        cls.address = f"http://127.0.0.1:{cls.server.port}/"
+        super().setUpClass()
 
     def test_chat_and_status(self):
         self.start(self.address)
