@@ -5,7 +5,7 @@ import { AnswerView, userMessage } from "./message.js";
 import { chosenModel, openSettings, requestSettings, systemPrompt } from "./settings.js";
 import { newChat, saveChat, setApiKey } from "./store.js";
 
-// What the demo model was trained for, and what others can do.
+// What the demo model (its folder is demo/model) was trained for, and what others can do.
 const kWordProblems = [
   "Jon has 83 buttons. Jon finds 88 more. Jon sells 60. How many buttons are there in the end?",
   "Mia packs 12 boxes with 25 pears each. 40 pears are left over. Then 200 are sold. How many pears does Mia have?",
@@ -71,7 +71,7 @@ export class Chat {
     if (this.chat.messages.length === 0) this.draw();
   }
   welcome() {
-    const suggestions = /demo/i.test(chosenModel() ?? "demo") ? kWordProblems : kSuggestions;
+    const suggestions = /demo|^model$/i.test(chosenModel() ?? "demo") ? kWordProblems : kSuggestions;
     return h("div", { class: "welcome" }, h("div", { class: "welcome-mark", "aria-hidden": "true" }, icon("mark")),
       h("h1", {}, "What shall we work on?"),
       h("div", { class: "suggestions" }, suggestions.map((text) => h("button", { type: "button", onclick: () => this.send(text) }, text))));

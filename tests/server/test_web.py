@@ -104,23 +104,34 @@ class AgainstMock(Page):
         self.mock.__enter__()
         self.addCleanup(self.mock.__exit__)
 
-    def test_looks(self):
+    def shots(self, name, size):
         for scheme in ("light", "dark"):
-            for size in SIZES:
-                with self.subTest(scheme=scheme, size=size):
-                    self.start(self.mock.url, size, scheme)
-                    self.browser.until("document.getElementById('model').innerText === 'sluice-demo'")
-                    self.shot(f"empty_{size}_{scheme}")
-                    self.ask("Please think, then merge two sorted lists")
-                    self.browser.js("document.getElementById('scroll').scrollTop = 0")
-                    self.shot(f"chat_{size}_{scheme}")
-                    self.ask("用中文解释")
-                    self.ask("weather?")
-                    self.shot(f"chat_end_{size}_{scheme}")
-                    self.fits()
-                    self.browser.js("document.getElementById('open-settings').click()")
-                    self.shot(f"settings_{size}_{scheme}")
-                    self.asks_nobody_else()
+            self.browser.scheme(scheme)
+            self.shot(f"{name}_{size}_{scheme}")
+        self.fits()
+
+    def test_looks(self):
+        for size in SIZES:
+            with self.subTest(size=size):
+                self.start(self.mock.url, size)
+                self.browser.until("document.getElementById('model').innerText === 'sluice-demo'")
+                self.shots("empty", size)
+                self.ask("Please think, then merge two sorted lists")
+                self.browser.js("document.getElementById('scroll').scrollTop = 0")
+                self.shots("chat", size)
+                self.ask("用中文解释")
+                self.ask("weather?")
+                self.shots("chat_end", size)
+                self.browser.js("document.getElementById('open-settings').click()")
+                self.shots("settings", size)
+                self.browser.js("document.getElementById('settings').close()")
+                if size < 600:
+                    self.browser.js("document.getElementById('open-side').click()")
+                    self.browser.until("document.getElementById('side').getBoundingClientRect().left === 0")
+                    self.shots("side", size)
+                    self.browser.key("Escape")
+                    self.browser.until("document.getElementById('side').getBoundingClientRect().right <= 0")
+                self.asks_nobody_else()
 
     def test_status(self):
         self.start(self.mock.url, path="#/status")
