@@ -15,6 +15,7 @@
 #include "server/metrics.h"
 #include "server/openai_routes.h"
 #include "server/service.h"
+#include "server/web.h"
 
 namespace sluice::cli {
 namespace {
@@ -84,6 +85,9 @@ Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& s
   add_absent_routes(router);
   if (o.api_keys.empty() && o.host != "127.0.0.1" && o.host != "localhost" && o.host != "::1")
     warn("others can reach " + o.host + ", and no --api-key is set");
+  add_web_routes(router, {.facts = {service.name(), SLUICE_VERSION, o.model.device, service.max_context()},
+                          .report = [&service] { return service.loop().report(); },
+                          .draining = [&service] { return service.draining.load(); }});
   HttpOptions http{.host = o.host, .port = o.port, .limits = o.limits, .api_keys = o.api_keys};
   http.error_formatter = [](const HttpError& e) { return error_response(api_error(e)); };
   if (o.access_log) http.access_log = log_access;

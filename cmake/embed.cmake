@@ -1,0 +1,33 @@
+# Files of a folder as constants of the program: sluice_embed(TARGET FOLDER) adds a source that defines web_files() of
+# server/web_files.h. The writing is done by this same file at build time, as a script.
+if(NOT CMAKE_SCRIPT_MODE_FILE)
+  function(sluice_embed target folder)
+    file(GLOB files CONFIGURE_DEPENDS ${folder}/*)
+    set(out ${CMAKE_BINARY_DIR}/generated/web_files.cc)
+    set(script ${CMAKE_SOURCE_DIR}/cmake/embed.cmake)
+    add_custom_command(OUTPUT ${out} COMMAND ${CMAKE_COMMAND} -DFOLDER=${folder} -DOUT=${out} -P ${script} DEPENDS ${files} ${script}
+                       COMMENT "Embedding ${folder}" VERBATIM)
+    target_sources(${target} PRIVATE ${out})
+  endfunction()
+  return()
+endif()
+
+cmake_minimum_required(VERSION 3.25)
+set(delimiter "sluice_file")
+set(rows "")
+file(GLOB names RELATIVE ${FOLDER} ${FOLDER}/*)
+list(SORT names)
+foreach(name ${names})
+  file(READ ${FOLDER}/${name} text)
+  file(SHA256 ${FOLDER}/${name} hash)
+  string(SUBSTRING ${hash} 0 16 hash)
+  string(FIND "${text}" ")${delimiter}\"" found)
+  if(NOT found EQUAL -1)
+    message(FATAL_ERROR "${name} holds the end mark of its own literal, )${delimiter}\"")
+  endif()
+  # A literal's first line break would be part of the text: none is written.
+  string(APPEND rows "    {\"${name}\", \"\\\"${hash}\\\"\", R\"${delimiter}(${text})${delimiter}\"},\n")
+endforeach()
+file(WRITE ${OUT} "// Written by cmake/embed.cmake.\n#include \"server/web_files.h\"\n\nnamespace sluice {\nnamespace {\n\n"
+     "constexpr WebFile kFiles[] = {\n${rows}};\n\n}  // namespace\n\nstd::span<const WebFile> web_files() { return kFiles; }\n\n"
+     "}  // namespace sluice\n")
