@@ -10,8 +10,9 @@ namespace sluice::bench {
 inline constexpr double kInf = std::numeric_limits<double>::infinity();
 
 struct Arrivals {
-  double rate = kInf;     // a second; infinite: all at once, held back by the limit of concurrency alone
-  double burstiness = 1;  // shape of the gaps' gamma distribution: 1 Poisson, below 1 in bursts, above 1 more even, infinite: fixed gaps
+  double rate = kInf;  // a second; infinite: all at once, held back by the limit of concurrency alone
+  double burstiness =
+      1;  // shape of the gaps' gamma distribution: 1 Poisson, below 1 in bursts, above 1 more even, infinite: fixed gaps
 };
 
 // Seconds from the start, in ascending order, the first at 0. The mean gap is 1 / rate whatever the burstiness.

@@ -28,7 +28,8 @@ class HttpClient {
   HttpClient(boost::asio::io_context& io, const ClientOptions& options, Endpoints endpoints);
   ~HttpClient();
 
-  // Sends a request and reads its answer to the end. Times in `record` count from `zero` (see now_seconds()); `text` gets the answer.
+  // Sends a request and reads its answer to the end. Times in `record` count from `zero` (see now_seconds()); `text` gets the
+  // answer.
   boost::asio::awaitable<void> ask(const RequestText& request, double zero, RequestRecord& record, std::string& text);
 
   // GET, for what is asked once.

@@ -31,7 +31,8 @@ constexpr size_t kPreparedBytes = 256u << 20;
 
 // A thread of the client. Its connections belong to it alone.
 struct Lane {
-  Lane(const ClientOptions& options, const HttpClient::Endpoints& endpoints) : client(io, options, endpoints), guard(io.get_executor()) {}
+  Lane(const ClientOptions& options, const HttpClient::Endpoints& endpoints)
+      : client(io, options, endpoints), guard(io.get_executor()) {}
   asio::io_context io{1};
   HttpClient client;
   Guard guard;

@@ -13,7 +13,7 @@ class Random {
   // Streams with other numbers are independent of each other, whatever order they are made in.
   Random(uint64_t seed, uint64_t stream) : engine_(mix(mix(seed) ^ stream)) {}
 
-  uint64_t below(uint64_t n) { return engine_() % n; }                                // n is far below 2^64
+  uint64_t below(uint64_t n) { return engine_() % n; }                               // n is far below 2^64
   double uniform() { return (double(engine_() >> 11) + 0.5) / 9007199254740992.0; }  // in (0, 1)
   double normal() { return std::sqrt(-2 * std::log(uniform())) * std::cos(2 * std::numbers::pi * uniform()); }
 

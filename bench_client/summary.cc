@@ -16,8 +16,8 @@ double percentile(const std::vector<double>& sorted, double p) {
 Distribution distribution(std::vector<double> values) {
   if (values.empty()) return {};
   std::ranges::sort(values);
-  return {int64_t(values.size()), std::accumulate(values.begin(), values.end(), 0.0) / double(values.size()), percentile(values, 0.5),
-          percentile(values, 0.9), percentile(values, 0.99)};
+  return {int64_t(values.size()), std::accumulate(values.begin(), values.end(), 0.0) / double(values.size()),
+          percentile(values, 0.5), percentile(values, 0.9), percentile(values, 0.99)};
 }
 
 bool Slo::met_by(const RequestRecord& r) const {

@@ -46,7 +46,7 @@ struct Summary {
   int64_t input_tokens = 0, output_tokens = 0, cached_tokens = 0;  // of the completed
   int64_t uncounted = 0;                                           // completed requests whose tokens the server did not count
   double requests_per_s = 0, input_per_s = 0, output_per_s = 0, total_per_s = 0;
-  std::optional<double> goodput;  // requests a second within the limits
+  std::optional<double> goodput;              // requests a second within the limits
   Distribution ttft, tpot, itl, e2el, delay;  // delay: from when a request was due to when it was sent
   std::map<std::string, ErrorCount> errors;
   std::vector<TurnSummary> turns;  // where there is more than one

@@ -6,8 +6,8 @@ namespace sluice::bench {
 namespace {
 
 bool is_port(const std::string& s) {
-  return !s.empty() && s.size() <= 5 && std::ranges::all_of(s, [](char c) { return c >= '0' && c <= '9'; }) &&
-         std::stoi(s) >= 1 && std::stoi(s) <= 65535;
+  return !s.empty() && s.size() <= 5 && std::ranges::all_of(s, [](char c) { return c >= '0' && c <= '9'; }) && std::stoi(s) >= 1 &&
+         std::stoi(s) <= 65535;
 }
 
 }  // namespace

@@ -19,11 +19,11 @@ constexpr int64_t kFirstId = 16;
 
 // Short and common: about one token each in every large vocabulary.
 constexpr const char* kWords[] = {
-    "time", "year", "people", "way",   "day",   "man",   "thing", "life",  "child", "world", "school", "state", "family", "group",
-    "hand", "part", "place",  "case",  "week",  "work",  "point", "water", "room",  "area",  "money",  "story", "fact",   "month",
-    "lot",  "right", "study", "book",  "eye",   "job",   "word",  "side",  "kind",  "head",  "house",  "service", "friend", "power",
-    "hour", "game", "line",   "end",   "member", "law",  "car",   "city",  "name",  "team",  "minute", "idea",  "body",   "back",
-    "door", "art",  "war",    "party", "result", "morning", "reason", "research"};
+    "time",    "year",   "people", "way",   "day",   "man",  "thing", "life",   "child",  "world",   "school", "state",   "family",
+    "group",   "hand",   "part",   "place", "case",  "week", "work",  "point",  "water",  "room",    "area",   "money",   "story",
+    "fact",    "month",  "lot",    "right", "study", "book", "eye",   "job",    "word",   "side",    "kind",   "head",    "house",
+    "service", "friend", "power",  "hour",  "game",  "line", "end",   "member", "law",    "car",     "city",   "name",    "team",
+    "minute",  "idea",   "body",   "back",  "door",  "art",  "war",   "party",  "result", "morning", "reason", "research"};
 
 json::object message(const char* role, std::string text) { return {{"role", role}, {"content", std::move(text)}}; }
 

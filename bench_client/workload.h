@@ -1,4 +1,5 @@
-// What is asked: random tokens, shared prefixes, conversations, or the rows of a file. Equal seeds give equal requests, byte for byte.
+// What is asked: random tokens, shared prefixes, conversations, or the rows of a file. Equal seeds give equal requests, byte for
+// byte.
 #pragma once
 
 #include <boost/json/array.hpp>
@@ -17,11 +18,11 @@ struct WorkloadOptions {
   int64_t prefix_len = 0, num_prefixes = 1;   // before the input, shared by every num_prefixes-th request
   int64_t turns = 1;                          // over 1: conversations
   int64_t vocab_size = 2000;
-  bool chat = false;                          // text through /v1/chat/completions, also for single turns
+  bool chat = false;  // text through /v1/chat/completions, also for single turns
   bool ignore_eos = true;
   uint64_t seed = 0;
-  std::vector<boost::json::object> rows;      // of a file, sent in turn, again from the first when they run out
-  boost::json::object extra;                  // fields that every request gets last
+  std::vector<boost::json::object> rows;  // of a file, sent in turn, again from the first when they run out
+  boost::json::object extra;              // fields that every request gets last
 };
 
 struct RequestText {
@@ -47,8 +48,8 @@ class Workload {
   WorkloadOptions options_;
 };
 
-// A line is a prompt (string or token ids) or an object: a request with "prompt" or "messages" and any other field, where "output_len"
-// stands for max_tokens.
+// A line is a prompt (string or token ids) or an object: a request with "prompt" or "messages" and any other field, where
+// "output_len" stands for max_tokens.
 Result<std::vector<boost::json::object>> read_prompts(const std::string& path);
 
 }  // namespace sluice::bench
