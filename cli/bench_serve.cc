@@ -138,6 +138,7 @@ Result<ServeRun> measure(BenchServeOptions& o) {
   ServeRun run{o.load.client.url.text(), o.workload.model, describe_workload(o), describe_arrivals(o),
                o.load.max_concurrency,   o.load.seed,      std::move(load),      {}};
   run.summary = bench::summarise(run.load.records, run.load.seconds, run.load.unfinished, o.slo);
+  if (std::isinf(o.load.arrivals.rate)) run.summary.delay = {};  // all were due at once
   return run;
 }
 

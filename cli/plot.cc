@@ -82,7 +82,7 @@ std::vector<double> ticks(double from, double to, bool log) {
     return out;
   }
   const double step = round_up(std::max(to - from, 1e-12) / 6);
-  for (double v = std::ceil(from / step - 1e-9) * step; v <= to + step * 1e-6; v += step) out.push_back(v);
+  for (double v = std::ceil(from / step - 1e-9) * step; v <= to + step * 1e-6; v += step) out.push_back(v + 0.0);  // no -0
   return out;
 }
 

@@ -29,7 +29,8 @@ class Figures(unittest.TestCase):
         self.assertEqual((o["completed"], o["failed"], o["model_id"]), (12, 0, "mock"))
         self.assertEqual((o["total_input_tokens"], o["total_output_tokens"], o["total_cached_tokens"]), (480, 132, 240))
         self.assertEqual((s.peak, o["max_concurrent_requests"]), (4, 4))
-        self.assertLessEqual(s.connections, 5)  # kept, and one for the list of models
+        # Kept: both threads of the client may have had all four at some time, and one asked for the list of models.
+        self.assertLessEqual(s.connections, 9)
         for key, least, room in (("ttft", 200, 300), ("tpot", 30, 60), ("itl", 30, 60), ("e2el", 500, 900)):
             self.assertGreater(o[f"median_{key}_ms"], least - 2, key)
             self.assertLess(o[f"median_{key}_ms"], least + room, key)
@@ -40,6 +41,7 @@ class Figures(unittest.TestCase):
         self.assertAlmostEqual(o["output_throughput"] * o["duration"], 132, places=6)
         self.assertAlmostEqual(o["total_token_throughput"] * o["duration"], 612, places=6)
         self.assertIsNone(o["request_goodput"])
+        self.assertIsNone(o["median_delay_ms"])  # nothing was due at a time of its own
 
     def test_goodput(self):
         with MockServer(ttft=0.1, itl=0.01) as s:
@@ -56,12 +58,14 @@ class Figures(unittest.TestCase):
                 s.times.clear()
                 with tempfile.TemporaryDirectory() as d:
                     args = ["--num-prompts", 10, "--request-rate", 20, "--seed", seed, "--random-output-len", 1, "--save", f"{d}/r.json"]
-                    self.assertEqual(bench(s.url, *args)[0].returncode, 0)
+                    r, o = bench(s.url, *args)
+                    self.assertEqual((r.returncode, o["completed"]), (0, 10))
                     requests = sorted(json.loads(pathlib.Path(d, "r.json").read_text())["requests"], key=lambda q: q["session"])
                 arrivals = [q["arrival_s"] for q in requests]
                 gaps.append(arrivals)
                 for q in requests:
                     self.assertGreaterEqual(q["start_s"], q["arrival_s"] - 1e-3)
+                self.assertIsNotNone(o["median_delay_ms"])
                 self.assertGreaterEqual(max(s.times) - min(s.times), arrivals[-1] - 0.25)
         self.assertEqual(gaps[0], gaps[1])
         self.assertNotEqual(gaps[0], gaps[2])
