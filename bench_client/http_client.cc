@@ -97,9 +97,10 @@ asio::awaitable<void> HttpClient::try_once(Exchange& e, std::unique_ptr<Connecti
   parser.body_limit(boost::none);
   co_await http::async_read_header(c->stream, c->buffer, parser, token);
   if (ec) {
+    if (write_error) ec = write_error;  // came first
     // The server ended a connection that we had kept: that says nothing of this request, which goes over a new one.
     e.again = c->used && kind_of(ec) == kLost && !parser.got_some();
-    co_return e.fail(kind_of(ec), write_error ? write_error : ec);
+    co_return e.fail(kind_of(ec), ec);
   }
   e.head(parser.get());
   std::string bytes(kReadBytes, '\0');
