@@ -166,7 +166,7 @@ asio::awaitable<void> HttpClient::ask(const RequestText& q, double zero, Request
   text = reader.text();
 }
 
-asio::awaitable<void> HttpClient::get(const std::string& path, Page& page) {
+asio::awaitable<void> HttpClient::get(std::string path, Page& page) {
   Exchange e;
   e.request = {http::verb::get, options_.url.target(path), 11};
   e.request.set(http::field::host, options_.url.host_header());

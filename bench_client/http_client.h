@@ -37,7 +37,7 @@ class HttpClient {
     int status = 0;  // 0: `error` says why
     std::string body, error;
   };
-  boost::asio::awaitable<void> get(const std::string& path, Page& page);
+  boost::asio::awaitable<void> get(std::string path, Page& page);
 
  private:
   struct Connection;
