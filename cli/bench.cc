@@ -1,4 +1,4 @@
-// sluice bench: prefill and decode speed of a model, or the operators' benches.
+// sluice bench: prefill and decode speed of a model, or the operators' benches; `bench serve` is in bench_serve.cc.
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -249,7 +249,8 @@ void add_op_bench_options(CLI::App& ops, OpBenchOptions& o) {
 
 void add_bench(CLI::App& app, Command& command) {
   auto o = std::make_shared<BenchOptions>();
-  CLI::App* sub = app.add_subcommand("bench", "measure prefill and decode; `bench ops [NAME...]` measures operators");
+  CLI::App* sub =
+      app.add_subcommand("bench", "measure prefill and decode; `bench ops [NAME...]` measures operators, `bench serve` a server");
   add_model_options(*sub, o->model);
   sub->add_option("--config", o->config, "a config.json, for --random-weights");
   sub->add_flag("--random-weights", o->random_weights, "make weights up instead of reading a checkpoint");
@@ -271,8 +272,9 @@ void add_bench(CLI::App& app, Command& command) {
     a->add_option("--plot", o->plot, "also draw the figures as an SVG file");
   }
   ops->callback([o, &command] { command = [o] { return fail(bench_ops(o->ops, o->format, o->plot)); }; });
-  sub->callback([o, ops, &command] {
-    if (ops->parsed()) return;
+  add_bench_serve(*sub, command);
+  sub->callback([o, sub, &command] {
+    if (!sub->get_subcommands().empty()) return;
     command = [o] { return exit_code(bench_model(*o)); };
   });
 }

@@ -107,6 +107,7 @@ void add_score(CLI::App& app, Command& command);
 void add_eval(CLI::App& app, Command& command);
 void add_op(CLI::App& app, Command& command);
 void add_bench(CLI::App& app, Command& command);
+void add_bench_serve(CLI::App& bench, Command& command);  // below `bench`
 void add_inspect(CLI::App& app, Command& command);
 void add_tokenize(CLI::App& app, Command& command);
 void add_doctor(CLI::App& app, Command& command);

@@ -6,7 +6,7 @@ import re
 import sys
 
 # From the bottom to the top; layers of one row may not include each other unless they are listed in the same string.
-LAYERS = [["base"], ["core"], ["io"], ["ops"], ["op_runner"], ["models", "text"], ["engine"], ["server"], ["cli", "python"]]
+LAYERS = [["base"], ["core"], ["io"], ["ops"], ["op_runner"], ["models", "text"], ["engine"], ["server", "bench_client"], ["cli", "python"]]
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 INCLUDE = re.compile(r'^#include "([a-z_]+)/', re.M)
