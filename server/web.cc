@@ -15,9 +15,11 @@ namespace {
 
 namespace json = boost::json;
 
-// Everything that the page needs comes from this server; nothing may run that is not one of its files, and no other page may frame it.
+// Everything that the page needs comes from this server; nothing may run that is not one of its files, and no other page may frame
+// it.
 constexpr const char* kContentSecurityPolicy =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action "
+    "'none'; "
     "frame-ancestors 'none'";
 
 const char* content_type(std::string_view name) {
@@ -106,18 +108,20 @@ void add_web_routes(Router& router, WebOptions options) {
   // A page that is open while the server drains may still be read again.
   const RouteOptions page{.needs_key = false, .while_draining = true};
   for (const WebFile& file : web_files()) {
-    const Handler handler = [&file](const HttpRequest& request, const Responder& responder) { send_file(file, request, responder); };
+    const Handler handler = [&file](const HttpRequest& request, const Responder& responder) {
+      send_file(file, request, responder);
+    };
     if (file.name == "index.html") router.add("GET", "/", handler, page);
     router.add("GET", "/web/" + std::string(file.name), handler, page);
   }
-  router.add(
-      "GET", "/status.json",
-      [options = std::make_shared<WebOptions>(std::move(options)), start = now_seconds()](const HttpRequest&, const Responder& responder) {
-        const bool draining = options->draining && options->draining();
-        responder.respond(200, {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
-                          status_json(options->report(), options->facts, now_seconds() - start, draining) + "\n");
-      },
-      {.needs_key = true, .while_draining = true});
+  router.add("GET", "/status.json",
+             [options = std::make_shared<WebOptions>(std::move(options)), start = now_seconds()](const HttpRequest&,
+                                                                                                 const Responder& responder) {
+               const bool draining = options->draining && options->draining();
+               responder.respond(200, {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
+                                 status_json(options->report(), options->facts, now_seconds() - start, draining) + "\n");
+             },
+             {.needs_key = true, .while_draining = true});
 }
 
 }  // namespace sluice

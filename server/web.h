@@ -24,11 +24,10 @@ struct StatusFacts {
 //   time_s             since the server's start, of this answer
 //   draining           whether new requests are refused
 //   requests           now: running, waiting, waiting_tokens; counters: finished, cancelled, failed, preemptions
-//   tokens             counters: prompt_computed, prompt_cached (not computed, thanks to the prefix cache), generated, drafted, accepted
-//   engine             counters: steps, failed_steps, busy_s (spent in steps); last_step_s
-//   state_slots        now: total = live + snapshots + free
-//   kv_pages           now: total = live + cached + free, and page_tokens. A cached page may be in use by a running request too.
-//   prefix_cache       counters: queries, hits, query_tokens, hit_tokens, evictions
+//   tokens             counters: prompt_computed, prompt_cached (not computed, thanks to the prefix cache), generated, drafted,
+//   accepted engine             counters: steps, failed_steps, busy_s (spent in steps); last_step_s state_slots        now: total =
+//   live + snapshots + free kv_pages           now: total = live + cached + free, and page_tokens. A cached page may be in use by a
+//   running request too. prefix_cache       counters: queries, hits, query_tokens, hit_tokens, evictions
 std::string status_json(const EngineLoop::Report& report, const StatusFacts& facts, double time_s, bool draining);
 
 struct WebOptions {

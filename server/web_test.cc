@@ -39,7 +39,9 @@ class Web : public ::testing::Test {
  protected:
   void SetUp() override {
     Router router;
-    add_web_routes(router, {.facts = {"a \"model\"", "1.2", "cpu", 4096}, .report = [this] { return report_; }, .draining = [] { return true; }});
+    add_web_routes(
+        router,
+        {.facts = {"a \"model\"", "1.2", "cpu", 4096}, .report = [this] { return report_; }, .draining = [] { return true; }});
     HttpOptions options;
     options.port = 0;
     options.api_keys = {"a-secret-key"};
@@ -101,7 +103,8 @@ TEST_F(Web, AnUnchangedFileIsNotSentAgain) {
     EXPECT_EQ(r.header("ETag"), tag);
     EXPECT_FALSE(r.header("Content-Security-Policy").empty());
   }
-  for (const std::string& asked : {std::string("\"other\""), tag.substr(1), std::string(), tag.substr(0, 5) + "\"", std::string(",,")}) {
+  for (const std::string& asked :
+       {std::string("\"other\""), tag.substr(1), std::string(), tag.substr(0, 5) + "\"", std::string(",,")}) {
     EXPECT_EQ(get("/web/app.js", "If-None-Match: " + asked + "\r\n").status, 200) << asked;
   }
 }
@@ -119,7 +122,8 @@ TEST_F(Web, NoFileNamesAnotherHost) {
       EXPECT_EQ(m->str(), "http://www.w3.org/2000/svg") << f.name;  // a name, never asked for
     }
     // What could turn text into markup or code.
-    for (const char* word : {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "DOMParser", "@import", "url("}) {
+    for (const char* word : {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "DOMParser",
+                             "@import", "url("}) {
       EXPECT_EQ(text.find(word), std::string::npos) << f.name << " has " << word;
     }
   }
@@ -141,8 +145,19 @@ TEST_F(Web, StatusIsForThoseWithTheKey) {
 
 TEST(WebStatus, EveryFigureHasItsPlace) {
   EngineLoop::Report r;
-  r.scheduler = {.running = 1, .waiting = 2, .waiting_tokens = 3, .steps = 4, .prompt_tokens = 5, .cached_tokens = 6, .generated_tokens = 7,
-                 .drafted = 8, .accepted = 9, .preemptions = 10, .finished = 11, .cancelled = 12, .failed = 13};
+  r.scheduler = {.running = 1,
+                 .waiting = 2,
+                 .waiting_tokens = 3,
+                 .steps = 4,
+                 .prompt_tokens = 5,
+                 .cached_tokens = 6,
+                 .generated_tokens = 7,
+                 .drafted = 8,
+                 .accepted = 9,
+                 .preemptions = 10,
+                 .finished = 11,
+                 .cancelled = 12,
+                 .failed = 13};
   r.cache = {.queries = 14, .hits = 15, .hit_tokens = 16, .query_tokens = 17, .evictions = 18};
   r.state_slots = 100, r.state_free = 19, r.snapshots = 20;
   r.kv_pages = 200, r.kv_free = 21, r.kv_cached = 22;

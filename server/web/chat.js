@@ -237,7 +237,9 @@ export class Chat {
     } finally {
       if (result) message.finish = result.finish, message.usage = result.usage;
       const tokens = message.usage?.completion_tokens ?? 0;
-      if (tokens > 1 && last > first) message.timing.rate = (tokens - 1) / ((last - first) / 1000);
+      // A short answer may come in one burst: then its time counts from the sending, which is too long rather than too short.
+      const burst = last - first < 100;
+      if (tokens > 1 && last > first) message.timing.rate = (burst ? tokens : tokens - 1) / ((last - (burst ? start : first)) / 1000);
     }
   }
   // One rendering a frame, however many pieces came.

@@ -90,9 +90,8 @@ export function short(n) {
   const a = Math.abs(n);
   if (a >= 999.5e3) return `${(n / 1e6).toPrecision(3)}M`;
   if (a >= 9999.5) return `${(n / 1e3).toPrecision(3)}k`;
-  if (a >= 99.95) return integer(n);
+  if (a >= 99.95 || Number.isInteger(n)) return integer(n);
   if (a >= 9.995) return n.toFixed(1);
-  if (n === 0 || Number.isInteger(n)) return String(n);
   return n.toFixed(a >= 0.995 ? 1 : 2);
 }
 

@@ -115,12 +115,16 @@ export class Plot {
     }
     return out.filter((r) => r.length > 1);
   }
+  // A short form: there is little room beside the plot.
+  tick(v) {
+    return this.options.unit ? this.options.format(v) + this.options.unit : short(v).replace(/(\.\d*?)0+(?=[kM])/, "$1").replace(/\.(?=[kM])/, "");
+  }
   drawGrid(top, y) {
     const parts = [];
     const step = niceStep(top, this.options.whole);
     for (let v = 0; v <= top * 1.0001; v += step) {
       parts.push(svg("line", { x1: kLeft, x2: this.width - kRight, y1: y(v), y2: y(v), class: v === 0 ? "axis" : "" }));
-      parts.push(svg("text", { x: kLeft - 8, y: y(v) + 3.5, "text-anchor": "end" }, this.options.format(v) + this.options.unit));
+      parts.push(svg("text", { x: kLeft - 8, y: y(v) + 3.5, "text-anchor": "end" }, this.tick(v)));
     }
     const minutes = this.options.span / 60;
     const every = this.width < 380 ? 2 : 1;

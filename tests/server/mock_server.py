@@ -196,6 +196,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
                 count += 1
                 if "cut" in text and count == 5:
+                    time.sleep(0.5)  # a browser throws away what the page has not yet read when a stream breaks
                     self.close_connection = True
                     return
             self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls" if "weather" in text else "stop"}]})
