@@ -149,9 +149,7 @@ TEST(ServingDoc, TheMemoryExampleIsRight) {
 TEST(Promtool, ReadsTheMetrics) {
   NEEDS_PROMTOOL();
   const testing::TempDir dir;
-  const auto check = [&](const std::string& text) {
-    return run("promtool check metrics < " + dir.write("metrics.txt", text));
-  };
+  const auto check = [&](const std::string& text) { return run("promtool check metrics < " + dir.write("metrics.txt", text)); };
   EXPECT_EQ(check(rendered(false)), std::make_pair(std::string(), 0));
   EXPECT_NE(check("sluice_a{ 1\n").second, 0) << "a check that finds everything good";
   // Of the aliases it only dislikes what makes them aliases.

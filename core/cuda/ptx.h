@@ -84,8 +84,8 @@ __device__ inline float2 load_shared_2(uint32_t address) {
   return r;
 }
 
-// x, of which the compiler knows nothing: what is computed from it is not kept in registers from one turn of a loop to the next; and
-// x itself is computed here and not later, behind a wait.
+// x, of which the compiler knows nothing: what is computed from it is not kept in registers from one turn of a loop to the next;
+// and x itself is computed here and not later, behind a wait.
 __device__ inline int opaque(int x) {
   asm volatile("" : "+r"(x));
   return x;
