@@ -51,8 +51,10 @@ void ThreadTeam::share(Job job, void* data) {
 
 void ThreadTeam::help(int thread) {
   uint64_t seen = 0;
-  for (double deadline = now_seconds() + kSpinSeconds; !stop_.load(std::memory_order_relaxed);) {
+  for (double deadline = now_seconds() + kSpinSeconds;;) {
+    // The bell first: who reads it after the last ring sees that the team ends, and who read it before does not sleep through that.
     const uint32_t bell = bell_.load(std::memory_order_acquire);
+    if (stop_.load(std::memory_order_acquire)) return;
     uint64_t door = door_.load(std::memory_order_acquire);
     while ((door & kOpen) && door / kNumber != seen) {
       if (!door_.compare_exchange_weak(door, door + kOneInside, std::memory_order_acq_rel)) continue;

@@ -59,5 +59,14 @@ TEST(ThreadTeam, ScratchByThreadIsSafeOverManyShortJobs) {
   EXPECT_EQ(plain[0] + plain[1] + plain[2] + plain[3], expected);
 }
 
+// A team that ends while its helpers look for work, or are about to sleep, does not wait for them for ever.
+TEST(ThreadTeam, EndsAtAnyTime) {
+  for (int i = 0; i < 2000; ++i) {
+    ThreadTeam team(3);
+    if (i % 2) team.each(6, [](int64_t, int) {});
+    if (i % 50 == 0) std::this_thread::sleep_for(std::chrono::microseconds(150 + i / 10));  // near the end of their spinning
+  }
+}
+
 }  // namespace
 }  // namespace sluice

@@ -262,6 +262,9 @@ TEST(HttpFaults, TooManyConnectionsGet503) {
 }
 
 TEST(HttpFaults, SurvivesTheLackOfDescriptors) {
+#ifdef __SANITIZE_ADDRESS__  // and with it UBSan, whose look at an object's type needs a pipe of its own
+  GTEST_SKIP() << "the sanitizer itself needs descriptors";
+#endif
   TestServer s;
   std::vector<RawClient> clients;
   for (int i = 0; i < 4; ++i) clients.emplace_back(0);  // sockets that are not connected yet

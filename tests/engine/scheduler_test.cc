@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -236,7 +237,8 @@ class Schedules {
     ASSERT_NE(r.finish, FinishReason::kNone) << what;
     ASSERT_LE(r.got.ids.size(), want.ids.size()) << what;
     EXPECT_TRUE(std::equal(r.got.ids.begin(), r.got.ids.end(), want.ids.begin())) << what;
-    EXPECT_EQ(std::memcmp(r.got.logprobs.data(), want.logprobs.data(), r.got.ids.size() * sizeof(float)), 0) << what;
+    for (size_t i = 0; i < r.got.ids.size(); ++i)
+      EXPECT_EQ(std::bit_cast<uint32_t>(r.got.logprobs[i]), std::bit_cast<uint32_t>(want.logprobs[i])) << what << ", token " << i;
     if (r.finish == FinishReason::kCancelled) return;
     EXPECT_EQ(r.got.ids.size(), want.ids.size()) << what;
     if (s.speculate > 0) {
