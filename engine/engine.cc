@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "base/checked.h"
+#include "models/rows.h"
 #include "ops/token_logprobs/token_logprobs.h"
 
 namespace sluice {
@@ -77,16 +77,24 @@ Status Engine::make_pools() {
   return {};
 }
 
-Result<std::unique_ptr<Sequence>> Engine::open(std::vector<int32_t> ids) {
+Status Engine::check(std::span<const int32_t> ids) const {
   const int64_t vocab = model_->config().vocab_size;
   if (ids.empty()) return invalid("the prompt has no tokens", "give at least one");
-  if (int64_t(ids.size()) > max_context_)
-    return invalid("the prompt has " + std::to_string(ids.size()) + " tokens, the context holds " + std::to_string(max_context_),
-                   "shorten it or raise --max-context");
+  if (int64_t(ids.size()) > max_context_) return too_long(ids.size());
   for (size_t i = 0; i < ids.size(); ++i)
     if (ids[i] < 0 || ids[i] >= vocab)
       return invalid("token id " + std::to_string(ids[i]) + " at position " + std::to_string(i) + " is outside the vocabulary of " +
                      std::to_string(vocab));
+  return {};
+}
+
+Status Engine::too_long(size_t tokens) const {
+  return invalid("the prompt has " + std::to_string(tokens) + " tokens, the context holds " + std::to_string(max_context_),
+                 "shorten it or raise --max-context");
+}
+
+Result<std::unique_ptr<Sequence>> Engine::open(std::vector<int32_t> ids) {
+  SLUICE_RETURN_IF_ERROR(check(ids));
   SLUICE_ASSIGN_OR_RETURN(const int32_t slot, states_.acquire());
   auto s = std::make_unique<Sequence>();
   s->tokens = std::move(ids);
@@ -154,15 +162,10 @@ Result<Tensor> Engine::prefill(Sequence& s) {
 
 namespace {
 
-// Rows of logits in the order that is wanted: the tensor itself where that is its own.
 template <class Wanted>
 Result<Tensor> rows_of(Arena& arena, const Tensor& logits, std::span<const Wanted> wanted) {
-  bool as_it_is = int64_t(wanted.size()) == logits.dim(0);
-  for (size_t i = 0; i < wanted.size(); ++i) as_it_is &= wanted[i].row == int64_t(i);
-  if (as_it_is) return logits;
-  const Tensor rows = arena.tensor(logits.dtype, {int64_t(wanted.size()), logits.dim(1)});
+  const Tensor rows = gather_rows(arena, logits, int64_t(wanted.size()), [&](int64_t i) { return wanted[size_t(i)].row; });
   if (!rows.present()) return Status(Code::kResourceExhausted, "the logits do not fit in the workspace");
-  for (size_t i = 0; i < wanted.size(); ++i) std::memcpy(rows[int64_t(i)].data, logits[wanted[i].row].data, rows[0].bytes());
   return rows;
 }
 

@@ -61,7 +61,10 @@ class Engine {
   const Pools& pools() const { return pools_; }
   PrefixCache& cache() { return *cache_; }
 
-  // A sequence of these tokens, nothing computed yet. Refuses ids outside the vocabulary and more tokens than the context holds.
+  // Refuses no tokens, ids outside the vocabulary, and more than the context holds (too_long()).
+  Status check(std::span<const int32_t> ids) const;
+  Status too_long(size_t tokens) const;
+  // A sequence of these tokens, nothing computed yet, if check() takes them.
   Result<std::unique_ptr<Sequence>> open(std::vector<int32_t> ids);
   void close(Sequence& sequence);
   // Adds a token to be computed by the next step.

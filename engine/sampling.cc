@@ -7,8 +7,7 @@ namespace sluice {
 SamplingState::SamplingState(Sampling sampling, int64_t vocab, std::span<const int32_t> prompt) : sampling_(std::move(sampling)) {
   const SamplingParams& p = sampling_.params;
   plain_ = sampling_.plain();
-  counts_ = p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0;
-  if (counts_) uses_.emplace(vocab, prompt);
+  if (p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0) uses_.emplace(vocab, prompt);
 }
 
 void SamplingState::add(int32_t id) {
@@ -20,8 +19,8 @@ void SamplingState::add(int32_t id) {
 SampleRow SamplingState::row(std::span<const int32_t> ahead, SampleRowStorage& storage) const {
   if (plain_) return {};
   SampleRow row{.bias = sampling_.bias, .allowed = sampling_.allowed};
-  if (counts_ && ahead.empty()) row.used = uses_->all();
-  else if (counts_) {
+  if (uses_ && ahead.empty()) row.used = uses_->all();
+  else if (uses_) {
     auto& uses = storage.uses.emplace_back(uses_->all().begin(), uses_->all().end());
     for (const int32_t id : ahead) {
       const auto it = std::ranges::find(uses, id, &TokenUse::id);

@@ -47,9 +47,9 @@ class SamplingState {
   void ban(std::span<const int32_t> ahead, std::vector<int32_t>& banned) const;
 
   Sampling sampling_;
-  bool plain_, counts_;
-  std::optional<TokenUses> uses_;
-  std::vector<int32_t> answer_;  // for bad words
+  bool plain_;
+  std::optional<TokenUses> uses_;  // with penalties
+  std::vector<int32_t> answer_;    // for bad words
   int64_t produced_ = 0;
 };
 

@@ -26,16 +26,8 @@ Scheduler::~Scheduler() {
 }
 
 Status check_request(const Engine& engine, const Request& r) {
-  const int64_t vocab = engine.model().config().vocab_size, room = engine.max_context();
-  if (r.prompt.empty()) return invalid("the prompt has no tokens", "give at least one");
-  if (int64_t(r.prompt.size()) > room || (r.max_tokens > 0 && int64_t(r.prompt.size()) == room))
-    return invalid("the prompt has " + std::to_string(r.prompt.size()) + " tokens, the context holds " + std::to_string(room),
-                   "shorten it or raise --max-context");
-  for (size_t i = 0; i < r.prompt.size(); ++i)
-    if (r.prompt[i] < 0 || r.prompt[i] >= vocab)
-      return invalid("token id " + std::to_string(r.prompt[i]) + " at position " + std::to_string(i) +
-                     " is outside the vocabulary of " + std::to_string(vocab));
-  return {};
+  if (r.max_tokens > 0 && int64_t(r.prompt.size()) == engine.max_context()) return engine.too_long(r.prompt.size());
+  return engine.check(r.prompt);
 }
 
 void Scheduler::submit(RequestId id, Request request, std::shared_ptr<Outbox> outbox) {

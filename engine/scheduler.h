@@ -70,7 +70,6 @@ class Scheduler {
     bool cancelled = false;
 
     bool decoding() const { return produced > 0 && sequence.pending() == 1; }
-    int64_t prompt_end() const { return sequence.length(); }
   };
   // A piece of the step in hand: rows [first_row, first_row + work.count) of it, logits from first_logit on, and tokens drawn from
   // the last `draws` of these.

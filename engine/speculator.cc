@@ -2,17 +2,14 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstring>
+
+#include "models/rows.h"
 
 namespace sluice {
 namespace {
 
-void copy_row(const Tensor& from, int64_t i, const Tensor& to, int64_t j) {
-  std::memcpy(to[j].data, from[i].data, from[i].bytes());
-}
-
 Status no_memory() {
-  return {Code::kResourceExhausted, "the draft head's rows do not fit in the workspace", "use a smaller --chunked-prefill-size"};
+  return {Code::kResourceExhausted, "the draft head's rows do not fit in the workspace", "use a smaller --prefill-chunk"};
 }
 
 }  // namespace

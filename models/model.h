@@ -33,6 +33,11 @@ struct Batch {
   int64_t rows() const { return int64_t(ids.size()); }
   int64_t sequences() const { return int64_t(start.size()); }
   bool one_row_each() const { return rows() == sequences() && rows() > 0; }
+  // The end of the last chunk that a sequence behind verify_sequences closes in this step; 0: none.
+  int64_t closed_end(size_t i) const {
+    const int64_t end = seq_lens[i] / kChunk * kChunk;
+    return end > start[i] ? end : 0;
+  }
   int64_t verify_rows() const { return cu_seqlens[size_t(verify_sequences)]; }
 };
 

@@ -1,9 +1,9 @@
 #include "models/qwen3_5.h"
 
 #include <cmath>
-#include <cstring>
 #include <variant>
 
+#include "models/rows.h"
 #include "ops/conv_tail/conv_tail.h"
 #include "ops/embed/embed.h"
 #include "ops/gated_rmsnorm/gated_rmsnorm.h"
@@ -175,6 +175,7 @@ struct Qwen3_5::Step {
   int64_t T, B;
   Tensor positions, cu, cu_settled, start, slots, seq_lens, block_table;
   int64_t first_key = 0;  // of attention
+  bool closes = false;    // a sequence closes a chunk: one step of 64 in decoding
   bool out_of_memory = false;
 
   Step(Context& ctx, const Batch& b) : ctx(ctx), batch(b), T(b.rows()), B(b.sequences()) {
@@ -185,6 +186,7 @@ struct Qwen3_5::Step {
     slots = Tensor::of(b.slots.data(), {B});
     seq_lens = Tensor::of(b.seq_lens.data(), {B});
     block_table = Tensor::of(b.block_table.data(), {B, b.pages_per_sequence});
+    for (size_t i = size_t(b.verify_sequences); i < size_t(B); ++i) closes |= b.closed_end(i) > 0;
   }
   Tensor make(DType dtype, std::initializer_list<int64_t> dims) {
     Tensor t = ctx.arena->tensor(dtype, dims);
@@ -212,12 +214,13 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
 
   const Tensor conv = w.conv.reshape({w.conv.dim(0), c_.conv_width}), gate = z.split_last(HV, V);
   const float scale = float(1 / std::sqrt(double(K))), eps = float(c_.rms_norm_eps);
-  SLUICE_RETURN_IF_ERROR(conv_tail(s.ctx, {.qkv = qkv.slice(0, s.batch.verify_rows(), T),
-                                           .conv_ring = state.conv_ring,
-                                           .cu_seqlens = s.cu_settled,
-                                           .start = s.start.slice(0, s.batch.verify_sequences, s.B),
-                                           .slots = s.slots.slice(0, s.batch.verify_sequences, s.B),
-                                           .tail = state.conv_tail}));
+  if (s.closes)
+    SLUICE_RETURN_IF_ERROR(conv_tail(s.ctx, {.qkv = qkv.slice(0, s.batch.verify_rows(), T),
+                                             .conv_ring = state.conv_ring,
+                                             .cu_seqlens = s.cu_settled,
+                                             .start = s.start.slice(0, s.batch.verify_sequences, s.B),
+                                             .slots = s.slots.slice(0, s.batch.verify_sequences, s.B),
+                                             .tail = state.conv_tail}));
   if (s.batch.one_row_each() && s.batch.verify_sequences == 0) {
     SLUICE_RETURN_IF_ERROR(gdn_step(s.ctx, {.qkv = qkv,
                                             .z = gate,
@@ -336,27 +339,10 @@ Status Qwen3_5::mlp(Step& s, const Mlp& w, const Tensor& x, const Tensor& out) c
   return matmul(s.ctx, {.x = y, .w = w.down, .y = out});
 }
 
-// The rows that `rows` names, gathered; the tensor itself where that is all of them.
-Tensor gather_rows(Arena& arena, const Tensor& x, const std::vector<int32_t>& rows) {
-  if (int64_t(rows.size()) == x.dim(0)) return x;
-  const Tensor out = arena.tensor(x.dtype, {int64_t(rows.size()), x.dim(1)});
-  if (!out.present()) return out;
-  const size_t bytes = size_t(x.dim(1)) * dtype_size(x.dtype);
-  for (size_t i = 0; i < rows.size(); ++i)
-    std::memcpy(static_cast<char*>(out.data) + i * bytes, static_cast<const char*>(x.data) + size_t(rows[i]) * bytes, bytes);
-  return out;
-}
-
-void copy_row(const Tensor& from, int64_t i, const Tensor& to, int64_t j) {
-  std::memcpy(to[j].data, from[i].data, from[i].bytes());
-}
-
 // For sequences that close a chunk in this step: the hidden row of its last token.
 void keep_closed_hidden(const Batch& b, const Tensor& hidden, const Tensor& kept) {
-  for (size_t i = size_t(b.verify_sequences); i < b.start.size(); ++i) {
-    const int64_t closed = b.seq_lens[i] / kChunk * kChunk;
-    if (closed > b.start[i]) copy_row(hidden, b.cu_seqlens[i] + closed - 1 - b.start[i], kept, b.slots[i]);
-  }
+  for (size_t i = size_t(b.verify_sequences); i < b.start.size(); ++i)
+    if (const int64_t closed = b.closed_end(i)) copy_row(hidden, b.cu_seqlens[i] + closed - 1 - b.start[i], kept, b.slots[i]);
 }
 
 Status Qwen3_5::norm(Step& s, Residual& r, const Tensor& weight) const {
@@ -373,7 +359,8 @@ Status Qwen3_5::norm(Step& s, Residual& r, const Tensor& weight) const {
 // The logits asked for, from x after the last norm.
 Result<StepOutput> Qwen3_5::head(Step& s, const Residual& r) const {
   StepOutput out{.logits = s.f32({int64_t(s.batch.logit_rows.size()), c_.vocab_size}), .hidden = r.x};
-  const Tensor rows = gather_rows(*s.ctx.arena, r.x, s.batch.logit_rows);
+  const std::vector<int32_t>& wanted = s.batch.logit_rows;
+  const Tensor rows = gather_rows(*s.ctx.arena, r.x, int64_t(wanted.size()), [&](int64_t i) { return wanted[size_t(i)]; });
   s.out_of_memory |= !rows.present();
   SLUICE_RETURN_IF_ERROR(s.memory());
   SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = rows, .w = head_, .y = out.logits}));
