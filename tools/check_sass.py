@@ -3,8 +3,8 @@
 
     check_sass.py BUILD_DIR
 
-- gdn_prefill, mla_prefill, mla_decode and index_logits for Hopper hold warpgroup matrix instructions (HGMMA), and gdn_prefill for
-  Blackwell, where it exists, tensor-memory ones (UTC*MMA): in every machine code of the file;
+- gdn_prefill, gqa_prefill, mla_prefill, mla_decode and index_logits for Hopper hold warpgroup matrix instructions (HGMMA), and
+  gdn_prefill for Blackwell, where it exists, tensor-memory ones (UTC*MMA): in every machine code of the file;
 - no kernel of HOT spills registers to local memory (LDL, STL);
 - every kernel for sm_90 and newer keeps the rules of programmatic dependent launch: it waits for the kernel before it (ACQBULK) ahead
   of all its accesses to global memory but for the READS_EARLY, reads nothing through the cache that does not see other kernels' writes
@@ -23,12 +23,13 @@ import subprocess
 import sys
 
 # Operators whose kernels take most of a step.
-HOT = {"gdn_prefill", "gdn_chunk", "gdn_decode", "gdn_decode_classic", "gdn_verify", "gdn_step", "mla_prefill",
+HOT = {"gdn_prefill", "gdn_chunk", "gdn_decode", "gdn_decode_classic", "gdn_verify", "gdn_step", "gqa_prefill", "mla_prefill",
        "qkv_conv_split"}
 # What the machine code of a file must hold at least once.
 WANTED = {
     ("gdn_prefill", "sm90"): r"\bHGMMA\b",
     ("gdn_prefill", "sm100"): r"\bUTC\w*MMA\b",
+    ("gqa_prefill", "sm90"): r"\bHGMMA\b",
     ("index_logits", "sm90"): r"\bHGMMA\b",
     ("mla_decode", "sm90"): r"\bHGMMA\b",
     ("mla_prefill", "sm90"): r"\bHGMMA\b",

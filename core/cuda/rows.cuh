@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "core/alignment.h"
 #include "core/cuda/ptx.h"
 #include "core/rows.h"
 #include "core/tensor.h"
@@ -21,6 +22,20 @@ __device__ inline int64_t divide(int64_t a, int64_t b) {
   const bool small = ((a | b) >> 32) == 0;  // a division of 32 bits is a fraction of one of 64
   return small ? uint32_t(a) / uint32_t(b) : a / b;
 }
+
+// n / d for 0 <= n < 2^31 as a product and a shift: the host knows d, 1 <= d < 2^31 (Granlund and Montgomery, "Division by
+// invariant integers using multiplication", 1994). A division takes twenty instructions.
+class Divider {
+ public:
+  explicit Divider(int64_t d)
+      : shift_(31 + std::bit_width(uint64_t(d) - 1)),
+        factor_(uint32_t(((uint64_t(1) << shift_) + uint64_t(d) - 1) / uint64_t(d))) {}
+  __device__ uint32_t divide(uint32_t n) const { return uint32_t(uint64_t(n) * factor_ >> shift_); }
+
+ private:
+  int shift_;
+  uint32_t factor_;
+};
 
 // Where row r of a tensor [T, H, D] is.
 struct RowPlace {
@@ -117,12 +132,7 @@ struct Run {
 };
 
 // Whether runs of a tensor's rows that begin at multiples of kRun may be accessed 16 bytes at a time. An absent tensor's may.
-inline bool wide_runs(const Tensor& t) {
-  const int64_t size = int64_t(dtype_size(t.dtype));
-  bool wide = reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
-  for (int d = 0; d + 1 < t.rank; ++d) wide = wide && (t.shape[d] <= 1 || t.stride[d] * size % 16 == 0);
-  return wide;
-}
+inline bool wide_runs(const Tensor& t) { return rows_aligned(t, 16); }
 
 template <class X>
 __device__ inline Run<X> load_wide(const X* from) {

@@ -45,6 +45,27 @@ inline Status encode_rows(CUtensorMap* map, const RowBoxes& r) {
   return {};
 }
 
+// Pages [pages, page, H, D] of 16-bit elements in boxes of `rows` rows of 64 elements of one head, swizzled over their 128 bytes;
+// strides in elements. Coordinates: element, head, row, page.
+struct PageBoxes {
+  CUtensorMapDataType type;
+  void* data;
+  int64_t pages, page, H, D, page_stride, row_stride, head_stride;
+  uint32_t rows;
+};
+
+inline Status encode_pages(CUtensorMap* map, const PageBoxes& p) {
+  if (!tensor_map_encoder()) return {Code::kUnsupported, "this CUDA driver cannot make tensor maps", "install driver 525 or newer"};
+  const cuuint64_t dims[4] = {cuuint64_t(p.D), cuuint64_t(p.H), cuuint64_t(p.page), cuuint64_t(p.pages)};
+  const cuuint64_t strides[3] = {cuuint64_t(p.head_stride) * 2, cuuint64_t(p.row_stride) * 2, cuuint64_t(p.page_stride) * 2};
+  const cuuint32_t box[4] = {64, 1, p.rows, 1}, step[4] = {1, 1, 1, 1};
+  const CUresult e =
+      tensor_map_encoder()(map, p.type, 4, p.data, dims, strides, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                           CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (e != CUDA_SUCCESS) return {Code::kDevice, "cuTensorMapEncodeTiled: error " + std::to_string(int(e))};
+  return {};
+}
+
 // Matrices [count, rows, columns], `pitch` elements from one to the next, in bands of `band` whole rows. In shared memory a band is
 // a run of boxes, each 128 bytes of all its rows and swizzled over them. Coordinates: 0, row, 0, matrix.
 struct MatrixBands {

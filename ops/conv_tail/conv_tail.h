@@ -6,7 +6,7 @@
 //   tail[slot, i] = input row of position L - (W-1) + i      where L > start, or where the call brings no rows and L = start > 0
 //
 // The tails of other sequences keep their bits. Rows of this step come from qkv, earlier ones from the ring, which must be as it
-// was before the step. Copies are exact. Slot < 0: skipped.
+// was before the step. Copies are exact. Slot < 0: skipped; on a GPU, where slots cannot be seen ahead, so is one outside the pool.
 #pragma once
 
 #include <span>
@@ -24,6 +24,11 @@ struct ConvTailArgs {
   Tensor slots;       // [B] i32, no two alike but for those below 0
   Tensor tail;        // [S, W-1, C] f32, C contiguous
 };
+
+template <class F>
+void each_tensor(ConvTailArgs& a, F&& f) {
+  f(a.qkv), f(a.conv_ring), f(a.cu_seqlens), f(a.start), f(a.slots), f(a.tail);
+}
 
 Status check_conv_tail(const ConvTailArgs& a);
 std::span<const Impl<ConvTailArgs>> conv_tail_impls();

@@ -6,5 +6,6 @@
 namespace sluice {
 
 Status conv_tail_reference(Context&, const ConvTailArgs&, std::byte*);
+Status conv_tail_cuda(Context&, const ConvTailArgs&, std::byte*);
 
 }  // namespace sluice

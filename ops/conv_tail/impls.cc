@@ -16,6 +16,7 @@ Status check_conv_tail(const ConvTailArgs& a) {
   c.shape("cu_seqlens", a.cu_seqlens, {B + 1}).dtype("cu_seqlens", a.cu_seqlens, {DType::kI32});
   c.that((R & (R - 1)) == 0 && R > kept && kept <= 64, "conv_ring has too few rows, wanted a power of two above those of tail");
   SLUICE_RETURN_IF_ERROR(c.status());
+  if (a.slots.on_gpu()) return {};
   const int32_t *cu = a.cu_seqlens.as<int32_t>(), *start = a.start.as<int32_t>(), *slot = a.slots.as<int32_t>();
   c.that(cu[0] == 0 && cu[B] == a.qkv.dim(0), "cu_seqlens must go from 0 to the rows of qkv");
   for (int64_t b = 0; b < B; ++b) {
@@ -26,7 +27,10 @@ Status check_conv_tail(const ConvTailArgs& a) {
 }
 
 namespace {
-constexpr Impl<ConvTailArgs> kImpls[] = {{.name = "reference", .run = conv_tail_reference}};  // copies: nothing to gain
+constexpr Impl<ConvTailArgs> kImpls[] = {
+    {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(conv_tail_cuda)},
+    {.name = "reference", .run = conv_tail_reference},  // copies: nothing to gain
+};
 }  // namespace
 
 std::span<const Impl<ConvTailArgs>> conv_tail_impls() { return kImpls; }

@@ -26,7 +26,8 @@ struct Pool {
   }
 };
 
-void run(Pool& pool, const std::vector<int64_t>& starts, const std::vector<int64_t>& rows, const std::vector<int64_t>& slots) {
+void run(const Impl<ConvTailArgs>& impl, Pool& pool, const std::vector<int64_t>& starts, const std::vector<int64_t>& rows,
+         const std::vector<int64_t>& slots) {
   std::vector<int64_t> cu{0};
   for (const int64_t n : rows) cu.push_back(cu.back() + n);
   const Storage qkv(DType::kF32, {cu.back(), kChannels}, kChannels + 2);
@@ -36,31 +37,41 @@ void run(Pool& pool, const std::vector<int64_t>& starts, const std::vector<int64
       for (int64_t c = 0; c < kChannels; ++c) qkv.tensor()[cu[b] + i].as<float>()[c] = float(100 * (starts[b] + i) + c);
   }
   const Storage cu_seqlens = ints(cu), start = ints(starts), slot = ints(slots);
-  const Status s = conv_tail(
-      context(), {.qkv = qkv, .conv_ring = pool.ring, .cu_seqlens = cu_seqlens, .start = start, .slots = slot, .tail = pool.tail});
-  EXPECT_TRUE(s.ok()) << s.to_string();
+  run_ok(impl, {.qkv = qkv, .conv_ring = pool.ring, .cu_seqlens = cu_seqlens, .start = start, .slots = slot, .tail = pool.tail});
+}
+
+// f of every form that runs here.
+template <class F>
+void each_form(F&& f) {
+  for (const auto* impl : runnable(conv_tail_impls(), ConvTailArgs{})) f(*impl);
 }
 
 TEST(ConvTail, OfTheLastChunkThatTheStepReaches) {
-  Pool pool;
-  run(pool, {0, 60, 100, 62}, {200, 3, 29, 2}, {0, 1, 2, 3});
-  pool.expect_tail_at(0, 192), pool.expect_tail_at(1, 0), pool.expect_tail_at(2, 128), pool.expect_tail_at(3, 64);
+  each_form([](const auto& impl) {
+    Pool pool;
+    run(impl, pool, {0, 60, 100, 62}, {200, 3, 29, 2}, {0, 1, 2, 3});
+    pool.expect_tail_at(0, 192), pool.expect_tail_at(1, 0), pool.expect_tail_at(2, 128), pool.expect_tail_at(3, 64);
+  });
 }
 
 TEST(ConvTail, RowsBeforeTheStepComeFromTheRing) {
-  for (const int64_t start : {61, 62, 63, 64, 65})
-    for (const int64_t rows : {1, 2, 3, 70}) {
-      Pool pool;
-      run(pool, {start}, {rows}, {2});
-      const int64_t end = (start + rows) / 64 * 64;
-      pool.expect_tail_at(2, end > start ? end : 0);
-    }
+  each_form([](const auto& impl) {
+    for (const int64_t start : {61, 62, 63, 64, 65})
+      for (const int64_t rows : {1, 2, 3, 70}) {
+        Pool pool;
+        run(impl, pool, {start}, {rows}, {2});
+        const int64_t end = (start + rows) / 64 * 64;
+        pool.expect_tail_at(2, end > start ? end : 0);
+      }
+  });
 }
 
 TEST(ConvTail, WithoutRowsWhereTheSequenceStands) {
-  Pool pool;
-  run(pool, {128, 0, 130, 64}, {0, 0, 0, 0}, {0, 1, 2, -1});
-  pool.expect_tail_at(0, 128), pool.expect_tail_at(1, 0), pool.expect_tail_at(2, 0), pool.expect_tail_at(3, 0);
+  each_form([](const auto& impl) {
+    Pool pool;
+    run(impl, pool, {128, 0, 130, 64}, {0, 0, 0, 0}, {0, 1, 2, -1});
+    pool.expect_tail_at(0, 128), pool.expect_tail_at(1, 0), pool.expect_tail_at(2, 0), pool.expect_tail_at(3, 0);
+  });
 }
 
 TEST(ConvTail, RefusesBadArguments) {

@@ -2,28 +2,24 @@
 #include "ops/embed/embed.h"
 #include "tests/support/op_bench.h"
 
-namespace sluice {
+namespace sluice::benching {
 namespace {
 
-struct Memory {
-  std::vector<Bf16> table;
-  std::vector<int32_t> ids;
-  std::vector<float> out;
-};
-
 const bool registered = [] {
-  for (const EmbedCase& c : kEmbedBenchCases) {
-    auto m = std::make_shared<Memory>();
-    m->table.assign(c.vocab * c.dim, Bf16(0.5f)), m->out.resize(c.tokens * c.dim);
-    for (int64_t t = 0; t < c.tokens; ++t) m->ids.push_back(int32_t(t * 7919 % c.vocab));  // far apart, as tokens are
-    const EmbedArgs args{.ids = Tensor::of(m->ids.data(), {c.tokens}),
-                         .table = Tensor::of(m->table.data(), {c.vocab, c.dim}),
-                         .out = Tensor::of(m->out.data(), {c.tokens, c.dim})};
-    benching::bench_impls("embed", std::to_string(c.tokens) + "x" + std::to_string(c.dim), embed_impls(), args,
-                          {.bytes = 6.0 * double(c.tokens * c.dim)}, m);
-  }
+  for (const EmbedCase& c : kEmbedBenchCases)
+    bench<EmbedArgs>({"embed", std::to_string(c.tokens) + "x" + std::to_string(c.dim), Where::kBoth}, {embed_impls(), check_embed},
+                     [c](Inputs& in) {
+                       std::vector<int32_t> ids;
+                       for (int64_t t = 0; t < c.tokens; ++t)
+                         ids.push_back(int32_t(t * 7919 % c.vocab));  // far apart, as tokens are
+                       const EmbedArgs args{.ids = in.ints(ids),
+                                            .table = in.normal(DType::kBF16, {c.vocab, c.dim}),
+                                            .out = in.output(DType::kF32, {c.tokens, c.dim})};
+                       return Call<EmbedArgs>{
+                           .args = args, .work = {.bytes = 6.0 * double(c.tokens * c.dim)}, .outputs = {args.out}};
+                     });
   return true;
 }();
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::benching

@@ -1,4 +1,4 @@
-// embed: rows of a table. out[t] = table[ids[t]], widened to fp32.
+// embed: rows of a table. out[t] = table[ids[t]], widened to fp32. Exact.
 #pragma once
 
 #include <span>
@@ -9,10 +9,16 @@
 namespace sluice {
 
 struct EmbedArgs {
-  Tensor ids;    // [T] i32; each in [0, rows of the table), else kInvalidArgument
+  Tensor ids;  // [T] i32; each in [0, rows of the table), else kInvalidArgument; on a GPU, where ids cannot be seen ahead, a row of
+               // NaN
   Tensor table;  // [V, D] f32 or bf16, stride free in dimension 0
   Tensor out;    // [T, D] f32, stride free in dimension 0
 };
+
+template <class F>
+void each_tensor(EmbedArgs& a, F&& f) {
+  f(a.ids), f(a.table), f(a.out);
+}
 
 Status check_embed(const EmbedArgs& a);
 std::span<const Impl<EmbedArgs>> embed_impls();

@@ -11,6 +11,7 @@ Status check_embed(const EmbedArgs& a) {
   c.rank("table", a.table, 2, 2).dtype("table", a.table, {DType::kF32, DType::kBF16}).inner_contiguous("table", a.table);
   c.dtype("out", a.out, {DType::kF32}).shape("out", a.out, {T, a.table.shape[1]}).inner_contiguous("out", a.out);
   SLUICE_RETURN_IF_ERROR(c.status());
+  if (a.ids.on_gpu()) return {};
   for (int64_t t = 0; t < T; ++t)
     if (const int32_t id = a.ids.as<int32_t>()[t]; id < 0 || id >= V)
       return invalid("embed: ids[" + std::to_string(t) + "] is " + std::to_string(id) + ", wanted 0 to " + std::to_string(V - 1));
@@ -19,6 +20,7 @@ Status check_embed(const EmbedArgs& a) {
 
 namespace {
 constexpr Impl<EmbedArgs> kImpls[] = {
+    {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(embed_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = embed_avx512},
     {.name = "cpu", .run = embed_cpu},
     {.name = "reference", .run = embed_reference},

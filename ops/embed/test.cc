@@ -32,6 +32,18 @@ TEST(Embed, EqualsTheRowsOfTheTable) {
     }
 }
 
+TEST(Embed, OnAGpuAnUnknownIdIsARowOfNan) {
+  const Storage ids = ints({1, -1, 5, 4, 0}), out(DType::kF32, {5, 24});
+  Storage table(DType::kBF16, {5, 24});
+  table.fill([] { return 2; });
+  for (const auto* impl : runnable(embed_impls(), EmbedArgs{.ids = ids, .table = table}))
+    if (is_gpu(impl->isa)) {
+      run_ok(*impl, EmbedArgs{.ids = ids, .table = table, .out = out});
+      for (int64_t i = 0; i < 5 * 24; ++i)
+        EXPECT_EQ(std::isnan(out.values()[i]), i / 24 == 1 || i / 24 == 2) << impl->name << " " << i;
+    }
+}
+
 TEST(Embed, SameBitsWithOneThread) {
   Random random(2);
   const EmbedCase c{300, 50, 512, 0, 0};

@@ -17,7 +17,7 @@
 #include <cuda_fp16.h>
 
 #include "core/cuda/launch.h"
-#include "core/cuda/ptx.h"
+#include "core/cuda/wgmma.h"
 #include "ops/gdn_prefill/tuned.cuh"
 
 namespace sluice::gdn_sm90 {

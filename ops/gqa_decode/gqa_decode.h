@@ -1,5 +1,6 @@
 // gqa_decode: gqa_prefill with one row a sequence, split over (sequence, key head) and, for long contexts, over fixed spans of
-// keys merged in order. Arguments, formula and tolerance in ops/gqa_prefill/gqa_prefill.h; the same bits.
+// keys merged in order. Arguments, formula and tolerance in ops/gqa_prefill/gqa_prefill.h; the same bits
+// of the same form.
 #pragma once
 
 #include "ops/gqa_prefill/gqa_prefill.h"

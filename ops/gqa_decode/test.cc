@@ -45,6 +45,7 @@ TEST(GqaDecode, MatchesReference) {
     expect_matches_reference(last_rows(c), DType::kF32, DType::kBF16, DType::kF32);
     expect_matches_reference(last_rows(c), DType::kBF16, DType::kBF16, DType::kBF16);
   }
+  for (const GqaCase& c : kGqaTileCases) expect_matches_reference(last_rows(c), DType::kBF16, DType::kBF16, DType::kBF16);
   for (const GqaCase& c : kGqaLongCases) {
     expect_matches_reference(last_rows(c), DType::kF32, DType::kF32, DType::kF32);
     expect_matches_reference(last_rows(c), DType::kF32, DType::kBF16, DType::kF32);
@@ -78,7 +79,8 @@ TEST(GqaDecode, SameBitsAsPrefill) {
       const GqaOutputs whole(DType::kF32, problem.total(), problem.heads(), c.dim);
       const auto args = with_outputs<GqaPrefillArgs>(call.args, whole);
       for (const auto* impl : runnable(gqa_prefill_impls(), args)) {
-        if (impl->name == std::string("reference")) continue;
+        const std::string name = impl->name;  // sm90 is for several rows, and portable_mma's order depends on the call
+        if (name == "reference" || name == "sm90" || name == "portable_mma") continue;
         run_ok(*impl, args);
         expect_rows_alone_same(impl_named(gqa_decode_impls(), impl->name), c, call.args, whole);
       }
@@ -97,10 +99,10 @@ TEST(GqaDecode, PaddingRowsAreZero) {
   const GqaProblem problem({2, 4, 64, 16, 3, {1100, 5, 70}, {1, 1, 1}}, DType::kF32, DType::kBF16, 2);
   const auto call = problem.all();
   const Storage lengths = ints({1101, 0, 71});
-  for (const auto& impl : gqa_decode_impls()) {
+  for (const auto* form : runnable(gqa_decode_impls(), decode_args(call, GqaOutputs(DType::kF32, 3, 8, 64)))) {
+    const auto& impl = *form;
     const GqaOutputs all(DType::kF32, 3, 8, 64), got(DType::kF32, 3, 8, 64);
     auto args = decode_args(call, got);
-    if (!can_run(impl, context(), args).yes()) continue;
     run_ok(impl, decode_args(call, all));
     args.seq_lens = lengths;
     ASSERT_TRUE(check_gqa_decode(args).ok());

@@ -1,18 +1,20 @@
 #include "ops/gqa_prefill/bench_problem.h"
-#include "tests/support/op_bench.h"
 
 namespace sluice::benching {
 namespace {
 
+void add(Where where, const GqaBenchCase& c, DType q_type, DType cache) {
+  const std::string label = std::to_string(c.sequences) + "x" + std::to_string(c.rows) + "+" + std::to_string(c.length - c.rows) +
+                            "x" + std::to_string(c.heads) + "/" + std::string(dtype_name(cache));
+  bench<GqaPrefillArgs>({"gqa_prefill", label, where}, {gqa_prefill_impls(), check_gqa_prefill},
+                        [=](Inputs& in) { return gqa_call<GqaPrefillArgs>(in, c, q_type, cache, false); });
+}
+
 const bool registered = [] {
-  for (const auto& [rows, prefix] : {std::pair<int64_t, int64_t>{512, 0}, {512, 3584}, {4, 4092}})
-    for (const DType cache : {DType::kBF16, DType::kF32}) {
-      auto memory = std::make_shared<GqaMemory>(1, rows, prefix + rows, cache);
-      const double pairs = double(rows) * (double(prefix) + double(rows + 1) / 2) * GqaMemory::kHeads;  // of queries and keys
-      bench_impls("gqa_prefill", std::to_string(rows) + "+" + std::to_string(prefix) + "/" + std::string(dtype_name(cache)),
-                  gqa_prefill_impls(), GqaPrefillArgs{memory->args},
-                  {.bytes = double(memory->k.size() + memory->v.size()), .flops = pairs * 4 * GqaMemory::kDim}, memory);
-    }
+  for (const GqaBenchCase& c : {GqaBenchCase{1, 512, 512}, GqaBenchCase{1, 512, 4096}, GqaBenchCase{1, 4, 4096}})
+    for (const DType cache : {DType::kBF16, DType::kF32}) add(Where::kCpu, c, DType::kF32, cache);
+  for (const GqaBenchCase& c : {GqaBenchCase{1, 512, 512}, GqaBenchCase{4, 65, 200}})
+    add(Where::kGpu, c, DType::kBF16, DType::kBF16);
   return true;
 }();
 

@@ -1,51 +1,41 @@
-// Memory of a bench of gqa_prefill or gqa_decode: the attention of Qwen3.5-0.8B (8 query and 2 key heads of 256), pages of 16 keys.
+// Calls of the benches of gqa_prefill and gqa_decode: pages of 64 keys in falling order.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "ops/gqa_prefill/gqa_prefill.h"
+#include "tests/support/op_bench.h"
 
 namespace sluice::benching {
 
-struct GqaMemory {
-  static constexpr int64_t kHeads = 8, kKvHeads = 2, kDim = 256, kPage = 16;
-
-  // `rows` new rows in each of `batch` sequences of `length` keys.
-  GqaMemory(int64_t batch, int64_t rows, int64_t length, DType cache)
-      : pages((length + kPage - 1) / kPage),
-        queries(batch * rows * kHeads * 2 * kDim),
-        out(batch * rows * kHeads * kDim),
-        k(size_t(batch * pages * kPage * kKvHeads * kDim) * dtype_size(cache)),
-        v(k.size()) {
-    uint32_t seed = 1;
-    const auto next = [&] { return float(int32_t(seed = seed * 1664525 + 1013904223)) * 0x1p-31f; };  // LCG of Numerical Recipes
-    for (float& x : queries) x = next();
-    for (auto* bytes : {&k, &v})
-      for (size_t i = 0; i < bytes->size() / dtype_size(cache); ++i) {
-        if (cache == DType::kF32) reinterpret_cast<float*>(bytes->data())[i] = next();
-        else reinterpret_cast<Bf16*>(bytes->data())[i] = Bf16(next());
-      }
-    for (int64_t i = 0; i < batch * pages; ++i) table.push_back(int32_t(i));
-    for (int64_t b = 0; b <= batch; ++b) cu.push_back(int32_t(b * rows));
-    lengths.assign(batch, int32_t(length));
-    const int64_t cached = batch * pages;
-    const Tensor q_gate = Tensor::of(queries.data(), {batch * rows, kHeads, 2 * kDim});
-    args = {.q = q_gate.slice(2, 0, kDim),
-            .gate = q_gate.slice(2, kDim, 2 * kDim),
-            .k_cache = Tensor(k.data(), cache, {cached, kPage, kKvHeads, kDim}),
-            .v_cache = Tensor(v.data(), cache, {cached, kPage, kKvHeads, kDim}),
-            .block_table = Tensor::of(table.data(), {batch, pages}),
-            .seq_lens = Tensor::of(lengths.data(), {batch}),
-            .cu_seqlens = Tensor::of(cu.data(), {batch + 1}),
-            .o = Tensor::of(out.data(), {batch * rows, kHeads, kDim}),
-            .scale = 0.0625f};
-  }
-
-  int64_t pages;
-  std::vector<float> queries, out;
-  std::vector<std::byte> k, v;
-  std::vector<int32_t> table, cu, lengths;
-  GqaArgs args;
+struct GqaBenchCase {
+  int64_t sequences, rows, length;             // new rows in each sequence, and its keys with them
+  int64_t heads = 8, kv_heads = 2, dim = 256;  // Qwen3.5-0.8B's
 };
+
+template <class Args>
+Call<Args> gqa_call(Inputs& in, const GqaBenchCase& c, DType q_type, DType cache, bool one_row_each) {
+  constexpr int64_t kPage = 64;
+  const int64_t B = c.sequences, T = B * c.rows, per = (c.length + kPage - 1) / kPage;
+  std::vector<int32_t> table, cu;
+  for (int64_t p = B * per; p-- > 0;) table.push_back(int32_t(p));
+  for (int64_t b = 0; b <= B; ++b) cu.push_back(int32_t(b * c.rows));
+  const Tensor q_gate = in.normal(q_type, {T, c.heads, 2 * c.dim});
+  Args args;
+  args.q = q_gate.slice(2, 0, c.dim), args.gate = q_gate.slice(2, c.dim, 2 * c.dim);
+  args.k_cache = in.normal(cache, {B * per, kPage, c.kv_heads, c.dim});
+  args.v_cache = in.normal(cache, {B * per, kPage, c.kv_heads, c.dim});
+  args.block_table = in.ints(table).reshape({B, per});
+  args.seq_lens = in.ints(std::vector<int32_t>(size_t(B), int32_t(c.length)));
+  if (!one_row_each) args.cu_seqlens = in.ints(cu);
+  args.o = in.output(q_type, {T, c.heads, c.dim});
+  args.scale = 0.0625f;
+  const double pairs = double(T) * (double(c.length - c.rows) + double(c.rows + 1) / 2) * double(c.heads);  // of queries and keys
+  const double keys = double(B * c.length * c.kv_heads * c.dim) * 2 * double(dtype_size(cache));
+  return {.args = args,
+          .work = {.bytes = keys + double(q_gate.bytes() + args.o.bytes()), .flops = pairs * 4 * double(c.dim)},
+          .outputs = {args.o}};
+}
 
 }  // namespace sluice::benching

@@ -1,4 +1,5 @@
 #include "base/checked.h"
+#include "core/alignment.h"
 #include "core/check.h"
 #include "ops/gqa_prefill/forms.h"
 #include "ops/gqa_prefill/gqa_prefill.h"
@@ -67,6 +68,28 @@ Status check_gqa(const char* op, const GqaArgs& a, bool one_row_each) {
   if (c.status().ok() && a.seq_lens.device.kind == DeviceKind::kCpu)
     if (const char* wrong = wrong_index(a)) c.that(false, wrong);
   return c.status();
+}
+
+Can gqa_can_mma(const GqaArgs& a) {
+  if (!a.q.present()) return {};
+  const int64_t D = a.q.dim(2);
+  if (D != 64 && D != 128 && D != 256) return Can::no("it is for heads of 64, 128 or 256 elements");
+  for (const Tensor* t : {&a.q, &a.gate, &a.k_cache, &a.v_cache, &a.o}) {
+    if (!t->present()) continue;
+    if (t->dtype != DType::kBF16) return Can::no("its tensor cores take and give bf16: for f32 they are too coarse");
+    if (!rows_aligned(*t, 16)) return Can::no("it reads and writes 16 bytes at a time");
+  }
+  return a.k_cache.dim(1) % kGqaMmaPage ? Can::no("it reads pages of 16 keys, or a multiple") : Can{};
+}
+
+Can gqa_can_sm90(const GqaArgs& a) {
+  if (const Can c = gqa_can_mma(a); !c.yes() || !a.q.present()) return c;
+  if (!a.cu_seqlens.present()) return Can::no("it is for sequences of several rows");
+  for (const Tensor* t : {&a.q, &a.k_cache, &a.v_cache})
+    for (int d = 0; d + 1 < t->rank; ++d)
+      if (t->shape[d] > 1 && t->stride[d] <= 0) return Can::no("its tensor maps cannot repeat rows or heads");
+  if (a.k_cache.dim(1) % kGqaSm90Page) return Can::no("it reads pages of 64 keys, or a multiple");
+  return a.first_key == 0 ? Can{} : Can::no("it begins with key 0");
 }
 
 Status check_gqa_prefill(const GqaPrefillArgs& a) { return check_gqa("gqa_prefill", a, false); }

@@ -40,6 +40,10 @@ TEST(GqaPrefill, MatchesReferenceBf16Cache) {
 TEST(GqaPrefill, MatchesReferenceAllBf16) {  // only conversions are new: small cases do
   for (const int i : {2, 4, 7, 9}) expect_matches_reference(kGqaCases[i], DType::kBF16, DType::kBF16, DType::kBF16, true);
 }
+TEST(GqaPrefill, MatchesReferenceInTiles) {  // of a GPU's tensor cores: tiles of 128 rows, blocks of 64 and 128 keys
+  for (const GqaCase& c : kGqaTileCases)
+    for (const bool gated : {false, true}) expect_matches_reference(c, DType::kBF16, DType::kBF16, DType::kBF16, gated);
+}
 TEST(GqaPrefill, MatchesReferenceOverSpans) {
   for (const GqaCase& c : kGqaLongCases)
     for (const DType cache : {DType::kF32, DType::kBF16}) expect_matches_reference(c, DType::kF32, cache, DType::kF32, true);
@@ -56,13 +60,12 @@ TEST(GqaPrefill, TwoKeysByHand) {
   const Storage cu = ints({0, 2}), lengths = ints({2});
   // Scores 0.5 * 2 and 0.5 * 3: weights 1 / (1 + e^0.5) and the rest.
   const double w = 1 / (1 + std::exp(0.5)), row1[] = {10 * w + 30 * (1 - w), 20 * w + 40 * (1 - w)};
-  for (const auto& impl : gqa_prefill_impls()) {
-    const GqaOutputs out(DType::kF32, 2, 1, 2);
-    const auto args = with_outputs<GqaPrefillArgs>(
-        {.q = q, .k_cache = cache, .v_cache = values, .block_table = table, .seq_lens = lengths, .cu_seqlens = cu, .scale = 0.5},
-        out);
-    if (!can_run(impl, context(), args).yes()) continue;
-    run_ok(impl, args);
+  const GqaArgs call{
+      .q = q, .k_cache = cache, .v_cache = values, .block_table = table, .seq_lens = lengths, .cu_seqlens = cu, .scale = 0.5};
+  const GqaOutputs out(DType::kF32, 2, 1, 2);
+  for (const auto* form : runnable(gqa_prefill_impls(), with_outputs<GqaPrefillArgs>(call, out))) {
+    const auto& impl = *form;
+    run_ok(impl, with_outputs<GqaPrefillArgs>(call, out));
     const auto o = out.o.values(), lse = out.lse.values();
     const double want[] = {10, 20, row1[0], row1[1]}, want_lse[] = {27.5, std::log(std::exp(1) + std::exp(1.5))};
     for (int n = 0; n < 4; ++n) EXPECT_NEAR(o[n], want[n], 1e-5) << impl.name;
@@ -101,13 +104,13 @@ void expect_pieces_same(const GqaProblem& problem, const Impl<GqaPrefillArgs>& i
 }
 
 TEST(GqaPrefill, SameBitsInPiecesAndWithOtherThreads) {
-  for (const GqaCase* c : {&kGqaCases[1], &kGqaCases[3], &kGqaCases[7], &kGqaLongCases[0], &kGqaLongCases[1]})
+  for (const GqaCase* c : {&kGqaCases[1], &kGqaCases[3], &kGqaCases[7], &kGqaLongCases[0], &kGqaLongCases[1], &kGqaTileCases[0]})
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       const GqaProblem problem(*c, dtype, dtype, 9);
       const auto call = problem.all();
       const GqaOutputs whole(dtype, problem.total(), problem.heads(), c->dim);
       for (const auto* impl : runnable(gqa_prefill_impls(), with_outputs<GqaPrefillArgs>(call.args, whole))) {
-        if (impl->name == std::string("reference")) continue;
+        if (impl->name == std::string("reference") || impl->name == std::string("portable_mma")) continue;
         run_ok(*impl, with_outputs<GqaPrefillArgs>(call.args, whole));
         for (const int threads : {1, 3}) {
           const GqaOutputs got(dtype, problem.total(), problem.heads(), c->dim);
@@ -158,11 +161,12 @@ TEST(GqaPrefill, PaddingIsZeroAndNothingIsRead) {
   const GqaProblem problem({2, 2, 40, 16, 2, {3, 5}, {2, 3}}, DType::kF32, DType::kF32, 1);
   const auto call = problem.all();
   const Storage lengths = ints({0, 8});
-  for (const auto& impl : gqa_prefill_impls()) {
+  for (const auto* form :
+       runnable(gqa_prefill_impls(), with_outputs<GqaPrefillArgs>(call.args, GqaOutputs(DType::kF32, 5, 4, 40)))) {
+    const auto& impl = *form;
     const GqaOutputs out(DType::kF32, 5, 4, 40);
     auto args = with_outputs<GqaPrefillArgs>(call.args, out);
     args.seq_lens = lengths;
-    if (!can_run(impl, context(), args).yes()) continue;
     std::fill_n(args.block_table.as<int32_t>(), 1, -1);
     ASSERT_TRUE(check_gqa_prefill(args).ok());
     run_ok(impl, args);

@@ -25,15 +25,16 @@ struct GroupQuant {
   int64_t x_outer, x_inner;  // strides
   const int32_t* masked_m;
   int64_t masked_step;
-  int64_t experts, rows;  // rows of an expert in memory
-  int64_t row_chunks, expert_chunks;
+  uint32_t experts, rows;  // rows of an expert in memory
+  uint32_t row_chunks, expert_chunks;
+  Divider by_row, by_expert;  // chunks
   GroupsView out;
 };
 
 // Chunk `i` of an expert.
-__device__ Chunk chunk_of_expert(const GroupQuant& a, int64_t expert, int64_t i) {
-  const int64_t row = divide(i, a.row_chunks);
-  return {.outer = expert, .inner = row, .begin = (i - row * a.row_chunks) * kChunkElements};
+__device__ Chunk chunk_of_expert(const GroupQuant& a, uint32_t expert, uint32_t i) {
+  const uint32_t row = a.by_row.divide(i);
+  return {.outer = expert, .inner = row, .begin = int(i - row * a.row_chunks) * kChunkElements};
 }
 
 // The experts of a warp's next chunks, 32 at a time: a lane knows where its expert's chunks end. Chunks are asked for in rising
@@ -43,27 +44,26 @@ class ExpertChunks {
   __device__ explicit ExpertChunks(const GroupQuant& a) : a_(a) { load(0, 0); }
 
   // False behind the last chunk. The whole warp asks.
-  __device__ bool find(int64_t i, Chunk& found) {
+  __device__ bool find(uint32_t i, Chunk& found) {
     while (i >= last_) {
       if (first_ + kWarp >= a_.experts) return false;
       load(first_ + kWarp, last_);
     }
     const int in_window = __popc(__ballot_sync(0xffffffffu, end_ <= i));  // ends rise: experts before the chunk's
-    const int64_t begin = __shfl_sync(0xffffffffu, begin_, in_window);
+    const uint32_t begin = __shfl_sync(0xffffffffu, begin_, in_window);
     found = chunk_of_expert(a_, first_ + in_window, i - begin);
     return true;
   }
 
  private:
-  __device__ void load(int64_t first, int64_t before) {
-    const int lane = int(threadIdx.x) % kWarp;
-    const int64_t expert = first + lane;
-    const int64_t rows = expert < a_.experts ? min(max(int64_t(a_.masked_m[expert * a_.masked_step]), int64_t(0)), a_.rows) : 0;
+  __device__ void load(uint32_t first, uint32_t before) {
+    const uint32_t lane = threadIdx.x % kWarp, expert = first + lane;
+    const uint32_t rows = expert < a_.experts ? min(uint32_t(max(a_.masked_m[expert * a_.masked_step], 0)), a_.rows) : 0;
     first_ = first;
     end_ = rows * a_.row_chunks;
 #pragma unroll
-    for (int apart = 1; apart < kWarp; apart *= 2) {
-      const int64_t lower = __shfl_up_sync(0xffffffffu, end_, apart);
+    for (uint32_t apart = 1; apart < kWarp; apart *= 2) {
+      const uint32_t lower = __shfl_up_sync(0xffffffffu, end_, apart);
       if (lane >= apart) end_ += lower;
     }
     end_ += before;
@@ -72,7 +72,7 @@ class ExpertChunks {
   }
 
   const GroupQuant& a_;
-  int64_t first_, begin_, end_, last_;
+  uint32_t first_, begin_, end_, last_;
 };
 
 template <class X, bool kSilu, bool kWide>
@@ -99,7 +99,7 @@ __device__ void quantise(const GroupQuant& a, const Chunk& chunk) {
 
 template <class X, bool kSilu, bool kWide>
 __global__ void __launch_bounds__(kThreads, kBlocks<X>) group_quant_kernel(const __grid_constant__ GroupQuant a) {
-  const int64_t i = int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarp, expert = divide(i, a.expert_chunks);
+  const uint32_t i = blockIdx.x * kWarps + threadIdx.x / kWarp, expert = a.by_expert.divide(i);
   const Chunk chunk = chunk_of_expert(a, expert, i - expert * a.expert_chunks);
   wait_for_previous_kernel();
   if (expert < a.experts) quantise<X, kSilu, kWide>(a, chunk);
@@ -108,8 +108,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks<X>) group_quant_kernel(const
 // Few chunks are of many blocks, and so multiprocessors.
 template <class X, bool kSilu, bool kWide>
 __global__ void __launch_bounds__(kThreads, kMaskedBlocks) group_quant_masked_kernel(const __grid_constant__ GroupQuant a) {
-  const int64_t step = int64_t(gridDim.x) * kWarps;
-  int64_t i = int64_t(threadIdx.x / kWarp) * gridDim.x + blockIdx.x;
+  const uint32_t step = gridDim.x * kWarps;
+  uint32_t i = threadIdx.x / kWarp * gridDim.x + blockIdx.x;
   wait_for_previous_kernel();
   ExpertChunks chunks(a);
   for (Chunk found; chunks.find(i, found); i += step) quantise<X, kSilu, kWide>(a, found);
@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(kThreads, kMaskedBlocks) group_quant_masked_ke
 
 template <class X, bool kSilu, bool kWide>
 Status launch_chunks(const Context& ctx, const GroupQuant& a) {
-  const int64_t blocks = ceil_div(a.experts * a.expert_chunks, kWarps), resident = int64_t(ctx.gpu->sms) * kMaskedBlocks;
+  const int64_t blocks = ceil_div(int64_t(a.experts) * a.expert_chunks, kWarps), resident = int64_t(ctx.gpu->sms) * kMaskedBlocks;
   const auto shape = [](int64_t grid) { return LaunchShape{.grid = unsigned(grid), .block = kThreads, .dependent = true}; };
   if (a.masked_m) return launch(ctx, group_quant_masked_kernel<X, kSilu, kWide>, shape(std::min(blocks, resident)), a);
   return launch(ctx, group_quant_kernel<X, kSilu, kWide>, shape(blocks), a);
@@ -128,15 +128,21 @@ Status launch_chunks(const Context& ctx, const GroupQuant& a) {
 Status group_quant_cuda(Context& ctx, const GroupQuantArgs& args, std::byte*) {
   const Tensor& x = args.x;
   const bool three = x.rank == 3, masked = args.masked_m.present();
-  GroupQuant a{.x = x.data,
-               .x_outer = three ? x.stride[0] : 0,
-               .x_inner = x.stride[x.rank - 2],
-               .masked_m = masked ? args.masked_m.as<int32_t>() : nullptr,
-               .masked_step = masked ? args.masked_m.stride[0] : 0,
-               .experts = three ? x.shape[0] : 1,
-               .rows = x.shape[x.rank - 2],
-               .out = GroupsView(args.out)};
-  a.row_chunks = ceil_div(a.out.length, kChunkElements), a.expert_chunks = a.rows * a.row_chunks;
+  const int64_t experts = three ? x.shape[0] : 1, rows = x.shape[x.rank - 2],
+                row_chunks = ceil_div(args.out.q.shape[args.out.q.rank - 1], int64_t(kChunkElements));
+  if (experts * rows * row_chunks == 0) return {};
+  const GroupQuant a{.x = x.data,
+                     .x_outer = three ? x.stride[0] : 0,
+                     .x_inner = x.stride[x.rank - 2],
+                     .masked_m = masked ? args.masked_m.as<int32_t>() : nullptr,
+                     .masked_step = masked ? args.masked_m.stride[0] : 0,
+                     .experts = uint32_t(experts),
+                     .rows = uint32_t(rows),
+                     .row_chunks = uint32_t(row_chunks),
+                     .expert_chunks = uint32_t(rows * row_chunks),
+                     .by_row = Divider(row_chunks),
+                     .by_expert = Divider(rows * row_chunks),
+                     .out = GroupsView(args.out)};
   const bool wide = wide_runs(x) && a.out.wide;
   return visit_group_quant_input(x, [&]<class X>(X*) {
     const auto launch_of = [&]<bool kSilu>() {

@@ -72,8 +72,17 @@ Status check_group_quant(const GroupQuantArgs& args) {
 }
 
 namespace {
+// Kernels count chunks of 512 elements of a row, and a row's elements, in 31 bits.
+Can counts_fit(const GroupQuantArgs& a) {
+  constexpr int64_t kMost = int64_t(1) << 31, kChunk = 512;
+  const Tensor& q = a.out.q;
+  if (!q.present()) return {};
+  const int64_t length = q.dim(q.rank - 1), rows = q.dim(q.rank - 2) * (q.rank == 3 ? q.dim(0) : 1);
+  return length < kMost && rows * ceil_div(length, kChunk) < kMost ? Can{} : Can::no("there must be less than 2^40 elements");
+}
+
 constexpr Impl<GroupQuantArgs> kImpls[] = {
-    {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(group_quant_cuda)},
+    {.name = "portable", .isa = Isa::kCuda, .can = counts_fit, .run = SLUICE_CUDA_FORM(group_quant_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = group_quant_avx512},
     {.name = "cpu", .run = group_quant_cpu},
     {.name = "reference", .run = group_quant_reference},

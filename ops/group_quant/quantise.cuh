@@ -11,6 +11,7 @@
 namespace sluice::cuda {
 
 inline constexpr int kHalves = 2, kHalf = kWarp * kRun, kChunkElements = kHalves * kHalf;
+inline constexpr int kMostLanes = 16;  // threads of a group: 128 elements
 
 // Where this thread's run of a chunk's half begins, in elements of the chunk.
 __device__ inline int run_of_half(int half) { return half * kHalf + int(threadIdx.x) % kWarp * kRun; }
@@ -59,7 +60,7 @@ struct Divisor {
 struct GroupsView {
   uint8_t* q = nullptr;  // null: there is no such output
   void* scale = nullptr;
-  int64_t length = 0;  // elements of a row
+  int length = 0;  // elements of a row
   int64_t q_outer = 0, q_inner = 0, scale_outer = 0, scale_inner = 0, scale_column = 0;
   int lanes = 0, log_group = 0;  // neighbouring threads that have a group; log2 of its elements
   float eps = 0, most = 0, most_reciprocal = 0;
@@ -77,7 +78,7 @@ struct GroupsView {
         packed(out.scale.dtype == DType::kI32) {
     const int row = out.q.rank - 2;
     const bool three = out.q.rank == 3;
-    length = out.q.shape[row + 1], most = int8 ? kMostInt8 : kMostE4M3, most_reciprocal = 1 / most;
+    length = int(out.q.shape[row + 1]), most = int8 ? kMostInt8 : kMostE4M3, most_reciprocal = 1 / most;
     q_inner = out.q.stride[row], scale_inner = out.scale.stride[row], scale_column = out.scale.stride[row + 1];
     if (three) q_outer = out.q.stride[0], scale_outer = out.scale.stride[0];
     wide = reinterpret_cast<uintptr_t>(q) % kRun == 0 && (out.q.shape[row] <= 1 || q_inner % kRun == 0) &&
@@ -116,8 +117,8 @@ __device__ inline void store_codes(uint8_t* to, uint2 codes, bool wide) {
 
 // A chunk of a row.
 struct Chunk {
-  int64_t outer, inner;  // the row; without one (here: false) nothing is written
-  int64_t begin;         // the chunk's first element
+  uint32_t outer, inner;  // the row; without one (here: false) nothing is written
+  int begin;              // the chunk's first element
   bool here = true;
 };
 
@@ -126,7 +127,7 @@ __device__ inline void put_scales(const GroupsView& out, const Chunk& chunk, con
   float* to = static_cast<float*>(out.scale) + chunk.outer * out.scale_outer + chunk.inner * out.scale_inner;
 #pragma unroll
   for (int half = 0; half < kHalves; ++half) {
-    const int64_t d = chunk.begin + run_of_half(half);
+    const int d = chunk.begin + run_of_half(half);
     if ((threadIdx.x & (out.lanes - 1)) == 0 && chunk.here && d < out.length)
       to[(d >> out.log_group) * out.scale_column] = scale[half];
   }
@@ -140,7 +141,7 @@ __device__ inline void put_packed_scales(const GroupsView& out, const Chunk& chu
   uint32_t word[kHalves];
 #pragma unroll
   for (int half = 0; half < kHalves; ++half) {
-    const int64_t d = chunk.begin + run_of_half(half);
+    const int d = chunk.begin + run_of_half(half);
     word[half] = d < out.length ? ue8m0_of(scale[half]) << (d >> out.log_group) % kGroupsOfWord * 8 : 0;
     for (int apart = out.lanes; apart < of_word; apart *= 2) word[half] |= __shfl_xor_sync(0xffffffffu, word[half], apart);
   }
@@ -148,7 +149,7 @@ __device__ inline void put_packed_scales(const GroupsView& out, const Chunk& chu
   auto* to = static_cast<uint32_t*>(out.scale) + chunk.outer * out.scale_outer + chunk.inner * out.scale_inner;
 #pragma unroll
   for (int half = 0; half < kHalves; ++half) {
-    const int64_t begin = chunk.begin + run_of_half(half);
+    const int begin = chunk.begin + run_of_half(half);
     if ((lane & (of_word - 1)) == 0 && chunk.here && begin < out.length && !(over_halves && half > 0))
       to[(begin >> out.log_group) / kGroupsOfWord * out.scale_column] = word[half];
   }
@@ -164,14 +165,15 @@ __device__ void quantise_chunk(const GroupsView& out, const Chunk& chunk, Value&
 #pragma unroll
     for (int i = 1; i < kRun; ++i) largest[half] = ptx::max_nan(largest[half], fabsf(value(half, i)));
   }
-  for (int apart = out.lanes / 2; apart > 0; apart /= 2)
 #pragma unroll
-    for (int half = 0; half < kHalves; ++half)
-      largest[half] = ptx::max_nan(largest[half], __shfl_xor_sync(0xffffffffu, largest[half], apart));
+  for (int apart = kMostLanes / 2; apart > 0; apart /= 2)
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half)  // a thread of a smaller group meets itself
+      largest[half] = ptx::max_nan(largest[half], __shfl_xor_sync(0xffffffffu, largest[half], apart & (out.lanes - 1)));
 #pragma unroll
   for (int half = 0; half < kHalves; ++half) {
     scale[half] = out.scale_of(largest[half]);
-    const int64_t d = chunk.begin + run_of_half(half);
+    const int d = chunk.begin + run_of_half(half);
     if (!chunk.here || d >= out.length) continue;
     const Divisor by(scale[half]);
     const auto four = [&](int i) {

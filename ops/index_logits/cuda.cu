@@ -178,7 +178,7 @@ __device__ void score_tiles(const IndexLogits& p, int64_t token, const Columns& 
   const auto copy_next = [&](int stage) {
     keys.copy(p, c, ring, stage);
     scale[stage] = keys.scale(p, c);
-    ptx::copy_async_commit();
+    ptx::cp_async_commit();
     keys = TileKeys(p, sequence, next += shares, c);
   };
 #pragma unroll
@@ -188,13 +188,13 @@ __device__ void score_tiles(const IndexLogits& p, int64_t token, const Columns& 
     for (int stage = 0; stage < R::kStages; ++stage, tile += shares) {
       if (tile >= last) break;
       copy_next((stage + kAhead) % R::kStages);
-      ptx::copy_async_wait<kAhead>();
+      ptx::cp_async_wait<kAhead>();
       const float2 sum = tile_logits(queries, ring, stage);
       const uint32_t lane = threadIdx.x % kWarp, key = tile * kTile + lane / 4 + 8 * (lane % 4);
       if (lane % 4 < 2 && c.sees(key)) logits[key] = (lane % 4 == 0 ? sum.x : sum.y) * scale[stage];
     }
   }
-  ptx::copy_async_wait<0>();
+  ptx::cp_async_wait<0>();
 }
 
 // Of a multiprocessor: as many as hold their queries in registers.

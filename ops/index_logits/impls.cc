@@ -1,5 +1,6 @@
 #include <bit>
 
+#include "core/alignment.h"
 #include "core/check.h"
 #include "ops/index_logits/forms.h"
 
@@ -70,19 +71,14 @@ size_t index_logits_workspace(const Context& ctx, const IndexLogitsArgs& args) {
 namespace {
 // What the copy engine and a product of 64 keys ask for.
 Can can_sm90(const IndexLogitsArgs& args) {
-  const auto aligned = [](const Tensor& t) {
-    bool yes = reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
-    for (int d = 0; d + 1 < t.rank; ++d) yes = yes && (t.shape[d] <= 1 || t.stride[d] % 16 == 0);
-    return yes;
-  };
   if (args.q.dtype != DType::kF8E4M3 || args.q.dim(2) != 128) return Can::no("it takes e4m3 of 128 elements");
   if (args.q.dim(1) < 1 || args.q.dim(1) > 64) return Can::no("it takes 1 to 64 heads");
-  if (!aligned(args.q)) return Can::no("it takes queries at multiples of 16 bytes");
+  if (!rows_aligned(args.q, 16)) return Can::no("it takes queries at multiples of 16 bytes");
   if (args.cache.present()) {
     if (args.page_size < 64) return Can::no("it takes pages of 64 keys or more");
-    return aligned(args.cache) ? Can{} : Can::no("it takes pages at multiples of 16 bytes");
+    return rows_aligned(args.cache, 16) ? Can{} : Can::no("it takes pages at multiples of 16 bytes");
   }
-  return aligned(args.k) ? Can{} : Can::no("it takes keys at multiples of 16 bytes");
+  return rows_aligned(args.k, 16) ? Can{} : Can::no("it takes keys at multiples of 16 bytes");
 }
 
 constexpr Impl<IndexLogitsArgs> kImpls[] = {

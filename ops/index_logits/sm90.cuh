@@ -7,7 +7,7 @@
 #pragma once
 
 #include "core/cuda/launch.h"
-#include "core/cuda/ptx.h"
+#include "core/cuda/wgmma.h"
 #include "ops/index_logits/keys.h"
 #include "ops/index_logits/operand.cuh"
 

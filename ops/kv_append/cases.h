@@ -14,5 +14,7 @@ inline constexpr KvAppendCase kKvAppendCases[] = {
     {4, 1, 2, 64, 16, 40}, {2, 65, 1, 17, 64, 70}, {3, 130, 2, 128, 16, 3},
 };
 inline constexpr KvAppendCase kKvAppendBenchCases[] = {{1, 512, 2, 256, 64, 0}, {1, 1, 2, 256, 64, 0}};
+inline constexpr KvAppendCase kKvAppendGpuBenchCases[] = {
+    {1, 1, 4, 256, 64, 4000}, {64, 1, 4, 256, 64, 4000}, {4, 8192, 4, 256, 64, 0}};
 
 }  // namespace sluice

@@ -56,11 +56,12 @@ Status check_kv_append(const KvAppendArgs& a) {
   c.dtype("v_cache", a.v_cache, {a.k_cache.dtype}).shape("v_cache", a.v_cache, {cache[0], cache[1], H, D});
   c.inner_contiguous("v_cache", a.v_cache);
   SLUICE_RETURN_IF_ERROR(c.status());
-  return check_sequences(a);
+  return a.cu_seqlens.on_gpu() ? Status() : check_sequences(a);
 }
 
 namespace {
 constexpr Impl<KvAppendArgs> kImpls[] = {
+    {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(kv_append_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = kv_append_avx512},
     {.name = "cpu", .run = kv_append_cpu},
     {.name = "reference", .run = kv_append_reference},

@@ -87,6 +87,26 @@ TEST(KvAppend, EveryRowInItsPlaceAndNothingElse) {
       }
 }
 
+TEST(KvAppend, OnAGpuWhatHasNoPageIsNotWritten) {
+  const KvAppendCase c{3, 0, 2, 16, 4, 0};
+  const Storage cu = ints({0, 4, 6, 9}), start = ints({1, 7, -2});
+  Storage x(DType::kF32, {9, 2, 16});
+  x.fill([] { return 3; });
+  const Storage table = ints({2, 5, 0, 1, 3, -1});  // sequence 0: page 5 is none; 1: position 8 is behind the table; 2: below 0
+  const Tensor pages = table.tensor().reshape({3, 2});
+  for (const auto* impl : runnable(kv_append_impls(), KvAppendArgs{}))
+    if (is_gpu(impl->isa)) {
+      const Storage k(DType::kF32, {5, 4, 2, 16}), v(DType::kF32, {5, 4, 2, 16});
+      run_ok(*impl, {.k = x, .v = x, .cu_seqlens = cu, .start = start, .block_table = pages, .k_cache = k, .v_cache = v});
+      for (const Storage* cache : {&k, &v})
+        for (int64_t i = 0; i < 5 * 4 * 32; ++i) {
+          const int64_t page = i / 128, row = i / 32 % 4;
+          const bool written = (page == 2 && row > 0) || (page == 1 && row == 3) || (page == 3 && row == 0);
+          EXPECT_EQ(!std::isnan(cache->values()[i]), written) << impl->name << ": page " << page << " row " << row;
+        }
+    }
+}
+
 TEST(KvAppend, SameBitsWithOneThread) {
   Random random(2);
   const Inputs s(random, {5, 300, 2, 128, 16, 30}, DType::kF32);

@@ -34,7 +34,7 @@ __device__ float query_element(const Tensor& q, int64_t token, int64_t head, int
 template <class X>
 struct RowKeys {
   using Key = const char*;
-  static constexpr Key kNone = nullptr;
+  __device__ static Key none() { return nullptr; }
   const MlaKeys& keys;
   MlaList list;
   int64_t latent;

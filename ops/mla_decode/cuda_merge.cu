@@ -1,11 +1,11 @@
 // How the tensor-core forms cut a call, and the merge of the stretches of a list: see work.cuh.
 #include <algorithm>
-#include <climits>
 #include <cmath>
 
 #include "core/cuda/launch.h"
 #include "ops/merge_state/states.h"
 #include "ops/mla_decode/forms.h"
+#include "ops/mla_decode/splits.h"
 #include "ops/mla_decode/tiles.cuh"
 #include "ops/mla_decode/work.cuh"
 
@@ -17,7 +17,8 @@ using namespace mla_tiles;
 
 // A block of threads a row of o, 4 columns a thread ---
 
-constexpr int kMergeThreads = kLatent / 4, kMostSplits = 2 * kWarp;
+constexpr int kMergeThreads = kLatent / 4;
+static_assert(kMostSplits == 2 * kWarp, "a lane has two stretches' logarithms");
 constexpr float kLog2E = 1.44269504088896341f;
 
 __global__ void __launch_bounds__(kMergeThreads) mla_decode_merge_kernel(const __grid_constant__ Call c) {
@@ -52,20 +53,6 @@ __global__ void __launch_bounds__(kMergeThreads) mla_decode_merge_kernel(const _
     to[0] = ptx::pack_bf16(sum.x * inverse, sum.y * inverse), to[1] = ptx::pack_bf16(sum.z * inverse, sum.w * inverse);
   }
   if (threadIdx.x == 0 && c.lse) c.lse[token * c.lse_row + head * c.lse_head] = log2_of(most, total) * c.to_base;
-}
-
-// How many stretches take the least time: rounds of blocks of threads over the GPU, each as long as its keys and what begins and
-// ends it, and the merge.
-int splits_of(int64_t tiles, int64_t key_blocks, int sms) {
-  constexpr int64_t kEnds = 2, kMerge = 2;  // in units of a block of keys
-  int best = 1;
-  int64_t least = INT64_MAX;
-  for (int s = 1; s <= kMostSplits && s <= std::max<int64_t>(key_blocks, 1) && (s == 1 || tiles * s <= 4 * int64_t(sms)); ++s) {
-    const int64_t rounds = (tiles * s + sms - 1) / sms;
-    const int64_t time = rounds * ((key_blocks + s - 1) / s + kEnds) + (s > 1 ? kMerge + s / 16 : 0);
-    if (time < least) least = time, best = s;
-  }
-  return best;
 }
 
 size_t part_floats(const Cut& cut, const MlaDecodeArgs& a) {

@@ -24,7 +24,7 @@ struct PlainResult {
   __device__ float log() const { return total == 0 ? -INFINITY : most + logf(total); }  // natural
 };
 
-// Keys has: Key at(j), kNone where there is no key j; element(key, d) and value(key, d).
+// Keys has: Key at(j), none() where there is no key j; element(key, d) and value(key, d).
 template <class Keys>
 class PlainAttention {
   using Key = typename Keys::Key;
@@ -47,8 +47,8 @@ class PlainAttention {
   __device__ void score(int64_t begin, int64_t count, const float* q, int64_t dim) {
     const int lane = int(threadIdx.x) % kWarp;
     for (int j = int(threadIdx.x) / kWarp; j < kPlainBlock; j += kPlainThreads / kWarp) {
-      const Key key = begin + j < count ? keys_.at(begin + j) : Keys::kNone;
-      const bool has = key != Keys::kNone;
+      const Key key = begin + j < count ? keys_.at(begin + j) : Keys::none();
+      const bool has = key != Keys::none();
       float sum = 0;
       if (has)
         for (int64_t d = lane; d < dim; d += kWarp) sum = fmaf(q[d], keys_.element(key, d), sum);
@@ -69,7 +69,7 @@ class PlainAttention {
     for (int64_t d = threadIdx.x; d < values; d += kPlainThreads) {
       float sum = sums[d] * keep;
       for (int j = 0; j < kPlainBlock; ++j)
-        if (block_.key[j] != Keys::kNone) sum = fmaf(block_.score[j], keys_.value(block_.key[j], d), sum);
+        if (block_.key[j] != Keys::none()) sum = fmaf(block_.score[j], keys_.value(block_.key[j], d), sum);
       sums[d] = sum;
     }
   }

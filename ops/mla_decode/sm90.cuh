@@ -12,6 +12,7 @@
 #pragma once
 
 #include "core/cuda/launch.h"
+#include "core/cuda/wgmma.h"
 #include "ops/mla_decode/tiles.cuh"
 #include "ops/mla_decode/work.cuh"
 

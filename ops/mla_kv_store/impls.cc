@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "core/alignment.h"
 #include "core/check.h"
 #include "ops/mla_kv_store/forms.h"
 #include "ops/mla_kv_store/slots.h"
@@ -11,14 +12,6 @@ void check_rows(ArgCheck& c, const char* name, const Tensor& t, int64_t T) {
   c.rank(name, t, 2, 3).inner_contiguous(name, t);
   if (t.rank == 3) c.shape(name, t, {T, 1, t.shape[2]});
   else c.shape(name, t, {T, t.shape[1]});
-}
-
-// FlashMLA reads rows 16 bytes at a time.
-bool rows_on_16_bytes(const Tensor& rows) {
-  bool on = reinterpret_cast<uintptr_t>(rows.data) % 16 == 0;
-  for (int d = 0; d + 1 < rows.rank; ++d)
-    on = on && (rows.shape[d] <= 1 || rows.stride[d] * int64_t(dtype_size(rows.dtype)) % 16 == 0);
-  return on;
 }
 
 }  // namespace
@@ -42,7 +35,7 @@ void check_mla_cache(ArgCheck& c, const MlaCache& cache, int64_t latent_dim, int
       c.dtype("cache.rows", rows, {DType::kU8, DType::kF8E4M3});
       c.that(latent_dim % kMlaV32Group == 0, "latent's length must be a multiple of 128 for a cache in FlashMLA's V32 format");
       c.that(width >= mla_v32_row_bytes(latent_dim, rope_dim), "cache.rows has fewer bytes than a row of the V32 format");
-      c.that(rows_on_16_bytes(rows), "cache.rows must have rows at multiples of 16 bytes for FlashMLA's V32 format");
+      c.that(rows_aligned(rows, 16), "cache.rows must have rows at multiples of 16 bytes for FlashMLA's V32 format");
       return;
   }
   c.that(false, "cache.format is none of MlaCacheFormat's");

@@ -23,7 +23,7 @@ struct Call {
 template <class X>
 struct HeadKeys {
   using Key = int64_t;
-  static constexpr Key kNone = -1;
+  __device__ static Key none() { return -1; }
   const Call& c;
   int64_t first, head;
 

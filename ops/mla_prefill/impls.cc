@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "core/alignment.h"
 #include "core/check.h"
 #include "ops/mla_prefill/forms.h"
 #include "ops/mla_prefill/mla_prefill.h"
@@ -21,14 +22,6 @@ const char* wrong_integers(const MlaPrefillArgs& a) {
                        "cu_seqlens_k must not descend");
 }
 
-// Whether rows and heads begin at multiples of `bytes`.
-bool aligned(const Tensor& t, int64_t bytes) {
-  const int64_t size = int64_t(dtype_size(t.dtype));
-  bool yes = reinterpret_cast<uintptr_t>(t.data) % size_t(bytes) == 0;
-  for (int d = 0; d + 1 < t.rank; ++d) yes = yes && t.stride[d] * size % bytes == 0;
-  return yes;
-}
-
 }  // namespace
 
 Can mla_prefill_can_mma(const MlaPrefillArgs& a) {
@@ -37,8 +30,8 @@ Can mla_prefill_can_mma(const MlaPrefillArgs& a) {
   if (P != 64 || !((N == 128 && V == 128) || (N == 192 && V == 256)))
     return Can::no("it is for heads of 128 + 64 and 128, or of 192 + 64 and 256 elements");
   for (const Tensor* t : {&a.q, &a.k_nope, &a.k_pe, &a.v})
-    if (!aligned(*t, 16)) return Can::no("it reads q, keys and values 16 bytes at a time");
-  return aligned(a.o, 2 * int64_t(dtype_size(a.o.dtype))) ? Can{} : Can::no("it writes pairs of o's elements");
+    if (!rows_aligned(*t, 16)) return Can::no("it reads q, keys and values 16 bytes at a time");
+  return rows_aligned(a.o, 2 * int64_t(dtype_size(a.o.dtype))) ? Can{} : Can::no("it writes pairs of o's elements");
 }
 
 Can mla_prefill_can_sm90(const MlaPrefillArgs& a) {
@@ -46,7 +39,7 @@ Can mla_prefill_can_sm90(const MlaPrefillArgs& a) {
   for (const Tensor* t : {&a.q, &a.k_nope, &a.k_pe, &a.v})
     for (int d = 0; d + 1 < t->rank; ++d)
       if (t->shape[d] > 1 && t->stride[d] <= 0) return Can::no("its tensor maps cannot repeat rows or heads");
-  return aligned(a.o, 16) ? Can{} : Can::no("it writes o 16 bytes at a time");
+  return rows_aligned(a.o, 16) ? Can{} : Can::no("it writes o 16 bytes at a time");
 }
 
 Status check_mla_prefill(const MlaPrefillArgs& a) {

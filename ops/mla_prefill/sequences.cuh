@@ -26,12 +26,15 @@ struct MlaSequences {
 
 // A tile of a sequence's rows.
 struct MlaTile {
+  int index = 0;  // the sequence's
   MlaSequence sequence;
   int64_t begin = 0;  // its first row, of the sequence's
   bool found = false;
 
   // Tiles are numbered sequence by sequence, in each the last rows first, which have the most keys. All threads of a warp call it.
-  __device__ MlaTile(const MlaSequences& all, int64_t tile, int rows) {
+  // Sequences has `cu_q` and `count`, and at(i) makes a MlaSequence.
+  template <class Sequences>
+  __device__ MlaTile(const Sequences& all, int64_t tile, int rows) {
     const int lane = int(threadIdx.x) % kWarp;
     int64_t before = 0;
     for (int first = 0; first < all.count && !found; first += kWarp) {
@@ -45,7 +48,7 @@ struct MlaTile {
       const uint32_t further = __ballot_sync(0xffffffffu, before + behind > tile);
       if (further) {
         const int at = __ffs(int(further)) - 1;
-        sequence = all.at(first + at), found = true;
+        index = first + at, sequence = all.at(index), found = true;
         begin = (before + __shfl_sync(0xffffffffu, behind, at) - 1 - tile) * rows;
       }
       before += __shfl_sync(0xffffffffu, behind, kWarp - 1);

@@ -1,7 +1,4 @@
 // mla_prefill on compute capability 9.0: which tiles there are and where their rows lie. The attention is sm90_attention.cuh.
-#include <algorithm>
-#include <climits>
-
 #include "core/cuda/launch.h"
 #include "core/cuda/tma.h"
 #include "ops/merge_state/states.h"
@@ -15,45 +12,38 @@ namespace {
 using namespace cuda;
 namespace sm90 = attention_sm90;
 
-constexpr float kLog2E = 1.44269504088896341f;
 constexpr int kRope = 64;
-// Blocks of threads that run together had better read the same heads' keys and values, which then come from the L2 cache: tiles
-// are numbered so that all of these few heads come before the next ones.
-constexpr int64_t kSectionBytes = 16 << 20;
 
 struct Call {
   CUtensorMap q, k_nope, k_pe, v;
   MlaSequences sequences;
-  uint32_t* next;           // tile that nobody has taken, beyond the grid's; null: there are none
-  uint32_t tiles;           // of a head, at most
-  uint32_t heads, section;  // a section: so many heads, which come before the next ones
+  sm90::TileQueue queue;
   sm90::Outputs out;
 };
 
 template <int kNope, int kValue>
 class Source {
  public:
-  __device__ explicit Source(const Call& c) : c_(c) {}
+  __device__ explicit Source(const Call& c) : c_(c), taker_(c.queue) {}
 
   __device__ sm90::TileRows next() {
-    for (;;) {
-      const uint32_t index = take();
-      if (index >= c_.tiles * c_.heads) return {};
-      const uint32_t first = index / (c_.tiles * c_.section) * c_.section;
-      const uint32_t of_section = index - first * c_.tiles;
-      const MlaTile tile(c_.sequences, of_section / c_.section, sm90::kRows);
-      if (tile.found) return rows_of(tile, int(first + of_section % c_.section));
+    uint32_t index;
+    int head;
+    while (taker_.take(index, head)) {
+      const MlaTile tile(c_.sequences, index, sm90::kRows);
+      if (tile.found) return rows_of(tile, head);
     }
+    return {};
   }
   __device__ void query(const sm90::TileRows& t, int row, uint8_t* to, uint64_t* bar) const {
     copy<kNope + kRope>(&c_.q, t.head, t.first_row + row, to, sm90::kGroupRows, bar);
   }
   __device__ void keys(const sm90::TileRows& t, int begin, uint8_t* to, uint64_t* bar) const {
-    copy<kNope>(&c_.k_nope, t.head, t.first_key + begin, to, kBlock, bar);
-    copy<kRope>(&c_.k_pe, 0, t.first_key + begin, to + kBlock * kNope * 2, kBlock, bar);
+    copy<kNope>(&c_.k_nope, t.head, t.place + begin, to, kBlock, bar);
+    copy<kRope>(&c_.k_pe, 0, t.place + begin, to + kBlock * kNope * 2, kBlock, bar);
   }
   __device__ void values(const sm90::TileRows& t, int begin, uint8_t* to, uint64_t* bar) const {
-    copy<kValue>(&c_.v, t.head, t.first_key + begin, to, kBlock, bar);
+    copy<kValue>(&c_.v, t.head, t.place + begin, to, kBlock, bar);
   }
 
   __device__ void expect(const sm90::TileRows& t) const {
@@ -68,22 +58,13 @@ class Source {
   static constexpr int kNopeSize = kNope, kValueSize = kValue;
 
  private:
-  // The number of a tile that no other block of threads has: the first one by the block's own number. Not asked for until it is
-  // needed, so that who has long tiles takes fewer of them.
-  __device__ uint32_t take() {
-    uint32_t index = c_.tiles * c_.heads;
-    if (!begun_) index = blockIdx.x;
-    else if (c_.next && threadIdx.x % kWarp == 0) index = gridDim.x + atomicAdd(c_.next, 1u);
-    begun_ = true;
-    return uint32_t(sm90::uniform(int(index)));
-  }
   __device__ sm90::TileRows rows_of(const MlaTile& tile, int head) const {
     const MlaSequence& s = tile.sequence;
     const int rows = int(min(s.rows - tile.begin, int64_t(sm90::kRows)));
     const int end = int(s.limit(tile.begin + rows - 1, c_.sequences.causal));
     return {.first_row = int(s.first_row + tile.begin),
             .rows = rows,
-            .first_key = int(s.first_key),
+            .place = int(s.first_key),
             .keys = int(s.keys),
             .end = end,
             .before = c_.sequences.causal ? int(s.keys - s.rows + tile.begin) : end - 1,
@@ -96,31 +77,8 @@ class Source {
   }
 
   const Call& c_;
-  bool begun_ = false;
+  sm90::TileTaker taker_;
 };
-
-__global__ void mla_prefill_sm90_start(uint32_t* next) {
-  wait_for_previous_kernel();
-  *next = 0;
-}
-
-template <class Source>
-__global__ void __launch_bounds__(sm90::kThreads, 1) mla_prefill_sm90_kernel(const __grid_constant__ Call c) {
-  extern __shared__ __align__(1024) uint8_t memory[];
-  sm90::run_block(Source(c), c.out, *reinterpret_cast<sm90::Shared<typename Source::Shape>*>(memory));
-}
-
-// At most: every sequence may end with a tile that is not full.
-int64_t most_tiles(const MlaPrefillArgs& a) {
-  return std::min<int64_t>(a.q.dim(0), ceil_div(a.q.dim(0), sm90::kRows) + a.cu_seqlens_q.dim(0) - 1);
-}
-
-// A divisor of the heads, so that no last few are left to the end, where their long tiles would be waited for.
-int64_t section_of(int64_t heads, int64_t head_bytes) {
-  int64_t section = std::clamp<int64_t>(kSectionBytes / std::max<int64_t>(head_bytes, 1), 1, heads);
-  while (heads % section) --section;
-  return section;
-}
 
 // Rows [T, H, D], or [T, D] as those of one head. A tensor without rows needs an address all the same.
 Status encode(CUtensorMap* map, const Tensor& t, uint32_t rows, void* somewhere) {
@@ -147,34 +105,24 @@ sm90::Outputs outputs_of(const MlaPrefillArgs& a) {
           .lse_row = a.lse.stride[0],
           .lse_head = a.lse.stride[1],
           .o_is_f32 = a.o.dtype == DType::kF32,
-          .scale_log2 = a.scale * kLog2E,
+          .scale_log2 = a.scale * sm90::kLog2E,
           .to_base = float(kLn2 / natural_log_of(a.base))};
 }
 
 template <class Source>
 Status launch_heads(const Context& ctx, const MlaPrefillArgs& a, std::byte* scratch) {
-  using Shared = sm90::Shared<typename Source::Shape>;
-  const int64_t H = a.q.dim(1), tiles = most_tiles(a), all = tiles * H;
-  if (all == 0) return {};
-  if (all > INT_MAX) return {Code::kUnsupported, "mla_prefill: more tiles than fit 31 bits"};
-  const int64_t head_bytes = a.k_nope.dim(0) * (Source::kNopeSize + Source::kValueSize) * int64_t(sizeof(Bf16));
+  const int64_t H = a.q.dim(1), head_bytes = a.k_nope.dim(0) * (Source::kNopeSize + Source::kValueSize) * int64_t(sizeof(Bf16));
+  if (a.q.dim(0) * H == 0) return {};
   Call call{.sequences = MlaSequences(a),
-            .next = all > ctx.gpu->sms ? reinterpret_cast<uint32_t*>(scratch) : nullptr,
-            .tiles = uint32_t(tiles),
-            .heads = uint32_t(H),
-            .section = uint32_t(section_of(H, head_bytes)),
+            .queue = {.tiles = uint32_t(sm90::most_tiles(a.q.dim(0), a.cu_seqlens_q.dim(0) - 1)),
+                      .heads = uint32_t(H),
+                      .section = uint32_t(sm90::section_of(H, head_bytes))},
             .out = outputs_of(a)};
   SLUICE_RETURN_IF_ERROR(encode(&call.q, a.q, sm90::kGroupRows, scratch));
   SLUICE_RETURN_IF_ERROR(encode(&call.k_nope, a.k_nope, Source::kBlock, scratch));
   SLUICE_RETURN_IF_ERROR(encode(&call.k_pe, a.k_pe, Source::kBlock, scratch));
   SLUICE_RETURN_IF_ERROR(encode(&call.v, a.v, Source::kBlock, scratch));
-  if (call.next) SLUICE_RETURN_IF_ERROR(launch(ctx, mla_prefill_sm90_start, {.grid = 1, .block = 1, .dependent = true}, call.next));
-  return launch(ctx, mla_prefill_sm90_kernel<Source>,
-                {.grid = unsigned(std::min<int64_t>(all, ctx.gpu->sms)),
-                 .block = sm90::kThreads,
-                 .shared = sizeof(Shared),
-                 .dependent = true},
-                call);
+  return sm90::launch_attention<Source>(ctx, call, reinterpret_cast<uint32_t*>(scratch));
 }
 
 }  // namespace

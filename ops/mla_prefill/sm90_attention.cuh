@@ -13,11 +13,14 @@
 // All in boxes of 64 columns, swizzled over their 128 bytes.
 #pragma once
 
+#include <algorithm>
+#include <climits>
 #include <cmath>
 
+#include "base/checked.h"
 #include "core/cuda/launch.h"
-#include "core/cuda/ptx.h"
 #include "core/cuda/rows.cuh"
+#include "core/cuda/wgmma.h"
 #include "ops/mla_decode/tiles.cuh"
 
 namespace sluice::attention_sm90 {
@@ -36,20 +39,22 @@ inline constexpr int kBlocksAhead = 3;
 // Registers a thread: 56 + 2 * 224 = 504 = 3 * 168, what the launch gives out.
 inline constexpr int kLoadRegisters = 56, kGroupRegisters = 224;
 inline constexpr int kTurnBarrier = 1;  // of the 16 hardware barriers; one a warpgroup
+inline constexpr float kLog2E = 1.44269504088896341f;
 
 // A value that is the same in every lane, so that it may live in a uniform register.
 __device__ inline int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }
 
-// A tile: `rows` rows from `first_row` of q on. Its sequence has `keys` keys from `first_key` on, of which the last row sees `end`
-// and row i no more than `before` + i + 1.
+// A tile: `rows` rows from `first_row` of q on. Its sequence has `keys` keys, of which the last row sees `end` and row i no more
+// than `before` + i + 1; where they are, `place` says to the Source.
 struct TileRows {
-  int first_row, rows, first_key, keys, end, before, head;
+  int first_row, rows, place, keys, end, before, head;
 };
 inline constexpr int kTileWords = sizeof(TileRows) / 4;
 
-template <int kKeySize, int kValueSize, int kBlockKeys>
+template <int kKeySize, int kValueSize, int kBlockKeys, bool kHasGate = false>
 struct Shape {
   static constexpr int kKey = kKeySize, kValue = kValueSize;  // elements of a key and a value
+  static constexpr bool kGate = kHasGate;                     // results are multiplied by a sigmoid
   static constexpr int kBlock = kBlockKeys;                   // keys
   static constexpr int kQueryBox = kGroupRows * kBoxRowBytes, kBlockBox = kBlock * kBoxRowBytes;
   static constexpr int kQueryBytes = kGroupRows * kKey * 2, kKeyBytes = kBlock * kKey * 2, kValueBytes = kBlock * kValue * 2;
@@ -110,6 +115,36 @@ __device__ inline TileRows take_tile(Shared<S>& sm, uint32_t i) {
 }
 
 // --- the warp that finds tiles ---
+
+// Tiles of all heads. Blocks of threads that run together had better read the same heads' keys and values, which then come from the
+// L2 cache: tiles are numbered so that all of these few heads come before the next ones.
+struct TileQueue {
+  uint32_t* next = nullptr;         // tile that nobody has taken, beyond the grid's; null: there are none
+  uint32_t tiles = 0;               // of a head, at most
+  uint32_t heads = 0, section = 0;  // a section: so many heads, which come before the next ones
+};
+
+class TileTaker {
+ public:
+  __device__ explicit TileTaker(const TileQueue& queue) : queue_(queue) {}
+
+  // A tile of a head that no other block of threads has, by a whole warp; false: none is left. The first one is the block's own
+  // number. Not to be asked for until it is needed, so that who has long tiles takes fewer of them.
+  __device__ bool take(uint32_t& tile, int& head) {
+    uint32_t index = queue_.tiles * queue_.heads;
+    if (!begun_) index = blockIdx.x;
+    else if (queue_.next && threadIdx.x % kWarp == 0) index = gridDim.x + atomicAdd(queue_.next, 1u);
+    begun_ = true, index = uint32_t(uniform(int(index)));
+    if (index >= queue_.tiles * queue_.heads) return false;
+    const uint32_t first = index / (queue_.tiles * queue_.section) * queue_.section, of_section = index - first * queue_.tiles;
+    tile = of_section / queue_.section, head = int(first + of_section % queue_.section);
+    return true;
+  }
+
+ private:
+  const TileQueue& queue_;
+  bool begun_ = false;
+};
 
 template <class S, class Source>
 __device__ inline void find_tiles(Source& source, Shared<S>& sm) {
@@ -198,7 +233,8 @@ __device__ inline void load_tiles(Source& source, Shared<S>& sm) {
 template <int N>
 __device__ inline void multiply_shared(float (&d)[N], uint64_t a, uint64_t b, bool accumulate) {
   using enum ptx::Major;
-  if constexpr (N == 40) ptx::wgmma_m64n80k16_bf16<kSummed, kSummed>(d, a, b, accumulate);
+  if constexpr (N == 32) ptx::wgmma_m64n64k16_bf16<kSummed, kSummed>(d, a, b, accumulate);
+  else if constexpr (N == 40) ptx::wgmma_m64n80k16_bf16<kSummed, kSummed>(d, a, b, accumulate);
   else ptx::wgmma_m64n128k16_bf16<kSummed, kSummed>(d, a, b, accumulate);
 }
 template <int N>
@@ -216,7 +252,9 @@ struct Outputs {
   float* lse;  // may be null
   int64_t lse_row, lse_head;
   bool o_is_f32;
-  float scale_log2, to_base;  // of scores; base 2 logarithms to lse's base
+  float scale_log2, to_base;   // of scores; base 2 logarithms to lse's base
+  const char* gate = nullptr;  // bf16
+  int64_t gate_row = 0, gate_head = 0;
 };
 
 // Four words of each of four neighbouring threads, transposed.
@@ -410,17 +448,30 @@ class Group {
 
   // --- results ---
 
-  __device__ void finish() const {
+  __device__ void finish() {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float total = row_sum(total_[half]), inverse = inverse_of(total);
       const int row = row_ + 8 * half;
       const bool wanted = row < tile_.rows;
+      if constexpr (S::kGate)
+        if (wanted) multiply_by_gate(row, half);
       if (out_.o_is_f32) store_f32(row_of_o(tile_, row), half, inverse, wanted);
       else store_bf16(row_of_o(tile_, row), half, inverse, wanted);
       if (wanted) store_lse(tile_, row, log2_of(most_[half], total) * out_.to_base);
     }
   }
+  __device__ void multiply_by_gate(int row, int half) {
+    const char* from = out_.gate + int64_t(tile_.first_row + row) * out_.gate_row + tile_.head * out_.gate_head;
+#pragma unroll
+    for (int t = 0; t < S::kValue / 8; ++t) {
+      const uint32_t two = *reinterpret_cast<const uint32_t*>(from + (t * 8 + lane_ % 4 * 2) * 2);
+      sums_[4 * t + 2 * half] *= sigmoid(__uint_as_float(two << 16));
+      sums_[4 * t + 2 * half + 1] *= sigmoid(__uint_as_float(two & 0xffff0000u));
+    }
+  }
+  __device__ static float sigmoid(float x) { return ptx::rcp_approx(1 + ptx::exp2_approx(x * -kLog2E)); }
+
   // Of rows that see no key.
   __device__ void store_nothing(const TileRows& tile) const {
     const int bytes = S::kValue * (out_.o_is_f32 ? 4 : 2);
@@ -483,6 +534,54 @@ __device__ inline void run_block(Source source, const Outputs& out, Shared<S>& s
     if (warp == 0) load_tiles(source, sm);
     else if (warp == 1) find_tiles(source, sm);
   }
+}
+
+template <class Source>
+__global__ void attention_start(uint32_t* next) {
+  wait_for_previous_kernel();
+  *next = 0;
+}
+
+// Call has `queue` and `out`, and is what a Source is made from.
+template <class Source, class Call>
+__global__ void __launch_bounds__(kThreads, 1) attention_kernel(const __grid_constant__ Call c) {
+  extern __shared__ __align__(1024) uint8_t memory[];
+  run_block(Source(c), c.out, *reinterpret_cast<Shared<typename Source::Shape>*>(memory));
+}
+
+// --- the host's side ---
+
+inline constexpr int64_t kSectionBytes = 16 << 20;  // of keys and values, to be read from L2
+
+// Heads of a section, in units of those that share keys and values: a divisor of them, so that no last few are left to the end,
+// where their long tiles would be waited for.
+inline int64_t section_of(int64_t units, int64_t unit_bytes) {
+  int64_t section = std::clamp<int64_t>(kSectionBytes / std::max<int64_t>(unit_bytes, 1), 1, units);
+  while (units % section) --section;
+  return section;
+}
+
+// At most so many tiles of a head: every sequence may end with one that is not full.
+inline int64_t most_tiles(int64_t rows, int64_t sequences) {
+  return std::min<int64_t>(rows, ceil_div(rows, int64_t(kRows)) + sequences);
+}
+
+// With `counter` for queue.next.
+template <class Source, class Call>
+Status launch_attention(const Context& ctx, Call call, uint32_t* counter) {
+  const int64_t all = int64_t(call.queue.tiles) * call.queue.heads;
+  if (all == 0) return {};
+  if (all > INT_MAX) return {Code::kUnsupported, "more tiles of rows and heads than fit 31 bits"};
+  if (all > ctx.gpu->sms) {
+    call.queue.next = counter;
+    SLUICE_RETURN_IF_ERROR(launch(ctx, attention_start<Source>, {.grid = 1, .block = 1, .dependent = true}, counter));
+  }
+  return launch(ctx, attention_kernel<Source, Call>,
+                {.grid = unsigned(std::min<int64_t>(all, ctx.gpu->sms)),
+                 .block = kThreads,
+                 .shared = sizeof(Shared<typename Source::Shape>),
+                 .dependent = true},
+                call);
 }
 
 }  // namespace sluice::attention_sm90

@@ -29,9 +29,9 @@ struct FloatRows {
     else if (t.rank == 3) outer = t.stride[0], inner = t.stride[1];
     else if (t.rank == 2) inner = t.stride[0];
   }
-  __device__ int64_t offset(int64_t o, int64_t i) const { return o * outer + i * inner; }
+  __device__ int64_t offset(uint32_t o, uint32_t i) const { return o * outer + i * inner; }
   template <class T>
-  __device__ T* at(int64_t o, int64_t i) const {
+  __device__ T* at(uint32_t o, uint32_t i) const {
     return static_cast<T*>(data) + offset(o, i);
   }
   __device__ void prefetch(int64_t d) const { ptx::prefetch_l2(static_cast<const char*>(data) + d * (bf16 ? 2 : 4)); }
@@ -40,7 +40,8 @@ struct FloatRows {
 struct Norm {
   FloatRows x, residual, weight, y, residual_out;
   GroupsView quantised;
-  int64_t rows, heads;  // heads: rows of an outer index
+  uint32_t rows, heads;  // heads: rows of an outer index
+  Divider by_heads;
   int length;
   float eps, weight_offset, reciprocal_of_length;
   bool norm_rounded_sum, round_normed, quantise_bf16;
@@ -68,7 +69,7 @@ __device__ RunOf<T> load(const FloatRows& v, int64_t at, int n) {
 }
 
 template <bool kWide>
-__device__ void store(const FloatRows& v, int64_t outer, int64_t inner, int64_t d, const float (&x)[kRun], int n) {
+__device__ void store(const FloatRows& v, uint32_t outer, uint32_t inner, int d, const float (&x)[kRun], int n) {
   if (v.bf16) store_run(v.at<Bf16>(outer, inner) + d, x, n, kWide);
   else store_run(v.at<float>(outer, inner) + d, x, n, kWide);
 }
@@ -103,11 +104,8 @@ __device__ void apply(const Norm& a, float scale, const Factors& weight, float (
 
 // Row r's indices.
 struct Row {
-  int64_t outer = 0, inner;
-  __device__ Row(const Norm& a, int64_t r) : inner(r) {
-    if (a.heads == a.rows) return;  // rank 2, or heads of one token
-    outer = uint32_t(r) / uint32_t(a.heads), inner = r - outer * a.heads;
-  }
+  uint32_t outer, inner;
+  __device__ Row(const Norm& a, uint32_t r) : outer(a.by_heads.divide(r)), inner(r - outer * a.heads) {}
 };
 
 // Sums of a row's chunks, of which the row's threads get the total. First a chunk's threads are added, in one tree, then four
@@ -157,7 +155,7 @@ template <class X, class R, class W, int kChunks>
 __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksOf<X, kChunks>) rmsnorm_kernel(const __grid_constant__ Norm a) {
   constexpr bool kWide = !std::is_same_v<X, Any>, kOne = kChunks == 1;
   __shared__ float4 of_fours[kMostWarps * kMostChunks / 4];
-  const int64_t r = int64_t(blockIdx.x) * blockDim.z + threadIdx.z;
+  const uint32_t r = blockIdx.x * blockDim.z + threadIdx.z;
   const Row row(a, min(r, a.rows - 1));
   const auto begin_of = [&](int c) { return int(threadIdx.y + c * blockDim.y) * kChunkElements; };
   const auto first_of = [&](int c, int half) { return begin_of(c) + run_of_half(half); };
@@ -237,7 +235,8 @@ constexpr int kShortThreads = 256, kShortRows = 4;  // rows: of a thread
 template <class X, int kLanes>
 __global__ void __launch_bounds__(kShortThreads, sizeof(X) == 4 ? 3 : 4) rmsnorm_short_kernel(const __grid_constant__ Norm a) {
   constexpr int kTogether = kShortThreads / kLanes;  // rows of a block at once
-  const int64_t d = threadIdx.x % kLanes * kRun, first = int64_t(blockIdx.x) * (kTogether * kShortRows) + threadIdx.x / kLanes;
+  const int d = threadIdx.x % kLanes * kRun;
+  const uint32_t first = blockIdx.x * (kTogether * kShortRows) + threadIdx.x / kLanes;
   const int n = d < a.length ? kRun : 0;
   Run<float> weight;
   if (a.weight.bf16) {
@@ -254,7 +253,7 @@ __global__ void __launch_bounds__(kShortThreads, sizeof(X) == 4 ? 3 : 4) rmsnorm
   Run<X> x[kShortRows];
 #pragma unroll
   for (int j = 0; j < kShortRows; ++j) {
-    const int64_t r = first + j * kTogether;
+    const uint32_t r = first + j * kTogether;
     const Row row(a, min(r, a.rows - 1));
     x[j] = load<X>(a.x, a.x.offset(row.outer, row.inner) + d, r < a.rows ? n : 0);
   }
@@ -264,26 +263,28 @@ __global__ void __launch_bounds__(kShortThreads, sizeof(X) == 4 ? 3 : 4) rmsnorm
 #pragma unroll
     for (int i = 0; i < kRun; ++i) y[i] = x[j][i], squares = fmaf(y[i], y[i], squares);
     apply(a, rsqrt_of_mean(a, group_sum<kLanes>(squares)), factors, y);
-    const int64_t r = first + j * kTogether;
+    const uint32_t r = first + j * kTogether;
     const Row row(a, min(r, a.rows - 1));
     store<true>(a.y, row.outer, row.inner, d, y, r < a.rows ? n : 0);
   }
 }
 
-Norm norm_of(const RmsnormArgs& a) {
+Norm norm_of(const RmsnormArgs& a, int64_t rows) {
+  const int64_t heads = a.x.rank == 3 ? a.x.shape[1] : rows;
   Norm norm{.x = FloatRows(a.x),
             .residual = FloatRows(a.residual),
             .weight = FloatRows(a.weight),
             .y = FloatRows(a.y),
             .residual_out = FloatRows(a.residual_out),
-            .heads = a.x.rank == 3 ? a.x.shape[1] : a.x.shape[0],
+            .rows = uint32_t(rows),
+            .heads = uint32_t(heads),
+            .by_heads = Divider(heads),
             .length = int(a.x.shape[a.x.rank - 1]),
             .eps = a.eps,
             .weight_offset = a.weight_offset,
             .reciprocal_of_length = float(1.0 / double(a.x.shape[a.x.rank - 1])),
             .norm_rounded_sum = a.norm_rounded_sum && a.residual_out.present() && a.residual_out.dtype == DType::kBF16,
             .round_normed = a.round_normed};
-  norm.rows = a.x.rank == 3 ? a.x.shape[0] * norm.heads : norm.heads;
   if (!a.quantised.q.present()) return norm;
   norm.quantised = GroupsView(a.quantised);
   norm.quantise_bf16 = rounding_of_quantised(a).dtype == DType::kBF16;
@@ -316,8 +317,9 @@ Status launch_rows(Context& ctx, const Norm& norm) {
 }  // namespace
 
 Status rmsnorm_cuda(Context& ctx, const RmsnormArgs& a, std::byte*) {
-  const Norm norm = norm_of(a);
-  if (norm.rows == 0 || norm.length == 0) return {};
+  const int64_t rows = a.x.shape[0] * (a.x.rank == 3 ? a.x.shape[1] : 1);
+  if (rows == 0 || a.x.shape[a.x.rank - 1] == 0) return {};
+  const Norm norm = norm_of(a, rows);
   if (!has_wide_rows(a, norm)) return launch_rows<Any, Any, Any>(ctx, norm);
   return visit_float(a.x, [&]<class X>(X*) {
     const bool alone = !norm.residual.data && !norm.residual_out.data && !norm.quantised.q;
