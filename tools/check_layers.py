@@ -17,7 +17,7 @@ def problems():
         for path in sorted((ROOT / name).rglob("*")):
             if path.suffix not in (".h", ".cc", ".cu", ".cuh"):
                 continue
-            is_test = "test" in path.name or path.name == "bench.cc"
+            is_test = "test" in path.name or path.name.startswith("bench")
             for included in INCLUDE.findall(path.read_text()):
                 if included == "tests" and is_test:
                     continue

@@ -20,8 +20,8 @@ void add(Where where, const KvAppendCase& c, DType in_type) {
                             .cu_seqlens = in.ints(cu),
                             .start = in.ints(start),
                             .block_table = in.ints(table).reshape({B, per}),
-                            .k_cache = in.output(DType::kBF16, {B * per, c.page, H, D}),
-                            .v_cache = in.output(DType::kBF16, {B * per, c.page, H, D})};
+                            .k_cache = in.normal(DType::kBF16, {B * per, c.page, H, D}),
+                            .v_cache = in.normal(DType::kBF16, {B * per, c.page, H, D})};
     const double moved = 2.0 * double(args.k.bytes()) + 4.0 * double(T * H * D);
     return Call<KvAppendArgs>{.args = args, .work = {.bytes = moved}, .outputs = {args.k_cache, args.v_cache}};
   });

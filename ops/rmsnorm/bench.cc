@@ -32,7 +32,8 @@ void add_on_gpu(const RmsnormCase& c, bool quantised) {
     }
     return Call<RmsnormArgs>{.args = args,
                              .work = {.bytes = (quantised ? 7.0 : 8.0) * double(x.numel()), .flops = 5.0 * double(x.numel())},
-                             .outputs = {quantised ? args.quantised.q : args.y, args.residual_out}};
+                             .outputs = {quantised ? args.quantised.q : args.y, args.residual_out},
+                             .weights = {args.weight}};
   });
 }
 
@@ -43,8 +44,10 @@ void add_heads_on_gpu(int64_t tokens, int64_t heads, int64_t dim) {
     const RmsnormArgs args{.x = in.normal(DType::kBF16, {tokens, heads, dim}),
                            .weight = in.normal(DType::kBF16, {dim}),
                            .y = in.output(DType::kBF16, {tokens, heads, dim})};
-    return Call<RmsnormArgs>{
-        .args = args, .work = {.bytes = 2.0 * double(args.x.bytes()), .flops = 4.0 * double(args.x.numel())}, .outputs = {args.y}};
+    return Call<RmsnormArgs>{.args = args,
+                             .work = {.bytes = 2.0 * double(args.x.bytes()), .flops = 4.0 * double(args.x.numel())},
+                             .outputs = {args.y},
+                             .weights = {args.weight}};
   });
 }
 
