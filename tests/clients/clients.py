@@ -4,11 +4,8 @@ import importlib.util
 import pathlib
 import shutil
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "server"))
-
-from server import PATIENCE
 
 
 def needs(modules=(), programs=()):
@@ -17,12 +14,3 @@ def needs(modules=(), programs=()):
     if missing:
         print("skipped:", ", ".join(missing))
         sys.exit(77)
-
-
-def eventually(condition, patience=PATIENCE):
-    """Waits until a condition holds, and gives its value."""
-    end = time.monotonic() + patience
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return value

@@ -7,13 +7,13 @@ import tempfile
 import time
 import unittest
 
-from clients import eventually, needs
+from clients import needs
 
 needs(modules=["openai"])
 
 import openai
 from scripted_model import scripted_model
-from server import SOURCE, Server
+from server import SOURCE, Server, eventually, metrics
 
 QUESTION = "Jon has 83 buttons. Jon finds 88 more. Jon sells 60. How many buttons are there in the end?"
 ANSWER = "83 + 88 = 171. 171 - 60 = 111. The answer is 111."
@@ -71,7 +71,7 @@ class Chat(Case):
         self.assertEqual(final.usage.total_tokens, 37 + final.usage.completion_tokens)
 
     def test_choices_are_draws_of_a_seed(self):
-        asked = {**user(), "n": 3, "temperature": 1.5, "seed": 7, "max_tokens": 24}
+        asked = {**user("Hi"), "n": 3, "temperature": 2, "seed": 7, "max_tokens": 24}
         texts = [[c.message.content for c in self.ai.chat.completions.create(**asked).choices] for _ in range(2)]
         self.assertEqual(texts[0], texts[1])
         self.assertGreater(len(set(texts[0])), 1)
@@ -85,7 +85,7 @@ class Chat(Case):
     def test_a_broken_off_stream_frees_its_slot(self):
         with self.ai.completions.create(model="demo", **ENDLESS, stream=True) as stream:
             next(iter(stream))
-        eventually(lambda: "sluice_num_requests_running{model_name=\"demo\",engine=\"0\"} 0" in self.server.get("/metrics").text)
+        eventually(lambda: metrics(self.server)["sluice_num_requests_running"] == 0)
 
     def test_models(self):
         self.assertEqual([m.id for m in self.ai.models.list()], ["demo"])
@@ -163,12 +163,10 @@ class Errors(Case):
         self.refused(openai.APIStatusError, 413, lambda: chat(**user("x" * (2 << 20))))
         # Not offered: it says so once, and is not tried again.
         again = client(self.server, retries=3)
-        begin = time.monotonic()
         self.refused(other, 501, lambda: again.embeddings.create(model="demo", input="x"), code="not_supported")
         form = {"type": "json_object"}
         self.refused(other, 501, lambda: again.chat.completions.create(**user(), response_format=form), param="response_format")
-        self.assertEqual(self.server.get("/metrics").text.count("\nsluice_http_responses_total{code=\"5xx\"} 2\n"), 1)
-        self.assertLess(time.monotonic() - begin, 60)
+        self.assertEqual(metrics(self.server)['sluice_http_responses_total{code="5xx"}'], 2)
 
     def test_an_error_in_a_stream(self):
         stream = self.ai.completions.create(model="demo", prompt="Hi", stream=True, extra_body={"allowed_token_ids": [2045], "min_tokens": 1})
@@ -186,7 +184,7 @@ class Errors(Case):
             ai = client(s)
             running = ai.completions.create(model="demo", **ENDLESS, stream=True)
             next(iter(running))
-            eventually(lambda: "sluice_num_requests_running{model_name=\"demo\",engine=\"0\"} 1" in s.get("/metrics").text)
+            eventually(lambda: metrics(s)["sluice_num_requests_running"] == 1)
             waiting = ai.completions.create(model="demo", prompt="Hi", max_tokens=1, stream=True)
             once = lambda ai: ai.completions.create(model="demo", prompt="Hi", max_tokens=1)
             e = self.refused(openai.RateLimitError, 429, lambda: once(ai), type="rate_limit_error")
