@@ -228,13 +228,17 @@ def called(form, calls):
     return "\n".join(f"<tool_call>\n{FORMS[form](c)}\n</tool_call>" for c in calls)
 
 
-class Tools(unittest.TestCase):
+class Scripted(unittest.TestCase):
+    """With models that answer one-call, two-calls and no-call."""
+
     def served(self, form):
         folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         texts = {"one-call": "Let me see.\n" + called(form, CALLS[:1]), "two-calls": "<think>\nTwo cities.\n</think>\n\n" + called(form, CALLS),
                  "no-call": "There is <tool_call> in it."}  # fmt: skip
         return client(self.enterContext(Server(scripted_model(SOURCE, folder, texts, form), "--served-model-name", "demo")))
 
+
+class Tools(Scripted):
     def streamed(self, ai, asked):
         """The message that the deltas make, and each call's deltas in order."""
         content, reasoning, calls, finish = "", "", [], None
@@ -285,6 +289,68 @@ class Tools(unittest.TestCase):
             final = stream.get_final_completion().choices[0]
         self.assertEqual([json.loads(d) for d in done], CALLS)
         self.assertEqual([json.loads(t.function.arguments) for t in final.message.tool_calls], CALLS)
+
+
+class Responses(Scripted):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = cls.enterClassContext(Server("--served-model-name", "demo"))
+        cls.ai = client(cls.server)
+        if cls.server.post("/v1/responses", {"input": "x", "max_output_tokens": 1}).status == 404:
+            raise unittest.SkipTest("this server has no /v1/responses")
+
+    def test_calls(self):
+        tool = {"type": "function", **WEATHER["function"], "strict": False}
+        for form in FORMS:
+            ai = self.served(form)
+            for name, text, reasons, calls in (("one-call", "Let me see.", [], CALLS[:1]), ("two-calls", "", ["Two cities."], CALLS)):
+                with self.subTest(form=form, name=name):
+                    asked = {"model": "demo", "input": [{"role": "user", "content": name}], "tools": [tool]}
+                    r = ai.responses.create(**asked)
+                    self.assertEqual((r.object, r.status, r.error, r.output_text.strip()), ("response", "completed", None, text))
+                    self.assertEqual([part.text.strip() for o in r.output if o.type == "reasoning" for part in o.content], reasons)
+                    self.assertEqual([json.loads(o.arguments) for o in r.output if o.type == "function_call"], calls)
+                    self.assertEqual(r.usage.total_tokens, r.usage.input_tokens + r.usage.output_tokens)
+                    self.assertEqual(r.usage.output_tokens_details.reasoning_tokens > 0, bool(reasons))
+                    self.streamed(ai, asked, r)
+                    results = [{"type": "function_call_output", "call_id": o.call_id, "output": "no-call"} for o in r.output if o.type == "function_call"]
+                    r = ai.responses.create(**{**asked, "input": [*asked["input"], *r.output, *results]})
+                    self.assertEqual(r.output_text, "There is <tool_call> in it.")
+
+    def streamed(self, ai, asked, whole):
+        """The client puts the events together: what comes out is the answer, piece by piece as well."""
+        shape = lambda r: [o.to_dict() | {"id": None, "call_id": None} for o in r.output]
+        with ai.responses.stream(**asked) as stream:
+            events = list(stream)
+            final = stream.get_final_response()
+        self.assertEqual([e.sequence_number for e in events], list(range(len(events))))
+        self.assertEqual([e.type for e in events[:2]] + [events[-1].type], ["response.created", "response.in_progress", "response.completed"])
+        self.assertEqual(shape(final), shape(events[-1].response))
+        self.assertEqual([self.texts(o) for o in final.output], [self.texts(o) for o in whole.output])
+        for index, item in enumerate(final.output):
+            deltas = [e.delta for e in events if e.type.endswith(".delta") and e.output_index == index]
+            self.assertGreater(len(deltas), 2)
+            self.assertEqual("".join(deltas), "".join(self.texts(item)))
+        kinds = lambda end: sum(e.type == f"response.output_item.{end}" for e in events)
+        self.assertEqual((kinds("added"), kinds("done")), (len(final.output), len(final.output)))
+
+    @staticmethod
+    def texts(item):
+        return [item.arguments] if item.type == "function_call" else [part.text for part in item.content]
+
+    def test_answers_and_refusals(self):
+        ai = self.ai
+        r = ai.responses.create(model="demo", input=QUESTION)
+        self.assertEqual((r.output_text, r.status, r.usage.input_tokens), (ANSWER, "completed", 37))
+        r = ai.responses.create(model="demo", input=QUESTION, max_output_tokens=3)
+        self.assertEqual((r.status, r.incomplete_details.reason, r.output_text), ("incomplete", "max_output_tokens", ANSWER[:4]))
+        with self.assertRaises(openai.BadRequestError) as caught:
+            ai.responses.create(model="demo", input=QUESTION, previous_response_id="resp_1")
+        self.assertEqual(caught.exception.param, "previous_response_id")
+        with self.assertRaises(openai.NotFoundError):
+            ai.responses.retrieve("resp_1")
+        with self.assertRaises(openai.NotFoundError):
+            ai.responses.create(model="gpt-4", input="x")
 
 
 if __name__ == "__main__":
