@@ -92,13 +92,11 @@ class Scraped(unittest.TestCase):
     def test_what_it_scrapes_is_what_clients_got(self):
         value = self.prometheus.value
         eventually(lambda: value("up") == 1)
-        begin = value("sluice_generation_tokens_total") or 0
+        begin = value("sluice_generation_tokens_total")
         replies = [self.server.complete(f"{i} + 1 =", max_tokens=40 + i, ignore_eos=True).json["usage"] for i in range(8)]
         tokens = sum(u["completion_tokens"] for u in replies)
         eventually(lambda: value("sluice_generation_tokens_total") == begin + tokens)
         self.assertEqual(value("vllm:generation_tokens_total"), begin + tokens)
-        # The rate that a dashboard shows is of what clients got: increase() extrapolates to the whole window, as far as two scrapes.
-        eventually(lambda: value("max_over_time(sluice_num_requests_running[1m])") is not None)
         self.assertGreater(value("increase(sluice_generation_tokens_total[5m])"), 0)
         self.histograms(replies)
         target = self.prometheus.get("targets")["activeTargets"][0]
