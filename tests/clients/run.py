@@ -16,7 +16,7 @@ RESULTS = {0: "passed", 77: "skipped"}
 def run(name, log):
     begin = time.monotonic()
     with log.open("w") as f:
-        code = subprocess.run([sys.executable, TESTS[name], "-v"], stdin=subprocess.DEVNULL, stdout=f, stderr=f).returncode
+        code = subprocess.run([sys.executable, TESTS[name]], stdin=subprocess.DEVNULL, stdout=f, stderr=f).returncode
     result = RESULTS.get(code, "failed")
     if code:
         print(f"---- {name}: the end of {log}\n{''.join(log.read_text().splitlines(keepends=True)[-60:])}", flush=True)
