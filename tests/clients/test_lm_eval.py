@@ -15,7 +15,8 @@ from clients import needs
 
 needs(modules=["lm_eval", "aiohttp", "tenacity"])
 
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": tempfile.mkdtemp(prefix="sluice_lm_eval_"), "TQDM_DISABLE": "1"}
+HOME = tempfile.TemporaryDirectory()  # gone at the end
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": HOME.name, "TQDM_DISABLE": "1"}
 
 import lm_eval
 from lm_eval.tasks import TaskManager
