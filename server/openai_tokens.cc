@@ -18,7 +18,8 @@ MaybeError tokenize(const Service& service, const json::object& body, const Resp
   check_model(f, service);
   f.boolean("add_special_tokens");  // nothing is put around a text
   const bool strings = f.boolean("return_token_strs").value_or(false);
-  const bool parse_special = f.boolean("parse_special").value_or(false);
+  // Unlike a prompt's: who turns text into tokens looks up the end token with it, and gets back what /detokenize was given.
+  const bool parse_special = f.boolean("parse_special").value_or(true);
   if (f.has("chat_template")) f.fail("chat_template", "a request cannot bring a template; the model's own is used");
   std::vector<int32_t> ids;
   if (f.has("messages")) {

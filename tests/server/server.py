@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 
 PROGRAM = os.environ["SLUICE_PROGRAM"]
 SOURCE = pathlib.Path(os.environ["SLUICE_SOURCE"])
@@ -118,3 +119,25 @@ class Server:
 
     def complete(self, prompt, **fields):
         return self.post("/v1/completions", {"prompt": prompt, **fields})
+
+
+def metrics(server, **headers):
+    """What /metrics says, by series without the labels that all have."""
+    reply = server.get("/metrics", **headers)
+    assert reply.status == 200, reply.text
+    assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4"), reply.headers["Content-Type"]
+    values = {}
+    for line in reply.text.splitlines():
+        if not line.startswith("#"):
+            series, value = line.rsplit(" ", 1)
+            values[re.sub(r'model_name="[^"]*",engine="0",?', "", series).replace("{}", "")] = float(value)
+    return values
+
+
+def eventually(condition):
+    """Waits until a condition holds, and gives its value."""
+    end = time.monotonic() + PATIENCE
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return value

@@ -1,31 +1,10 @@
 """What /metrics says of requests that were sent: the same figures as their answers."""
 
-import re
-import time
 import unittest
 
-from server import PATIENCE, Server
+from server import Server, eventually, metrics
 
 ENDLESS = {"prompt": "Hi", "max_tokens": 30000, "ignore_eos": True}
-
-
-def metrics(server, **headers):
-    reply = server.get("/metrics", **headers)
-    assert reply.status == 200, reply.text
-    assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4"), reply.headers["Content-Type"]
-    values = {}
-    for line in reply.text.splitlines():
-        if not line.startswith("#"):
-            series, value = line.rsplit(" ", 1)
-            values[re.sub(r'model_name="model",engine="0",?', "", series).replace("{}", "")] = float(value)
-    return values
-
-
-def eventually(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 class Metrics(unittest.TestCase):
