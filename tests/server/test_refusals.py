@@ -78,6 +78,7 @@ CHAT_ONLY = [
     (message(role="assistant", tool_calls=[{"function": {"name": "f", "arguments": "{"}}]), "messages[0].tool_calls[0].function.arguments", 400),
     ({"max_tokens": 0}, "max_tokens", 400),
     ({"max_completion_tokens": 0}, "max_completion_tokens", 400),
+    ({"max_tokens": 0, "max_completion_tokens": 5}, "max_tokens", 400),
     ({"logprobs": 1}, "logprobs", 400),
     ({"top_logprobs": 1}, "top_logprobs", 400),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", 400),
