@@ -2,10 +2,12 @@
 # server/embedded.h. The writing is done by this same file at build time, as a script.
 if(NOT CMAKE_SCRIPT_MODE_FILE)
   function(sluice_embed target name folder)
-    file(GLOB files CONFIGURE_DEPENDS ${folder}/*)
+    file(GLOB names CONFIGURE_DEPENDS RELATIVE ${folder} ${folder}/*)
+    list(TRANSFORM names PREPEND ${folder}/ OUTPUT_VARIABLE files)
     set(out ${CMAKE_BINARY_DIR}/generated/${name}_files.cc)
     set(script ${CMAKE_SOURCE_DIR}/cmake/embed.cmake)
-    add_custom_command(OUTPUT ${out} COMMAND ${CMAKE_COMMAND} -DNAME=${name} -DFOLDER=${folder} -DOUT=${out} -P ${script}
+    # The names stand in the command so that it runs again when one has gone.
+    add_custom_command(OUTPUT ${out} COMMAND ${CMAKE_COMMAND} -DNAME=${name} -DFOLDER=${folder} "-DFILES=${names}" -DOUT=${out} -P ${script}
                        DEPENDS ${files} ${script} COMMENT "Embedding ${folder}" VERBATIM)
     target_sources(${target} PRIVATE ${out})
   endfunction()
@@ -15,9 +17,7 @@ endif()
 cmake_minimum_required(VERSION 3.25)
 set(delimiter "sluice_file")
 set(rows "")
-file(GLOB names RELATIVE ${FOLDER} ${FOLDER}/*)
-list(SORT names)
-foreach(name ${names})
+foreach(name ${FILES})
   file(READ ${FOLDER}/${name} text)
   file(SHA256 ${FOLDER}/${name} hash)
   string(SUBSTRING ${hash} 0 16 hash)
