@@ -49,7 +49,7 @@ def within_64_bits(value):
         return {key: within_64_bits(item) for key, item in value.items()}
     if isinstance(value, list):
         return [within_64_bits(item) for item in value]
-    return value % 2**63 if isinstance(value, int) and not isinstance(value, bool) else value
+    return value % 2**63 if isinstance(value, int) and not -(2**63) <= value < 2**64 else value
 
 
 def keep_length_rules(body):
@@ -65,11 +65,29 @@ def keep_length_rules(body):
         body["min_tokens"] = min(body["min_tokens"], *counts, MAX_TOKENS)
 
 
+def is_object(text):
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def keep_message_rules(messages):
+    for message in messages:
+        # As many messages as there may be are too many tokens if they are long.
+        if len(messages) > CONTEXT // 32 and isinstance(message.get("content"), str):
+            message["content"] = "x"
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else []:
+            function = call.get("function") if isinstance(call, dict) else None
+            arguments = function.get("arguments") if isinstance(function, dict) else None
+            if isinstance(arguments, str) and not is_object(arguments):
+                function["arguments"] = "{}"
+
+
 def keep_rules(body):
     """Rules between fields, which the description tells and the schema does not: what is valid by the schema comes to be valid by
     them. What is not valid stays so."""
-    for key in body.keys() - KNOWN:
-        body[key] = within_64_bits(body[key])
     if body.get("stream") is True and is_count(body.get("prompt_logprobs"), TOP):
         body["prompt_logprobs"] = None
     if isinstance(body.get("stream_options"), dict) and body.get("stream") in (False, None):
@@ -82,11 +100,8 @@ def keep_rules(body):
         body["logit_bias"] = {str(int(key) % VOCAB): value for key, value in bias.items()}
     if isinstance(body.get("prompt"), list) and is_count(body.get("n"), CHOICES) and body["n"] > 0:
         body["n"] = 1  # the queue holds so many choices
-    messages = body.get("messages")
-    if isinstance(messages, list) and len(messages) > CONTEXT // 32:  # as many as there may be, and of so many tokens
-        for message in messages:
-            if isinstance(message, dict) and isinstance(message.get("content"), str):
-                message["content"] = "x"
+    if isinstance(body.get("messages"), list):
+        keep_message_rules([m for m in body["messages"] if isinstance(m, dict)])
     if body.get("continue_final_message") is True:
         body["continue_final_message"] = False
 
@@ -108,7 +123,12 @@ def register_hooks(path):
         note_fields(schema)
 
     def before_call(context, case, kwargs):
-        if isinstance(case.body, dict) and case.operation.path in TEXT_PATHS:
+        if not isinstance(case.body, dict):
+            return
+        for key, value in case.body.items():
+            if key not in KNOWN or isinstance(value, (dict, list)):  # the ranges of others are in the schema
+                case.body[key] = within_64_bits(value)
+        if case.operation.path in TEXT_PATHS:
             keep_rules(case.body)
 
     def after_call(context, case, response):
@@ -143,7 +163,7 @@ def run_schemathesis(url, folder, arguments):
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", folder / "schemathesis.toml", "--no-color", "run", url]
     command += ["--header", f"Authorization: Bearer {KEY}", "--report-json-path", folder / "report.json", "--continue-on-failure"]
     # How long a case takes to generate says nothing of the server.
-    command += ["--suppress-health-check", "all", "--generation-database", "none", *arguments]
+    command += ["--suppress-health-check", "all", "--request-timeout", "120", "--generation-database", "none", *arguments]
     run = subprocess.run([*map(str, command)], env=environment, cwd=folder, capture_output=True, text=True, timeout=1800)
     return run, json.loads((folder / "report.json").read_text()), json.loads((folder / "cases.json").read_text())
 
