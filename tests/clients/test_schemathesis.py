@@ -41,14 +41,19 @@ TEMPLATE = r"""{%- if tools %}{{- '<|im_start|>system\n' + (tools | tojson) + '<
 
 
 def is_count(value, most):
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most and value == int(value)
 
 
-def within_64_bits(value):
+def keep_sizes(value):
+    """Whole numbers fit into 64 bits, and lengths are those of UTF-8, where a schema counts characters."""
     if isinstance(value, dict):
-        return {key: within_64_bits(item) for key, item in value.items()}
+        return {key: keep_sizes(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [within_64_bits(item) for item in value]
+        return [keep_sizes(item) for item in value]
+    if isinstance(value, str):
+        text = value.encode(errors="replace")
+        limit = next((n for n in (32, 64, 256, 1024, 65536) if len(value) <= n), len(text))
+        return value if len(text) <= limit else text[:limit].decode(errors="ignore")
     return value % 2**63 if isinstance(value, int) and not -(2**63) <= value < 2**64 else value
 
 
@@ -126,8 +131,8 @@ def register_hooks(path):
         if not isinstance(case.body, dict):
             return
         for key, value in case.body.items():
-            if key not in KNOWN or isinstance(value, (dict, list)):  # the ranges of others are in the schema
-                case.body[key] = within_64_bits(value)
+            if key not in KNOWN or not isinstance(value, int):  # whose range is in the schema
+                case.body[key] = keep_sizes(value)
         if case.operation.path in TEXT_PATHS:
             keep_rules(case.body)
 
@@ -165,6 +170,8 @@ def run_schemathesis(url, folder, arguments):
     # How long a case takes to generate says nothing of the server.
     command += ["--suppress-health-check", "all", "--request-timeout", "120", "--generation-database", "none", *arguments]
     run = subprocess.run([*map(str, command)], env=environment, cwd=folder, capture_output=True, text=True, timeout=1800)
+    if not (folder / "report.json").exists():
+        raise RuntimeError(run.stdout + run.stderr)
     return run, json.loads((folder / "report.json").read_text()), json.loads((folder / "cases.json").read_text())
 
 
