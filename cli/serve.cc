@@ -12,10 +12,8 @@
 #include "cli/serve_plan.h"
 #include "server/api_error.h"
 #include "server/http.h"
-#include "server/metrics.h"
-#include "server/openai_routes.h"
+#include "server/routes.h"
 #include "server/service.h"
-#include "server/web.h"
 
 namespace sluice::cli {
 namespace {
@@ -73,21 +71,16 @@ Result<std::unique_ptr<Service>> make_service(const ServeOptions& o, const std::
 }
 
 Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& service) {
-  Router router;
-  for (auto* add : {add_chat_route, add_completions_route, add_token_routes, add_model_routes, add_health_routes})
-    add(router, service);
   // The server that the metrics tell of comes after its routes.
   const auto started = std::make_shared<std::atomic<const HttpServer*>>(nullptr);
-  add_metrics_route(router, service.metrics(), [&service, started] {
-    const HttpServer* http = *started;
-    return MetricsReading{service.loop().report(), http ? &http->counters() : nullptr, service.draining};
-  });
-  add_absent_routes(router);
+  Router router;
+  SLUICE_RETURN_IF_ERROR(add_all_routes(
+      router, service, {.device = o.model.device, .needs_key = !o.api_keys.empty(), .counters = [started]() -> const HttpCounters* {
+                          const HttpServer* http = *started;
+                          return http ? &http->counters() : nullptr;
+                        }}));
   if (o.api_keys.empty() && o.host != "127.0.0.1" && o.host != "localhost" && o.host != "::1")
     warn("others can reach " + o.host + ", and no --api-key is set");
-  add_web_routes(router, {.facts = {service.name(), SLUICE_VERSION, o.model.device, service.max_context()},
-                          .report = [&service] { return service.loop().report(); },
-                          .draining = [&service] { return service.draining.load(); }});
   HttpOptions http{.host = o.host, .port = o.port, .limits = o.limits, .api_keys = o.api_keys};
   http.error_formatter = [](const HttpError& e) { return error_response(api_error(e)); };
   if (o.access_log) http.access_log = log_access;

@@ -4,6 +4,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "io/json.h"
+#include "io/quote.h"
 #include "text/markup.h"
 
 namespace sluice {
@@ -29,7 +30,7 @@ std::string read_content(const RequestFields& f) {
     const RequestFields p(part.get_object(), f.error(), f.name(at) + ".");
     const std::string type = p.string("type", 64).value_or("");
     if (type != "text" && type != "input_text" && type != "output_text" && type != "refusal") {
-      p.fail("type", type.empty() ? "is missing" : "is '" + type + "', and this model reads text only");
+      p.fail("type", type.empty() ? "is missing" : "is " + quote(type) + ", and this model reads text only");
       return {};
     }
     const char* key = type == "refusal" ? "refusal" : "text";
@@ -48,7 +49,7 @@ json::value read_arguments(const RequestFields& function) {
   if (!text || trim(*text).empty()) return json::object();
   auto parsed = parse_json(*text, function.name("arguments"));
   if (!parsed.ok() || !parsed->is_object()) {
-    function.fail("arguments", "is not a JSON object: " + text->substr(0, 64));
+    function.fail("arguments", "is not a JSON object: " + quote(*text, 64));
     return nullptr;
   }
   return std::move(parsed).value();
@@ -118,7 +119,7 @@ void check_tool(const RequestFields& f, const std::string& at, const json::value
   const RequestFields t(tool.get_object(), f.error(), f.name(at) + ".");
   const auto type = t.string("type", 64);
   if (f.ok() && !type) t.fail("type", "is missing");
-  if (type && *type != "function") return t.unsupported("type", "only functions are offered, not '" + *type + "'");
+  if (type && *type != "function") return t.unsupported("type", "only functions are offered, not " + quote(*type));
   const json::object* function = t.object("function");
   if (!function) return t.fail("function", "is missing");
   const RequestFields fn(*function, f.error(), t.name("function."));

@@ -32,8 +32,8 @@ MaybeError chat(Service& service, const HttpRequest&, const json::object& body, 
   MaybeError error;
   const RequestFields f(body, error);
   CommonFields c = read_common_fields(f, service, service.max_context());
-  if (f.ok() && c.request.max_tokens < 1)
-    f.fail(f.has("max_completion_tokens") ? "max_completion_tokens" : "max_tokens", "is 0, wanted at least 1");
+  for (const char* key : {"max_tokens", "max_completion_tokens"})
+    f.integer(key, 1, service.max_context());  // 0 is not offered here
   ChatAnswerOptions o;
   read_logprobs(f, c.request, o);
   check_modalities(f);

@@ -2,6 +2,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
 
+#include "io/quote.h"
 #include "server/openai_common.h"
 #include "server/openai_routes.h"
 
@@ -32,10 +33,8 @@ void add_model_routes(Router& router, Service& service) {
   router.add("GET", "/v1/models/{id...}", [&service](HttpRequest q, Responder r) {
     const std::string id(q.param("id"));
     if (service.has_name(id)) return respond_json(r, model_object(service, id));
-    r.respond(error_response({.status = 404,
-                              .message = "the model '" + id.substr(0, 128) + "' is not served here",
-                              .param = "model",
-                              .code = "model_not_found"}));
+    r.respond(error_response(
+        {.status = 404, .message = "the model " + quote(id) + " is not served here", .param = "model", .code = "model_not_found"}));
   });
 }
 

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "io/json.h"
+#include "io/quote.h"
 
 namespace sluice {
 namespace {
@@ -176,7 +177,7 @@ std::optional<std::string> RequestFields::choice(std::string_view key, std::init
     if (a == *s) return s;
     list += (list.empty() ? "'" : ", '") + std::string(a) + "'";
   }
-  fail(key, "is '" + s->substr(0, 64) + "', wanted one of " + list);
+  fail(key, "is " + quote(*s, 64) + ", wanted one of " + list);
   return std::nullopt;
 }
 

@@ -5,6 +5,8 @@
 #include <limits>
 #include <random>
 
+#include "io/quote.h"
+
 namespace sluice {
 namespace {
 
@@ -18,15 +20,18 @@ uint64_t random_seed() {
   return uint64_t(device()) << 32 | device();
 }
 
+// What is above 0 stays so where float has no number as small: the engine refuses 0, in a step that serves others too.
+float above_zero(double value) { return std::max(float(value), std::numeric_limits<float>::min()); }
+
 // Where a request says nothing, generation_config.json does.
 void read_distribution(const RequestFields& f, const GenerationConfig& g, SamplingParams& p) {
   // A checkpoint that is not made for sampling still samples when it is asked to.
   const double temperature = g.do_sample ? g.temperature : 0;
   p.temperature = float(f.number("temperature", 0, 100).value_or(temperature));
-  p.top_p = float(f.number("top_p", 0, 1, true).value_or(g.top_p > 0 ? g.top_p : 1));
+  p.top_p = above_zero(f.number("top_p", 0, 1, true).value_or(g.top_p > 0 ? g.top_p : 1));
   p.min_p = float(f.number("min_p", 0, 1).value_or(g.min_p));
   p.top_k = int(std::max<int64_t>(0, f.integer("top_k", -1, kInt32Max).value_or(g.top_k)));  // -1: all, as in vLLM
-  p.repetition_penalty = float(f.number("repetition_penalty", 0, 100, true).value_or(1));
+  p.repetition_penalty = above_zero(f.number("repetition_penalty", 0, 100, true).value_or(1));
   p.presence_penalty = float(f.number("presence_penalty", -2, 2).value_or(0));
   p.frequency_penalty = float(f.number("frequency_penalty", -2, 2).value_or(0));
   const auto seed = f.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max());
@@ -44,7 +49,7 @@ void read_logit_bias(const RequestFields& f, int64_t vocab, std::vector<LogitBia
     int64_t id = -1;
     const auto [end, ec] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (ec != std::errc() || end != key.data() + key.size() || id < 0 || id >= vocab)
-      return f.fail("logit_bias", "'" + std::string(key.substr(0, 32)) + "' is no token id below " + std::to_string(vocab));
+      return f.fail("logit_bias", quote(key, 32) + " is no token id below " + std::to_string(vocab));
     json::error_code bad;
     const double value = member.value().is_number() ? member.value().to_number<double>(bad) : 1000;
     if (!(value >= -100 && value <= 100))
@@ -145,7 +150,7 @@ void check_model(const RequestFields& f, const Service& service) {
   const auto model = f.string("model", 1024);
   if (!model || service.has_name(*model)) return;
   f.error() = ApiError{.status = 404,
-                       .message = "the model '" + model->substr(0, 128) + "' is not served here; '" + service.name() + "' is",
+                       .message = "the model " + quote(*model) + " is not served here; '" + service.name() + "' is",
                        .param = f.name("model"),
                        .code = "model_not_found"};
 }

@@ -46,7 +46,8 @@ class Service {
   const std::string& name() const { return options_.names.front(); }
   const std::vector<std::string>& names() const { return options_.names; }
   bool has_name(std::string_view name) const;
-  int64_t created() const { return created_; }  // unix seconds
+  const std::string& version() const { return options_.version; }  // of the program
+  int64_t created() const { return created_; }                     // unix seconds
   bool use_cache() const { return options_.use_cache; }
   const LoopLimits& queue_limits() const { return options_.queue; }
 

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "engine/kv_pool.h"
-#include "server/web_files.h"
+#include "server/embedded.h"
 
 namespace sluice {
 namespace {
@@ -45,7 +45,7 @@ bool matches(std::string_view header, std::string_view etag) {
   return false;
 }
 
-void send_file(const WebFile& file, const HttpRequest& request, const Responder& responder) {
+void send_file(const EmbeddedFile& file, const HttpRequest& request, const Responder& responder) {
   // The names do not change with a new build, so browsers ask each time and mostly get 304.
   Headers headers = {{"ETag", std::string(file.etag)},
                      {"Cache-Control", "no-cache"},
@@ -107,7 +107,7 @@ std::string status_json(const EngineLoop::Report& r, const StatusFacts& facts, d
 void add_web_routes(Router& router, WebOptions options) {
   // A page that is open while the server drains may still be read again.
   const RouteOptions page{.needs_key = false, .while_draining = true};
-  for (const WebFile& file : web_files()) {
+  for (const EmbeddedFile& file : web_files()) {
     const Handler handler = [&file](const HttpRequest& request, const Responder& responder) {
       send_file(file, request, responder);
     };

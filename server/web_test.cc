@@ -14,7 +14,7 @@
 #include <string>
 
 #include "server/http.h"
-#include "server/web_files.h"
+#include "server/embedded.h"
 #include "tests/support/raw_client.h"
 
 namespace sluice {
@@ -60,7 +60,7 @@ class Web : public ::testing::Test {
 
 TEST_F(Web, SendsEveryFileAsItIsInTheSource) {
   std::set<std::string> embedded;
-  for (const WebFile& f : web_files()) embedded.insert(std::string(f.name));
+  for (const EmbeddedFile& f : web_files()) embedded.insert(std::string(f.name));
   for (const auto& entry : fs::directory_iterator(kFolder)) {
     const std::string name = entry.path().filename().string();
     EXPECT_EQ(embedded.erase(name), 1u) << name << " is not in the program";
@@ -113,7 +113,7 @@ TEST_F(Web, AnUnchangedFileIsNotSentAgain) {
 TEST_F(Web, NoFileNamesAnotherHost) {
   const std::regex url(R"((?:https?:|wss?:|["'`])//[a-z0-9\[][^\s"'`)]*)", std::regex::icase);
   const std::regex reference(R"re((?:href|src)="(web/[^"]+)"|from "\./([^"]+)")re");
-  for (const WebFile& f : web_files()) {
+  for (const EmbeddedFile& f : web_files()) {
     std::string text(f.body);
     for (auto m = std::sregex_iterator(text.begin(), text.end(), reference); m != std::sregex_iterator(); ++m) {
       EXPECT_EQ(get("/" + ((*m)[1].matched ? (*m)[1].str() : "web/" + (*m)[2].str())).status, 200) << f.name << ": " << m->str();

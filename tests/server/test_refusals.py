@@ -2,6 +2,7 @@
 
 import json
 import unittest
+import urllib.parse
 
 from server import Server
 
@@ -77,6 +78,7 @@ CHAT_ONLY = [
     (message(role="assistant", tool_calls=[{"function": {"name": "f", "arguments": "{"}}]), "messages[0].tool_calls[0].function.arguments", 400),
     ({"max_tokens": 0}, "max_tokens", 400),
     ({"max_completion_tokens": 0}, "max_completion_tokens", 400),
+    ({"max_tokens": 0, "max_completion_tokens": 5}, "max_tokens", 400),
     ({"logprobs": 1}, "logprobs", 400),
     ({"top_logprobs": 1}, "top_logprobs", 400),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", 400),
@@ -183,6 +185,26 @@ class Refusals(unittest.TestCase):
         self.refused(self.server.post("/detokenize", {}), 400, "tokens")
         self.refused(self.server.post("/detokenize", {"tokens": [2048]}), 400, "tokens")
 
+    def test_names_that_are_cut_stay_text(self):
+        long, param = "a" + "\U0001d493\n" * 100, "messages[0].tool_calls[0].function.arguments"
+        called = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": long}}]}
+        self.refused(self.server.get("/v1/models/" + urllib.parse.quote(long)), 404, "model")
+        self.refused(self.server.get("/v1/models/%ff"), 404, "model")
+        self.refused(self.server.complete("Hi", model=long), 404, "model")
+        self.refused(self.server.complete("Hi", logit_bias={long: 1}), 400, "logit_bias")
+        self.refused(self.server.chat("Hi", reasoning_effort=long), 400, "reasoning_effort")
+        self.refused(self.server.chat("Hi", messages=[called]), 400, param)
+
+    def test_a_number_too_small_for_float_harms_no_other(self):
+        other = self.server.stream(COMPLETIONS, {"prompt": "Hi", "max_tokens": 2000, "ignore_eos": True})
+        events = iter(other)
+        next(events)
+        for field in ("top_p", "repetition_penalty"):
+            reply = self.server.complete("Hi", max_tokens=2, temperature=1, **{field: 1e-60})
+            self.assertEqual(reply.status, 200, reply.text)
+        self.assertIn("choices", next(events))
+        other.close()
+
     def test_nothing_left_to_draw(self):
         # Only the engine sees that the one token that is allowed is banned.
         reply = self.server.complete("Hi", allowed_token_ids=[2045], min_tokens=1)
@@ -206,7 +228,8 @@ class Keys(unittest.TestCase):
                 self.assertEqual(reply.headers["WWW-Authenticate"], "Bearer")
             self.assertEqual(s.get("/v1/models", Authorization="Bearer beta").status, 200)
             self.assertEqual(s.get("/v1/models", **{"X-Api-Key": "alpha"}).status, 200)
-            self.assertEqual([s.get(p).status for p in ("/health", "/ready", "/tokenizer_info")], [200, 200, 401])
+            self.assertEqual([s.get(p).status for p in ("/health", "/ready", "/tokenizer_info", "/openapi.json")], [200, 200, 401, 401])
+            self.assertTrue(s.get("/openapi.json", **{"X-Api-Key": "alpha"}).json["security"])
 
     def test_key_from_the_environment(self):
         with Server(env={"SLUICE_API_KEY": "gamma"}) as s:
