@@ -74,7 +74,8 @@ Result<std::unique_ptr<Service>> make_service(const ServeOptions& o, const std::
 
 Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& service) {
   Router router;
-  for (auto* add : {add_chat_route, add_completions_route, add_token_routes, add_model_routes, add_health_routes})
+  for (auto* add :
+       {add_chat_route, add_completions_route, add_responses_routes, add_token_routes, add_model_routes, add_health_routes})
     add(router, service);
   // The server that the metrics tell of comes after its routes.
   const auto started = std::make_shared<std::atomic<const HttpServer*>>(nullptr);
