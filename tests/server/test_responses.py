@@ -97,12 +97,12 @@ class Responses(unittest.TestCase):
         with cls.server:
             pass
 
-    def ask(self, text=QUESTION, **fields):
+    def ask(self, text=QUESTION, /, **fields):
         reply = self.server.post(PATH, {"input": text, **fields})
         self.assertEqual(reply.status, 200, reply.text)
         return reply.json
 
-    def events(self, text=QUESTION, **fields):
+    def events(self, text=QUESTION, /, **fields):
         """The events of a stream, whose names and numbers are right."""
         connection = self.server.connect()
         connection.request("POST", PATH, json.dumps({"input": text, "stream": True, **fields}))
