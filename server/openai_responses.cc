@@ -128,7 +128,7 @@ MaybeError create(Service& service, const json::object& body, const Responder& r
   const std::initializer_list<std::string_view> lengths = {"max_output_tokens", "max_completion_tokens", "max_tokens"};
   CommonFields c = read_common_fields(f, service, service.max_context(), lengths);
   for (const std::string_view key : lengths)
-    if (c.request.max_tokens < 1 && f.has(key)) f.fail(key, "is 0, wanted at least 1");
+    if (f.integer(key, 0, service.max_context()) == 0) f.fail(key, "is 0, wanted at least 1");
   check_kept_fields(f);
   check_absent_fields(f, c);
   check_text(f);

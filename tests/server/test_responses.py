@@ -39,6 +39,7 @@ REFUSED = [
     ({"model": "other"}, "model", 404),
     ({"max_output_tokens": 0}, "max_output_tokens", 400),
     ({"max_output_tokens": 32769}, "max_output_tokens", 400),
+    ({"max_output_tokens": 5, "max_tokens": 0}, "max_tokens", 400),
     ({"min_tokens": 5, "max_output_tokens": 4}, "min_tokens", 400),
     ({"temperature": -1}, "temperature", 400),
     ({"top_p": 0}, "top_p", 400),
