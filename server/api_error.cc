@@ -2,6 +2,8 @@
 
 #include <boost/json/serialize.hpp>
 
+#include "text/utf8.h"
+
 namespace sluice {
 namespace {
 
@@ -92,8 +94,10 @@ ApiError api_error(const HttpError& error) {
 }
 
 boost::json::object error_object(const ApiError& e) {
+  std::string message;
+  append_lossy(message, e.message);  // it may quote half a character, or a path of any bytes
   return {
-      {"error", {{"message", e.message}, {"type", e.type}, {"param", string_or_null(e.param)}, {"code", string_or_null(e.code)}}}};
+      {"error", {{"message", message}, {"type", e.type}, {"param", string_or_null(e.param)}, {"code", string_or_null(e.code)}}}};
 }
 
 HttpResponse error_response(const ApiError& e) {

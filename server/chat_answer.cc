@@ -2,7 +2,6 @@
 
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
-#include <random>
 
 #include "server/sse.h"
 
@@ -11,26 +10,6 @@ namespace {
 
 namespace json = boost::json;
 
-std::string call_id() {
-  constexpr char kLetters[] = "0123456789abcdefghijklmnopqrstuvwxyz";
-  std::random_device device;
-  std::string id = "call_";
-  for (int i = 0; i < 24; ++i) id += kLetters[device() % (sizeof kLetters - 1)];
-  return id;
-}
-
-json::array bytes_of(const std::string& bytes) {
-  json::array out;
-  for (const unsigned char c : bytes) out.push_back(int64_t(c));
-  return out;
-}
-
-json::object token_object(const TokenLogprob& t, const Tokenizer& tokenizer, bool as_id) {
-  return {{"token", shown_token(tokenizer, t.id, as_id)},
-          {"logprob", finite_logprob(t.logprob)},
-          {"bytes", bytes_of(tokenizer.token_bytes(t.id))}};
-}
-
 // Both names in use: `reasoning_content` is the older.
 json::object reasoning_delta(const std::string& text) { return {{"reasoning", text}, {"reasoning_content", text}}; }
 
@@ -38,7 +17,7 @@ json::object reasoning_delta(const std::string& text) { return {{"reasoning", te
 
 ChatAnswer::ChatAnswer(ChatAnswerOptions options, const Service& service, Responder responder)
     : o_(std::move(options)), service_(service), responder_(std::move(responder)) {
-  for (int i = 0; i < o_.n; ++i) choices_.emplace_back(o_.format, o_.tools).content = o_.echo;
+  for (int i = 0; i < o_.n; ++i) choices_.emplace_back(o_);
 }
 
 void ChatAnswer::begin() {
@@ -55,35 +34,22 @@ void ChatAnswer::begin() {
 void ChatAnswer::event(size_t index, const Event& e) {
   Choice& c = choices_[index];
   if (index == 0) prompt_logprobs_.insert(prompt_logprobs_.end(), e.prompt_logprobs.begin(), e.prompt_logprobs.end());
-  const int64_t before = c.tokens;
   take_tokens(c, e);
-  take_parts(index, c.parser.push(e.text), before);
-  if (e.finish != FinishReason::kNone) {
-    take_parts(index, c.parser.finish(), before);
-    finish_choice(index, e);
+  for (const OutputEvent& part : c.parts.take(e)) {
+    json::object d = delta(c, part);
+    if (!d.empty() && o_.stream) chunk(index, std::move(d), nullptr);
   }
+  if (e.finish != FinishReason::kNone) finish_choice(index, e);
   if (!out_.empty()) responder_.write(std::exchange(out_, {}));
 }
 
 void ChatAnswer::take_tokens(Choice& c, const Event& e) {
-  c.tokens += int64_t(e.tokens.size());
   // A token that only ended the answer has no place in its text.
   const size_t shown = e.tokens.size() - (ends_with_stop_token(e) && !o_.include_stop ? 1 : 0);
   for (size_t i = 0; i < e.tokens.size(); ++i) {
     const SampledToken& t = e.tokens[i];
     if (o_.return_token_ids) c.ids.push_back(t.id);
     if (o_.logprobs && i < shown) c.logprobs.push_back(t);
-  }
-}
-
-void ChatAnswer::take_parts(size_t index, std::vector<OutputEvent> parts, int64_t tokens_before) {
-  Choice& c = choices_[index];
-  for (const OutputEvent& part : parts) {
-    if (std::holds_alternative<ReasoningDelta>(part)) c.reasons = true;
-    // The tokens up to the first event that says something else, with the tags between.
-    else if (!std::exchange(c.spoke, true) && c.reasons) c.reasoning_tokens = tokens_before;
-    json::object d = delta(c, part);
-    if (!d.empty() && o_.stream) chunk(index, std::move(d), nullptr);
   }
 }
 
@@ -101,15 +67,13 @@ json::object ChatAnswer::delta(Choice& c, const OutputEvent& part) {
     return json::object{{"tool_calls", json::array{{{"index", index}, {"function", std::move(function)}}}}};
   };
   if (const auto* s = std::get_if<ToolCallStart>(&part)) {
-    if (s->index > 0 && !o_.parallel_calls) return {};
-    c.calls.push_back({call_id(), s->name, {}});
+    c.calls.push_back({random_id("call_"), s->name, {}});
     json::object d = call(s->index, {{"name", s->name}, {"arguments", ""}});
     json::object& first = d["tool_calls"].get_array()[0].get_object();
     first["id"] = c.calls.back().id, first["type"] = "function";
     return d;
   }
   if (const auto* a = std::get_if<ToolArgumentsDelta>(&part)) {
-    if (size_t(a->index) >= c.calls.size()) return {};
     c.calls[size_t(a->index)].arguments += a->json;
     return call(a->index, {{"arguments", a->json}});
   }
@@ -119,25 +83,19 @@ json::object ChatAnswer::delta(Choice& c, const OutputEvent& part) {
 
 void ChatAnswer::finish_choice(size_t index, const Event& e) {
   Choice& c = choices_[index];
-  if (c.reasons && !c.spoke) c.reasoning_tokens = c.tokens;
   // A call that broke off is not to be run: the reason stays what it is.
   const bool calls = !c.calls.empty() && !c.broken_call && e.finish == FinishReason::kStop;
   c.finish = calls ? "tool_calls" : openai_finish_reason(e.finish);
   c.stop_reason = stop_reason(e, service_);
-  usage_.add(e.usage, index == 0, c.reasoning_tokens);
+  usage_.add(e.usage, index == 0, c.parts.reasoning_tokens());
   if (o_.stream) chunk(index, {}, c.finish);
 }
 
 json::value ChatAnswer::take_logprobs(Choice& c) {
   if (!o_.logprobs) return nullptr;
   json::array content;
-  for (const SampledToken& t : std::exchange(c.logprobs, {})) {
-    json::object token = token_object(t, service_.tokenizer(), o_.tokens_as_ids);
-    json::array best;
-    for (const TokenLogprob& b : t.best) best.push_back(token_object(b, service_.tokenizer(), o_.tokens_as_ids));
-    token["top_logprobs"] = std::move(best);
-    content.push_back(std::move(token));
-  }
+  for (const SampledToken& t : std::exchange(c.logprobs, {}))
+    content.push_back(logprob_object(t, service_.tokenizer(), o_.tokens_as_ids));
   return json::object{{"content", std::move(content)}, {"refusal", nullptr}};
 }
 

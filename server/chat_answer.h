@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "server/answer_parts.h"
 #include "server/answer_stream.h"
 #include "server/openai_common.h"
-#include "text/tool_parser.h"
 
 namespace sluice {
 
@@ -41,21 +41,18 @@ class ChatAnswer : public AnswerSink {
     std::string id, name, arguments;
   };
   struct Choice {
-    Choice(const OutputFormat& format, const boost::json::value& tools) : parser(format, tools) {}
-    OutputParser parser;
+    explicit Choice(const ChatAnswerOptions& o) : parts(o.format, o.tools, o.parallel_calls), content(o.echo) {}
+    AnswerParts parts;
     std::string content, reasoning;
     std::vector<Call> calls;
     bool broken_call = false;
     std::vector<SampledToken> logprobs;  // in a stream: those that wait for the next chunk
     std::vector<int32_t> ids;            // the same
-    int64_t tokens = 0, reasoning_tokens = 0;
-    bool reasons = false, spoke = false;  // has reasoning; has anything else
     const char* finish = nullptr;
     boost::json::value stop_reason;
   };
 
   void take_tokens(Choice& c, const Event& e);
-  void take_parts(size_t index, std::vector<OutputEvent> parts, int64_t tokens_before);
   // The delta of a part; empty where there is nothing to send.
   boost::json::object delta(Choice& c, const OutputEvent& part);
   void finish_choice(size_t index, const Event& e);

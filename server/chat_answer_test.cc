@@ -3,44 +3,13 @@
 
 #include <boost/json/serialize.hpp>
 
+#include "server/test_script.h"
 #include "server/test_server.h"
-#include "server/test_service.h"
 
 namespace sluice::testing {
 namespace {
 
 namespace json = boost::json;
-
-json::value tools() {
-  return json_of(R"([{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties":
-      {"a": {"type": "integer"}, "note": {"type": "string"}}}}},
-      {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}])");
-}
-
-struct Script {
-  std::string text;
-  size_t piece = 3;  // bytes an event
-  FinishReason finish = FinishReason::kStop;
-  OutputFormat format = {ToolFormat::kHermesJson, Reasoning::kModelOpens};
-  bool parallel = true, include_reasoning = true;
-};
-
-void play(const Script& s, AnswerSink& sink) {
-  sink.begin();
-  int64_t tokens = 0;
-  for (size_t at = 0; at < s.text.size(); at += s.piece) {
-    Event e;
-    e.text = s.text.substr(at, s.piece);
-    e.tokens.push_back({{.id = 5, .logprob = -1}, {}});
-    ++tokens;
-    sink.event(0, e);
-  }
-  Event last;
-  last.finish = s.finish;
-  last.usage = {.prompt_tokens = 4, .cached_tokens = 1, .completion_tokens = tokens, .drafted = 5, .accepted = 3};
-  sink.event(0, last);
-  sink.end();
-}
 
 class ChatAnswers : public ::testing::Test {
  protected:
@@ -53,7 +22,7 @@ class ChatAnswers : public ::testing::Test {
         ChatAnswerOptions o;
         o.head = answer_head("chatcmpl-", "x", "chat", *service);
         o.stream = stream, o.include_usage = true;
-        o.format = script.format, o.tools = tools();
+        o.format = script.format, o.tools = script_tools();
         o.parallel_calls = script.parallel, o.include_reasoning = script.include_reasoning;
         ChatAnswer answer(std::move(o), *service, responder);
         play(script, answer);
@@ -108,18 +77,6 @@ class ChatAnswers : public ::testing::Test {
     }
   }
 };
-
-constexpr const char* kTwoCalls = R"(<think>
-which?
-</think>
-
-I add.
-<tool_call>
-{"name": "add", "arguments": {"a": 41, "note": "x"}}
-</tool_call>
-<tool_call>
-{"name": "now", "arguments": {}}
-</tool_call>)";
 
 TEST_F(ChatAnswers, CallsAndReasoning) {
   script.text = kTwoCalls;

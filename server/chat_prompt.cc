@@ -12,71 +12,19 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kAnyBytes = size_t(1) << 30;  // the body's limit is the limit
-
-// A string, or a list of text parts, which are joined by line ends as vLLM does for templates that take strings.
-std::string read_content(const RequestFields& f) {
-  const json::value* content = f.find("content");
-  if (!content) return {};
-  if (!content->is_array()) return f.string("content", kAnyBytes).value_or("");
-  std::string text;
-  size_t i = 0;
-  for (const json::value& part : content->get_array()) {
-    const std::string at = "content[" + std::to_string(i) + "]";
-    if (!part.is_object()) {
-      f.fail(at, "is " + kind_of(part) + ", wanted an object with type and text");
-      return {};
-    }
-    const RequestFields p(part.get_object(), f.error(), f.name(at) + ".");
-    const std::string type = p.string("type", 64).value_or("");
-    if (type != "text" && type != "input_text" && type != "output_text" && type != "refusal") {
-      p.fail("type", type.empty() ? "is missing" : "is " + quote(type) + ", and this model reads text only");
-      return {};
-    }
-    const char* key = type == "refusal" ? "refusal" : "text";
-    if (f.ok() && !p.has(key)) p.fail(key, "is missing");
-    text += (i++ ? "\n" : "") + p.string(key, kAnyBytes).value_or("");
-  }
-  return text;
-}
-
-// Templates walk through the arguments of a call: they get the object that the client has as a string.
-json::value read_arguments(const RequestFields& function) {
-  const json::value* arguments = function.find("arguments");
-  if (!arguments) return json::object();
-  if (arguments->is_object()) return *arguments;
-  const auto text = function.string("arguments", kAnyBytes);
-  if (!text || trim(*text).empty()) return json::object();
-  auto parsed = parse_json(*text, function.name("arguments"));
-  if (!parsed.ok() || !parsed->is_object()) {
-    function.fail("arguments", "is not a JSON object: " + quote(*text, 64));
-    return nullptr;
-  }
-  return std::move(parsed).value();
-}
-
 json::array read_calls(const RequestFields& f) {
   json::array out;
-  const json::array* calls = f.array("tool_calls", kMaxTools);
-  for (size_t i = 0; calls && i < calls->size() && f.ok(); ++i) {
-    const std::string at = "tool_calls[" + std::to_string(i) + "]";
-    const json::object* call = (*calls)[i].if_object();
-    if (!call) {
-      f.fail(at, "is " + kind_of((*calls)[i]) + ", wanted an object");
-      break;
-    }
-    const RequestFields c(*call, f.error(), f.name(at) + ".");
+  f.each_object("tool_calls", kMaxTools, [&](const RequestFields& c) {
     const std::string id = c.string("id", 1024).value_or("");
     c.choice("type", {"function"});
     const json::object* function = c.object("function");
-    if (f.ok() && !function) c.fail("function", "is missing");
-    if (!function) break;
+    if (!function) return c.fail("function", "is missing");
     const RequestFields fn(*function, f.error(), c.name("function."));
     const auto name = fn.string("name", kMaxNameBytes);
-    if (f.ok() && !name) fn.fail("name", "is missing");
+    if (!name) fn.fail("name", "is missing");
     out.push_back(
         {{"id", id}, {"type", "function"}, {"function", {{"name", name.value_or("")}, {"arguments", read_arguments(fn)}}}});
-  }
+  });
   return out;
 }
 
@@ -91,9 +39,9 @@ json::object read_message(const RequestFields& f) {
   const json::array calls = role == "assistant" ? read_calls(f) : json::array();
   if (!f.has("content") && role != "assistant") f.fail("content", "is missing");
   m["role"] = *role;
-  m["content"] = read_content(f);
-  auto reasoning = f.string("reasoning_content", kAnyBytes);
-  if (!reasoning) reasoning = f.string("reasoning", kAnyBytes);
+  m["content"] = read_text(f, "content");
+  auto reasoning = f.string("reasoning_content", kMaxTextBytes);
+  if (!reasoning) reasoning = f.string("reasoning", kMaxTextBytes);
   if (reasoning) m["reasoning_content"] = *reasoning;
   if (!calls.empty()) m["tool_calls"] = calls;
   for (const char* key : {"name", "tool_call_id"})
@@ -103,61 +51,26 @@ json::object read_message(const RequestFields& f) {
 
 json::array read_messages(const RequestFields& f) {
   json::array out;
-  const json::array* messages = f.array("messages", kMaxMessages);
-  if (!messages || messages->empty()) f.fail("messages", messages ? "is empty" : "is missing");
-  for (size_t i = 0; messages && i < messages->size() && f.ok(); ++i) {
-    const std::string at = "messages[" + std::to_string(i) + "]";
-    const json::object* m = (*messages)[i].if_object();
-    if (!m) f.fail(at, "is " + kind_of((*messages)[i]) + ", wanted an object");
-    else out.push_back(read_message(RequestFields(*m, f.error(), at + ".")));
-  }
+  const json::value* messages = f.find("messages");
+  if (!messages || (messages->is_array() && messages->get_array().empty()))
+    f.fail("messages", messages ? "is empty" : "is missing");
+  f.each_object("messages", kMaxMessages, [&](const RequestFields& m) { out.push_back(read_message(m)); });
   return out;
 }
 
-void check_tool(const RequestFields& f, const std::string& at, const json::value& tool) {
-  if (!tool.is_object()) return f.fail(at, "is " + kind_of(tool) + ", wanted an object");
-  const RequestFields t(tool.get_object(), f.error(), f.name(at) + ".");
-  const auto type = t.string("type", 64);
-  if (f.ok() && !type) t.fail("type", "is missing");
-  if (type && *type != "function") return t.unsupported("type", "only functions are offered, not " + quote(*type));
-  const json::object* function = t.object("function");
-  if (!function) return t.fail("function", "is missing");
-  const RequestFields fn(*function, f.error(), t.name("function."));
-  const auto name = fn.string("name", kMaxNameBytes);
-  if (f.ok() && (!name || name->empty())) return fn.fail("name", "is missing");
-  fn.string("description", kMaxSchemaBytes);
-  fn.boolean("strict");
-  const json::object* parameters = fn.object("parameters");
-  if (parameters && json::serialize(*parameters).size() > kMaxSchemaBytes)
-    fn.fail("parameters", "has more than " + std::to_string(kMaxSchemaBytes) + " bytes");
+void check_tool(const RequestFields& f) {
+  check_tool_type(f);
+  const json::object* function = f.object("function");
+  if (!function) return f.fail("function", "is missing");
+  check_function(RequestFields(*function, f.error(), f.name("function.")));
 }
 
 json::value read_tools(const RequestFields& f, const Service& service) {
   const json::array* tools = f.array("tools", kMaxTools);
-  for (size_t i = 0; tools && i < tools->size() && f.ok(); ++i) check_tool(f, "tools[" + std::to_string(i) + "]", (*tools)[i]);
-  bool none = false;
-  if (const json::value* choice = f.find("tool_choice")) {
-    constexpr const char* kReason = "a call cannot be forced yet: it needs structured output; use 'auto'";
-    if (choice->is_object()) f.unsupported("tool_choice", kReason);
-    const auto c = f.choice("tool_choice", {"none", "auto", "required"});
-    if (c == "required") f.unsupported("tool_choice", kReason);
-    none = c == "none";
-  }
+  f.each_object("tools", kMaxTools, check_tool);
   for (const char* key : {"functions", "function_call"})
     if (f.has(key)) f.fail(key, "is the older form of tools, which is not read; use tools and tool_choice");
-  if (!tools || tools->empty() || none) return nullptr;
-  if (service.tool_format() == ToolFormat::kNone) f.fail("tools", "the chat template of this model has no form for calls");
-  return *tools;
-}
-
-void read_variables(const RequestFields& f, json::object& out) {
-  if (const json::object* given = f.object("chat_template_kwargs")) out = *given;
-  if (const auto b = f.boolean("enable_thinking"); b && !out.contains("enable_thinking")) out["enable_thinking"] = *b;
-  if (const auto effort = f.choice("reasoning_effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"})) {
-    if (!out.contains("reasoning_effort")) out["reasoning_effort"] = *effort;
-    if (*effort == "none" && !out.contains("enable_thinking")) out["enable_thinking"] = false;
-  }
-  if (const json::array* documents = f.array("documents", kMaxMessages)) out["documents"] = *documents;
+  return choose_tools(f, service, tools ? *tools : json::array());
 }
 
 std::string_view text_of(const ChatOutput& out, const ChatOutput::Run& run) {
@@ -255,6 +168,81 @@ std::vector<int64_t> find_boundaries(const ChatInput& input, const ChatOutput& o
 
 }  // namespace
 
+std::string read_text(const RequestFields& f, std::string_view key, std::initializer_list<std::string_view> types) {
+  const json::value* content = f.find(key);
+  if (!content) return {};
+  if (!content->is_array()) return f.string(key, kMaxTextBytes).value_or("");
+  std::string text;
+  bool first = true;
+  f.each_object(key, size_t(kMaxJsonValues), [&](const RequestFields& part) {
+    const std::string type = part.string("type", 64).value_or("");
+    if (std::ranges::find(types, type) == types.end())
+      part.fail("type", type.empty() ? "is missing" : "is " + quote(type) + ", and this model reads text only");
+    const char* part_key = type == "refusal" ? "refusal" : "text";
+    if (!part.has(part_key)) part.fail(part_key, "is missing");
+    text += (std::exchange(first, false) ? "" : "\n") + part.string(part_key, kMaxTextBytes).value_or("");
+  });
+  return text;
+}
+
+json::value read_arguments(const RequestFields& f) {
+  const json::value* arguments = f.find("arguments");
+  if (!arguments) return json::object();
+  if (arguments->is_object()) return *arguments;
+  const auto text = f.string("arguments", kMaxTextBytes);
+  if (!text || trim(*text).empty()) return json::object();
+  auto parsed = parse_json(*text, f.name("arguments"));
+  if (!parsed.ok() || !parsed->is_object()) {
+    f.fail("arguments", "is not a JSON object: " + quote(*text, 64));
+    return nullptr;
+  }
+  return std::move(parsed).value();
+}
+
+void check_tool_type(const RequestFields& f) {
+  const auto type = f.string("type", 64);
+  if (f.ok() && !type) f.fail("type", "is missing");
+  if (type && *type != "function") f.unsupported("type", "only functions are offered, not " + quote(*type));
+}
+
+void check_function(const RequestFields& f) {
+  const auto name = f.string("name", kMaxNameBytes);
+  if (f.ok() && (!name || name->empty())) return f.fail("name", "is missing");
+  f.string("description", kMaxSchemaBytes);
+  f.boolean("strict");
+  const json::object* parameters = f.object("parameters");
+  if (parameters && json::serialize(*parameters).size() > kMaxSchemaBytes)
+    f.fail("parameters", "has more than " + std::to_string(kMaxSchemaBytes) + " bytes");
+}
+
+json::value choose_tools(const RequestFields& f, const Service& service, json::array tools) {
+  bool none = false;
+  if (const json::value* choice = f.find("tool_choice")) {
+    constexpr const char* kReason = "a call cannot be forced yet: it needs structured output; use 'auto'";
+    if (choice->is_object()) f.unsupported("tool_choice", kReason);
+    const auto c = f.choice("tool_choice", {"none", "auto", "required"});
+    if (c == "required") f.unsupported("tool_choice", kReason);
+    none = c == "none";
+  }
+  if (tools.empty() || none) return nullptr;
+  if (service.tool_format() == ToolFormat::kNone) f.fail("tools", "the chat template of this model has no form for calls");
+  return tools;
+}
+
+void read_variables(const RequestFields& f, json::object& out) {
+  if (const json::object* given = f.object("chat_template_kwargs")) out = *given;
+  if (const auto b = f.boolean("enable_thinking"); b && !out.contains("enable_thinking")) out["enable_thinking"] = *b;
+  read_effort(f, "reasoning_effort", out);
+  if (const json::array* documents = f.array("documents", kMaxMessages)) out["documents"] = *documents;
+}
+
+void read_effort(const RequestFields& f, std::string_view key, json::object& out) {
+  const auto effort = f.choice(key, {"none", "minimal", "low", "medium", "high", "xhigh", "max"});
+  if (!effort) return;
+  if (!out.contains("reasoning_effort")) out["reasoning_effort"] = *effort;
+  if (*effort == "none" && !out.contains("enable_thinking")) out["enable_thinking"] = false;
+}
+
 ChatInput read_chat_input(const RequestFields& f, const Service& service) {
   ChatInput in;
   in.messages = read_messages(f);
@@ -272,9 +260,9 @@ ChatInput read_chat_input(const RequestFields& f, const Service& service) {
 }
 
 MaybeError render_chat(const ChatInput& in, const Service& service, ChatPrompt& out) {
-  if (!service.chat()) return not_supported("messages", "the model has no chat template; use /v1/completions");
+  if (!service.chat()) return not_supported(in.field, in.field + ": the model has no chat template; use /v1/completions");
   auto rendered = service.chat()->render(in.messages, in.tools, in.add_generation_prompt, in.variables);
-  if (!rendered.ok()) return bad_field("messages", rendered.status().message());
+  if (!rendered.ok()) return bad_field(in.field, rendered.status().message());
   if (in.continue_final_message) {
     // White space at its end stays if the template has left it there.
     const std::string_view content = in.messages.back().at("content").get_string();
@@ -288,6 +276,10 @@ MaybeError render_chat(const ChatInput& in, const Service& service, ChatPrompt& 
   out.boundaries = find_boundaries(in, *rendered, service.tokenizer(), out.ids);
   out.reasoning = service.reasoning(rendered->text);
   return std::nullopt;
+}
+
+OutputFormat output_format(const ChatInput& in, const ChatPrompt& prompt, const Service& service) {
+  return {in.tools.is_null() ? ToolFormat::kNone : service.tool_format(), prompt.reasoning};
 }
 
 }  // namespace sluice

@@ -13,6 +13,7 @@
 namespace sluice {
 
 inline constexpr size_t kMaxMessages = 2048, kMaxTools = 128, kMaxSchemaBytes = 64 << 10;
+inline constexpr size_t kMaxTextBytes = size_t(1) << 30;  // the body's limit is the limit
 
 // What a template gets to see.
 struct ChatInput {
@@ -20,6 +21,7 @@ struct ChatInput {
   boost::json::value tools;       // null: none
   boost::json::object variables;  // chat_template_kwargs and the fields that mean the same
   bool add_generation_prompt = true, continue_final_message = false;
+  std::string field = "messages";  // that messages come from: where the template is against them, it is named
 };
 
 struct ChatPrompt {
@@ -34,5 +36,25 @@ ChatInput read_chat_input(const RequestFields& fields, const Service& service);
 
 // What the template says against the messages is the client's mistake: 400.
 MaybeError render_chat(const ChatInput& input, const Service& service, ChatPrompt& out);
+
+// How the answer to it is to be read.
+OutputFormat output_format(const ChatInput& input, const ChatPrompt& prompt, const Service& service);
+
+// Parts of a chat that other APIs have in the same shape.
+
+// A string, or a list of text parts, which are joined by line ends as vLLM does for templates that take strings.
+std::string read_text(const RequestFields& fields, std::string_view key,
+                      std::initializer_list<std::string_view> types = {"text", "input_text", "output_text", "refusal"});
+// `arguments` of a call. Templates walk through them: they get the object that the client has as a string.
+boost::json::value read_arguments(const RequestFields& fields);
+// `type` of a tool: functions are all there is.
+void check_tool_type(const RequestFields& fields);
+// name, description, parameters and strict of a tool.
+void check_function(const RequestFields& fields);
+// The tools that the model gets to see, by tool_choice; null: none.
+boost::json::value choose_tools(const RequestFields& fields, const Service& service, boost::json::array tools);
+// chat_template_kwargs and the fields that mean the same.
+void read_variables(const RequestFields& fields, boost::json::object& out);
+void read_effort(const RequestFields& fields, std::string_view key, boost::json::object& out);
 
 }  // namespace sluice

@@ -1,5 +1,6 @@
 #include "server/exchange.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace sluice {
@@ -64,6 +65,14 @@ WriteResult Exchange::write(std::string piece) {
   }
   if (callback) callback(CancelReason::kSlowReader);
   return WriteResult::kGone;
+}
+
+WriteResult Exchange::write_repeat(std::string piece) {
+  {
+    const std::lock_guard lock(mutex_);
+    queue_limit_ = std::max(queue_limit_, queue_.size() + being_written_) + piece.size();
+  }
+  return write(std::move(piece));
 }
 
 void Exchange::finish() {

@@ -21,6 +21,7 @@ class Exchange {
   void respond(HttpResponse response);
   void begin_stream(HttpResponse head, std::string heartbeat);
   WriteResult write(std::string piece);
+  WriteResult write_repeat(std::string piece);
   void finish();
   void abandon();  // no Responder is left
   void on_cancel(std::function<void(CancelReason)> callback);
@@ -50,7 +51,7 @@ class Exchange {
   void wake_locked();
 
   const double received_ = now_seconds();
-  const size_t queue_limit_;
+  size_t queue_limit_;
   const bool head_only_;
   mutable std::mutex mutex_;
   std::function<void()> wake_;

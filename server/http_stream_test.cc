@@ -155,6 +155,20 @@ TEST(HttpStream, AnEmptyQueueTakesAPieceOfAnySize) {
   reader.join();
 }
 
+TEST(HttpStream, ARepetitionIsTakenAtAnySizeAndRaisesTheLimit) {
+  for (const size_t waiting : {0u, 100u, 500u}) {
+    Exchange e([] {}, 100, false);
+    e.begin_stream({}, {});
+    e.write(std::string(waiting, 'x'));
+    EXPECT_NE(e.write_repeat(std::string(300, 'y')), WriteResult::kGone);
+    const size_t room = waiting == 500 ? 0 : 100 - waiting;
+    EXPECT_NE(e.write(std::string(room, 'z')), WriteResult::kGone);
+    EXPECT_EQ(e.write("z"), WriteResult::kGone);
+    EXPECT_EQ(e.cancelled(), CancelReason::kSlowReader);
+    EXPECT_EQ(e.write_repeat("y"), WriteResult::kGone);
+  }
+}
+
 TEST(HttpStream, AClientThatDoesNotReadIsDroppedAtItsTime) {
   TestServer s(
       [](HttpOptions& o) { o.limits.write_stall_ms = 300; },

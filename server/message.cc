@@ -108,6 +108,10 @@ WriteResult Responder::write(std::string piece) const {
   return handle_ ? handle_->exchange->write(std::move(piece)) : WriteResult::kGone;
 }
 
+WriteResult Responder::write_repeat(std::string piece) const {
+  return handle_ ? handle_->exchange->write_repeat(std::move(piece)) : WriteResult::kGone;
+}
+
 void Responder::finish() const {
   if (handle_) handle_->exchange->finish();
 }

@@ -76,6 +76,9 @@ class Responder {
   void begin_sse(Headers more_headers = {}) const;
   // Never blocks. A stream over its limit is cancelled; a single piece of any size is taken by an empty queue.
   WriteResult write(std::string piece) const;
+  // Of what the handler holds anyway, such as the whole text at a stream's end: taken at any size, and the stream's limit grows by
+  // it.
+  WriteResult write_repeat(std::string piece) const;
   void finish() const;
 
   // Called once, when the client has gone, reads too slowly, or the server shuts down; at once if that has happened, never after

@@ -52,7 +52,7 @@ MaybeError chat(Service& service, const HttpRequest&, const json::object& body, 
   o.n = c.n, o.stream = c.stream, o.include_usage = c.include_usage;
   o.tokens_as_ids = c.tokens_as_ids, o.return_token_ids = c.return_token_ids;
   o.include_stop = c.request.include_stop;
-  o.format = {input.tools.is_null() ? ToolFormat::kNone : service.tool_format(), prompt.reasoning};
+  o.format = output_format(input, prompt, service);
   o.tools = input.tools;
   if (echo) o.echo = prompt.continued;
   if (c.return_token_ids) o.prompt = prompt.ids;

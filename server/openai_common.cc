@@ -16,9 +16,16 @@ namespace {
 
 namespace json = boost::json;
 
-std::string random_id() {
-  std::random_device device;
-  return fmt::format("{:08x}{:08x}{:08x}", device(), device(), device());
+json::array bytes_of(const std::string& bytes) {
+  json::array out;
+  for (const unsigned char c : bytes) out.push_back(int64_t(c));
+  return out;
+}
+
+json::object token_object(const TokenLogprob& t, const Tokenizer& tokenizer, bool as_id) {
+  return {{"token", shown_token(tokenizer, t.id, as_id)},
+          {"logprob", finite_logprob(t.logprob)},
+          {"bytes", bytes_of(tokenizer.token_bytes(t.id))}};
 }
 
 }  // namespace
@@ -74,10 +81,15 @@ json::value stop_reason(const Event& e, const Service& service) {
 
 AnswerHead answer_head(const std::string& prefix, const std::string& request_id, const std::string& object,
                        const Service& service) {
-  return {prefix + (request_id.empty() ? random_id() : request_id), object, int64_t(std::time(nullptr)), service.name()};
+  return {request_id.empty() ? random_id(prefix) : prefix + request_id, object, int64_t(std::time(nullptr)), service.name()};
 }
 
 json::object AnswerHead::start() const { return {{"id", id}, {"object", object}, {"created", created}, {"model", model}}; }
+
+std::string random_id(const std::string& prefix) {
+  std::random_device device;
+  return fmt::format("{}{:08x}{:08x}{:08x}", prefix, device(), device(), device());
+}
 
 std::string error_event(const ApiError& error) { return sse_event(json::serialize(error_object(error))); }
 
@@ -88,6 +100,14 @@ std::string shown_token(const Tokenizer& tokenizer, int32_t id, bool as_id) {
   std::string shown = "bytes:";
   for (const unsigned char c : bytes) shown += fmt::format("\\x{:02x}", c);
   return shown;
+}
+
+json::object logprob_object(const SampledToken& token, const Tokenizer& tokenizer, bool as_id) {
+  json::object out = token_object(token, tokenizer, as_id);
+  json::array best;
+  for (const TokenLogprob& b : token.best) best.push_back(token_object(b, tokenizer, as_id));
+  out["top_logprobs"] = std::move(best);
+  return out;
 }
 
 double finite_logprob(float logprob) { return std::max(-9999.0, double(logprob)); }

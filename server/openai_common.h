@@ -44,10 +44,15 @@ struct AnswerHead {
 };
 AnswerHead answer_head(const std::string& prefix, const std::string& request_id, const std::string& object, const Service& service);
 
+// prefix, then letters and digits that do not come again.
+std::string random_id(const std::string& prefix);
+
 std::string error_event(const ApiError& error);
 
 // A token as OpenAI prints it: its text, or bytes:\xe2\x80 where it is only a part of a character, or token_id:7.
 std::string shown_token(const Tokenizer& tokenizer, int32_t id, bool as_id);
+// {token, logprob, bytes, top_logprobs}
+boost::json::object logprob_object(const SampledToken& token, const Tokenizer& tokenizer, bool as_id);
 // Not below what JSON and clients can take.
 double finite_logprob(float logprob);
 

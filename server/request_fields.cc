@@ -200,6 +200,17 @@ const json::array* RequestFields::array(std::string_view key, size_t max_items) 
   return a;
 }
 
+void RequestFields::each_object(std::string_view key, size_t max_items,
+                                const std::function<void(const RequestFields&)>& read) const {
+  const json::array* list = array(key, max_items);
+  for (size_t i = 0; list && i < list->size() && ok(); ++i) {
+    const std::string at = std::string(key) + "[" + std::to_string(i) + "]";
+    const json::value& item = (*list)[i];
+    if (item.is_object()) read(RequestFields(item.get_object(), error_, name(at) + "."));
+    else fail(at, "is " + kind_of(item) + ", wanted an object");
+  }
+}
+
 std::optional<std::vector<int32_t>> RequestFields::token_ids(std::string_view key, int64_t vocab, size_t max_items) const {
   const json::array* a = array(key, max_items);
   if (!a) return std::nullopt;

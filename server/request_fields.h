@@ -5,6 +5,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -41,6 +42,8 @@ class RequestFields {
   std::optional<std::string> choice(std::string_view key, std::initializer_list<std::string_view> allowed) const;
   const boost::json::object* object(std::string_view key) const;
   const boost::json::array* array(std::string_view key, size_t max_items) const;
+  // Reads each member of a list of objects, by its place: "tools[2].".
+  void each_object(std::string_view key, size_t max_items, const std::function<void(const RequestFields&)>& read) const;
   // Numbers of [0, vocab).
   std::optional<std::vector<int32_t>> token_ids(std::string_view key, int64_t vocab, size_t max_items) const;
   // Not empty, each of 1 to max_bytes bytes; one string alone is a list of one where `or_one`.

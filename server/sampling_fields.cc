@@ -14,6 +14,7 @@ namespace json = boost::json;
 
 constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
 constexpr size_t kMaxBadWords = 256, kMaxStopIds = 1024;
+constexpr const char* kFreeText = "structured output is not offered yet: answers are free text";
 
 uint64_t random_seed() {
   std::random_device device;
@@ -80,13 +81,17 @@ void read_stops(const RequestFields& f, const Service& service, Request& r) {
   r.skip_special = f.boolean("skip_special_tokens").value_or(true);
 }
 
-void read_length(const RequestFields& f, const Service& service, int64_t default_max_tokens, Request& r) {
+void read_length(const RequestFields& f, const Service& service, int64_t default_max_tokens,
+                 std::initializer_list<std::string_view> names, Request& r) {
   const int64_t context = service.max_context();
-  const auto older = f.integer("max_tokens", 0, context), newer = f.integer("max_completion_tokens", 0, context);
-  r.max_tokens = newer.value_or(older.value_or(std::min(default_max_tokens, context)));
+  std::optional<int64_t> given;
+  for (const std::string_view name : names)
+    if (const auto n = f.integer(name, 0, context); !given) given = n;
+  r.max_tokens = given.value_or(std::min(default_max_tokens, context));
   r.sampling.min_tokens = f.integer("min_tokens", 0, context).value_or(0);
   if (f.ok() && r.sampling.min_tokens > r.max_tokens)
-    f.fail("min_tokens", "is " + std::to_string(r.sampling.min_tokens) + ", more than max_tokens, " + std::to_string(r.max_tokens));
+    f.fail("min_tokens",
+           "is " + std::to_string(r.sampling.min_tokens) + ", more than the answer may have, " + std::to_string(r.max_tokens));
 }
 
 void read_cache(const RequestFields& f, bool offered, Request& r) {
@@ -110,7 +115,8 @@ void read_stream(const RequestFields& f, CommonFields& c) {
 
 }  // namespace
 
-CommonFields read_common_fields(const RequestFields& f, const Service& service, int64_t default_max_tokens) {
+CommonFields read_common_fields(const RequestFields& f, const Service& service, int64_t default_max_tokens,
+                                std::initializer_list<std::string_view> lengths) {
   CommonFields c;
   Request& r = c.request;
   check_model(f, service);
@@ -124,7 +130,7 @@ CommonFields read_common_fields(const RequestFields& f, const Service& service, 
     r.sampling.allowed = std::move(*allowed);
   }
   read_stops(f, service, r);
-  read_length(f, service, default_max_tokens, r);
+  read_length(f, service, default_max_tokens, lengths, r);
   read_cache(f, service.use_cache(), r);
   read_stream(f, c);
   // vLLM: the lower goes first.
@@ -155,17 +161,20 @@ void check_model(const RequestFields& f, const Service& service) {
                        .code = "model_not_found"};
 }
 
+void check_format(const RequestFields& f, std::string_view key) {
+  const json::object* format = f.object(key);
+  if (!format) return;
+  const RequestFields o(*format, f.error(), f.name(key) + ".");
+  const auto type = o.choice("type", {"text", "json_object", "json_schema", "structural_tag", "grammar", "regex"});
+  if (!type) o.fail("type", "is missing");
+  if (type && *type != "text") f.unsupported(key, kFreeText);
+}
+
 void check_text_format(const RequestFields& f) {
-  constexpr const char* kReason = "structured output is not offered yet: answers are free text";
-  if (const json::object* format = f.object("response_format")) {
-    const RequestFields o(*format, f.error(), f.name("response_format."));
-    const auto type = o.choice("type", {"text", "json_object", "json_schema", "structural_tag", "grammar", "regex"});
-    if (f.ok() && !type) o.fail("type", "is missing");
-    if (type && *type != "text") f.unsupported("response_format", kReason);
-  }
+  check_format(f, "response_format");
   for (const char* key : {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
                           "guided_decoding_backend", "guided_whitespace_pattern", "json_schema", "regex", "ebnf", "grammar"})
-    if (f.has(key)) f.unsupported(key, kReason);
+    if (f.has(key)) f.unsupported(key, kFreeText);
 }
 
 void check_ignored_fields(const RequestFields& f) {

@@ -27,14 +27,18 @@ struct CommonFields {
   std::string request_id;                     // empty: none was given
 };
 
-// default_max_tokens: where the request has none. What is refused lies in fields.error().
-CommonFields read_common_fields(const RequestFields& fields, const Service& service, int64_t default_max_tokens);
+// default_max_tokens: where the request has none, in fields of the names of `lengths`, of which the first counts. What is refused
+// lies in fields.error().
+CommonFields read_common_fields(const RequestFields& fields, const Service& service, int64_t default_max_tokens,
+                                std::initializer_list<std::string_view> lengths = {"max_completion_tokens", "max_tokens"});
 
 // The model's name, which may be left out: 404 for one that is not served.
 void check_model(const RequestFields& fields, const Service& service);
 
 // Fields of which a route has no more to say than their type: `user`, `store` and the like.
 void check_ignored_fields(const RequestFields& fields);
+// An object with a type, of which text is all that is offered.
+void check_format(const RequestFields& fields, std::string_view key);
 // response_format, structured_outputs and guided_*: text is all there is.
 void check_text_format(const RequestFields& fields);
 
