@@ -1,5 +1,6 @@
 #include "server/response_input.h"
 
+#include "io/quote.h"
 #include "text/markup.h"
 
 namespace sluice {
