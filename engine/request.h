@@ -71,7 +71,7 @@ struct Event {
   FinishReason finish = FinishReason::kNone;
   std::string stop_string;  // with kStop: which one it was; empty: the last token is the reason
   Status error;             // with kError
-  Usage usage;              // with any finish
+  Usage usage;              // so far
 };
 
 // A queue from the engine's thread to one consumer.

@@ -424,7 +424,7 @@ void Scheduler::fail_running(const Status& error) {
 
 void Scheduler::send(Active& a) {
   Event& e = a.event;
-  if (e.finish != FinishReason::kNone) e.usage = a.usage;
+  e.usage = a.usage;
   if (e.finish != FinishReason::kNone || !e.tokens.empty() || !e.text.empty() || !e.prompt_logprobs.empty() || e.prompt_done > 0)
     a.outbox->push(std::move(e));
   e = {};

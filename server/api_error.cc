@@ -11,6 +11,13 @@ constexpr int64_t kRetryAfterSeconds = 1;
 
 boost::json::value string_or_null(const std::string& s) { return s.empty() ? boost::json::value() : boost::json::value(s); }
 
+// It may quote half a character, or a path of any bytes.
+std::string message_of(const ApiError& e) {
+  std::string out;
+  append_lossy(out, e.message);
+  return out;
+}
+
 // By status alone.
 std::string type_of(int status) {
   switch (status) {
@@ -44,6 +51,35 @@ std::string code_of(int status) {
     default:
       return {};
   }
+}
+
+const char* anthropic_type_of(int status) {
+  switch (status) {
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 429:
+      return "rate_limit_error";
+    case 500:
+      return "api_error";
+    case 503:
+      return "overloaded_error";
+    default:
+      return "invalid_request_error";  // 501 as well: it is the request that has to change
+  }
+}
+
+HttpResponse response_of(const ApiError& e, const boost::json::object& body) {
+  HttpResponse r{e.status, {{"Content-Type", "application/json"}}, boost::json::serialize(body)};
+  // Clients try anything from 500 on again unless they are told.
+  if (e.status == 501) r.headers.push_back({"X-Should-Retry", "false"});
+  if (e.retry_after_s > 0) r.headers.push_back({"Retry-After", std::to_string(e.retry_after_s)});
+  return r;
 }
 
 ApiError of_status(int status, std::string message) {
@@ -94,18 +130,24 @@ ApiError api_error(const HttpError& error) {
 }
 
 boost::json::object error_object(const ApiError& e) {
-  std::string message;
-  append_lossy(message, e.message);  // it may quote half a character, or a path of any bytes
-  return {
-      {"error", {{"message", message}, {"type", e.type}, {"param", string_or_null(e.param)}, {"code", string_or_null(e.code)}}}};
+  return {{"error",
+           {{"message", message_of(e)}, {"type", e.type}, {"param", string_or_null(e.param)}, {"code", string_or_null(e.code)}}}};
 }
 
-HttpResponse error_response(const ApiError& e) {
-  HttpResponse r{e.status, {{"Content-Type", "application/json"}}, boost::json::serialize(error_object(e))};
-  // OpenAI's clients try anything from 500 on again unless they are told.
-  if (e.status == 501) r.headers.push_back({"X-Should-Retry", "false"});
-  if (e.retry_after_s > 0) r.headers.push_back({"Retry-After", std::to_string(e.retry_after_s)});
+HttpResponse error_response(const ApiError& e, const std::string&) { return response_of(e, error_object(e)); }
+
+boost::json::object anthropic_error_object(const ApiError& e, const std::string& request_id) {
+  return {{"type", "error"},
+          {"error", {{"type", anthropic_type_of(e.status)}, {"message", message_of(e)}}},
+          {"request_id", request_id}};
+}
+
+HttpResponse anthropic_error_response(const ApiError& e, const std::string& request_id) {
+  HttpResponse r = response_of(e, anthropic_error_object(e, request_id));
+  r.headers.push_back(anthropic_request_id(request_id));
   return r;
 }
+
+Header anthropic_request_id(const std::string& request_id) { return {"Request-Id", request_id}; }
 
 }  // namespace sluice

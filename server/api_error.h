@@ -1,4 +1,4 @@
-// Errors as a client sees them, in OpenAI's shape: {"error": {"message", "type", "param", "code"}}.
+// Errors as a client sees them, in the shape of the API that it speaks.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -32,7 +32,17 @@ ApiError api_error(const Status& status);
 // From the HTTP server: 401, 404, 405, 413, 503 and the rest.
 ApiError api_error(const HttpError& error);
 
+// How an API writes an error as the answer to a request.
+using ErrorWriter = HttpResponse (*)(const ApiError& error, const std::string& request_id);
+
+// OpenAI: {"error": {"message", "type", "param", "code"}}. The request's id is in a header of the server's.
 boost::json::object error_object(const ApiError& error);
-HttpResponse error_response(const ApiError& error);
+HttpResponse error_response(const ApiError& error, const std::string& request_id = {});
+
+// Anthropic: {"type": "error", "error": {"type", "message"}, "request_id"}.
+boost::json::object anthropic_error_object(const ApiError& error, const std::string& request_id);
+HttpResponse anthropic_error_response(const ApiError& error, const std::string& request_id);
+// The header by which Anthropic's clients know a request.
+Header anthropic_request_id(const std::string& request_id);
 
 }  // namespace sluice

@@ -205,26 +205,30 @@ void check_tool_type(const RequestFields& f) {
   if (type && *type != "function") f.unsupported("type", "only functions are offered, not " + quote(*type));
 }
 
-void check_function(const RequestFields& f) {
+void check_function(const RequestFields& f, std::string_view schema) {
   const auto name = f.string("name", kMaxNameBytes);
   if (f.ok() && (!name || name->empty())) return f.fail("name", "is missing");
   f.string("description", kMaxSchemaBytes);
   f.boolean("strict");
-  const json::object* parameters = f.object("parameters");
+  const json::object* parameters = f.object(schema);
   if (parameters && json::serialize(*parameters).size() > kMaxSchemaBytes)
-    f.fail("parameters", "has more than " + std::to_string(kMaxSchemaBytes) + " bytes");
+    f.fail(schema, "has more than " + std::to_string(kMaxSchemaBytes) + " bytes");
 }
 
 json::value choose_tools(const RequestFields& f, const Service& service, json::array tools) {
   bool none = false;
   if (const json::value* choice = f.find("tool_choice")) {
-    constexpr const char* kReason = "a call cannot be forced yet: it needs structured output; use 'auto'";
-    if (choice->is_object()) f.unsupported("tool_choice", kReason);
+    if (choice->is_object()) f.unsupported("tool_choice", kForcedCall);
     const auto c = f.choice("tool_choice", {"none", "auto", "required"});
-    if (c == "required") f.unsupported("tool_choice", kReason);
+    if (c == "required") f.unsupported("tool_choice", kForcedCall);
     none = c == "none";
   }
-  if (tools.empty() || none) return nullptr;
+  if (none) return nullptr;
+  return offer_tools(f, service, std::move(tools));
+}
+
+json::value offer_tools(const RequestFields& f, const Service& service, json::array tools) {
+  if (tools.empty()) return nullptr;
   if (service.tool_format() == ToolFormat::kNone) f.fail("tools", "the chat template of this model has no form for calls");
   return tools;
 }

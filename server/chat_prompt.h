@@ -49,10 +49,13 @@ std::string read_text(const RequestFields& fields, std::string_view key,
 boost::json::value read_arguments(const RequestFields& fields);
 // `type` of a tool: functions are all there is.
 void check_tool_type(const RequestFields& fields);
-// name, description, parameters and strict of a tool.
-void check_function(const RequestFields& fields);
+// name, description, strict and the schema of a tool.
+void check_function(const RequestFields& fields, std::string_view schema = "parameters");
 // The tools that the model gets to see, by tool_choice; null: none.
 boost::json::value choose_tools(const RequestFields& fields, const Service& service, boost::json::array tools);
+// The same without tool_choice.
+boost::json::value offer_tools(const RequestFields& fields, const Service& service, boost::json::array tools);
+inline constexpr const char* kForcedCall = "a call cannot be forced yet: it needs structured output; use 'auto'";
 // chat_template_kwargs and the fields that mean the same.
 void read_variables(const RequestFields& fields, boost::json::object& out);
 void read_effort(const RequestFields& fields, std::string_view key, boost::json::object& out);

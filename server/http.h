@@ -32,7 +32,7 @@ struct HttpOptions {
   uint16_t port = 8080;            // 0: a free one
   HttpLimits limits;
   std::vector<std::string> api_keys;  // none: all may call
-  ErrorFormatter error_formatter;     // none: plain text
+  ErrorFormatter error_formatter;     // where the router has none for the path; none: plain text
   AccessLog access_log;
   // Whether a drain leaves the socket listening, so that probes learn of it from /ready instead of a refused connection.
   bool listen_while_draining = true;

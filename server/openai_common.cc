@@ -30,18 +30,18 @@ json::object token_object(const TokenLogprob& t, const Tokenizer& tokenizer, boo
 
 }  // namespace
 
-Handler json_route(Service& service, BodyHandler handler) {
-  return [&service, handler = std::move(handler)](HttpRequest request, Responder responder) {
+Handler json_route(Service& service, BodyHandler handler, ErrorWriter write_error) {
+  return [&service, write_error, handler = std::move(handler)](HttpRequest request, Responder responder) {
     auto held = std::make_shared<HttpRequest>(std::move(request));
-    service.workers().post([handler, held, responder] {
+    service.workers().post([handler, write_error, held, responder] {
       try {
         json::object body;
         MaybeError error = parse_body(held->body, body);
         held->body = {};
         if (!error) error = handler(*held, body, responder);
-        if (error) responder.respond(error_response(*error));
+        if (error) responder.respond(write_error(*error, held->id));
       } catch (const std::exception& e) {  // no memory
-        responder.respond(error_response(api_error(Status(Code::kIo, std::string("the request failed: ") + e.what()))));
+        responder.respond(write_error(api_error(Status(Code::kIo, std::string("the request failed: ") + e.what())), held->id));
       }
     });
   };

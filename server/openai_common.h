@@ -1,4 +1,4 @@
-// What OpenAI's text routes have in common: how a request comes in, and parts of their answers.
+// What the text routes have in common: how a request comes in, and parts of OpenAI's answers.
 #pragma once
 
 #include <boost/json/array.hpp>
@@ -16,7 +16,7 @@ namespace sluice {
 
 // Reads a body on a worker thread and answers with what the function returns as an error, if anything.
 using BodyHandler = std::function<MaybeError(const HttpRequest&, const boost::json::object&, const Responder&)>;
-Handler json_route(Service& service, BodyHandler handler);
+Handler json_route(Service& service, BodyHandler handler, ErrorWriter write_error = error_response);
 
 void respond_json(const Responder& responder, const boost::json::value& value);
 

@@ -88,6 +88,20 @@ void Router::add(std::string method, std::string pattern, Handler handler, Route
   routes_.insert(at, std::move(route));
 }
 
+void Router::add_errors(std::string_view path, ErrorFormatter formatter) {
+  errors_.push_back({split_path(path), std::move(formatter)});
+}
+
+const ErrorFormatter* Router::errors_at(std::string_view path) const {
+  const std::vector<std::string> parts = split_path(path);
+  const Errors* best = nullptr;
+  for (const Errors& e : errors_) {
+    const bool above = e.parts.size() <= parts.size() && std::equal(e.parts.begin(), e.parts.end(), parts.begin());
+    if (above && (!best || e.parts.size() > best->parts.size())) best = &e;
+  }
+  return best ? &best->formatter : nullptr;
+}
+
 Router::Match Router::find(std::string_view method, std::string_view path) const {
   Match out;
   const std::vector<std::string> parts = split_path(path);

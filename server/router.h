@@ -32,6 +32,9 @@ struct Route {
 class Router {
  public:
   void add(std::string method, std::string pattern, Handler handler, RouteOptions options = {});
+  // How errors that the server itself finds at this path and below it are written; of several the longest path counts. Elsewhere
+  // HttpOptions::error_formatter does it.
+  void add_errors(std::string_view path, ErrorFormatter formatter);
   // The first mistake of an add(): a bad pattern, or a route that exists. HttpServer::start() asks.
   const Status& status() const { return status_; }
   const std::vector<Route>& routes() const { return routes_; }
@@ -42,9 +45,16 @@ class Router {
     std::string allow;  // the methods of this path, "GET, HEAD": empty if there is no such path
   };
   Match find(std::string_view method, std::string_view path) const;
+  // Null: none was added for this path.
+  const ErrorFormatter* errors_at(std::string_view path) const;
 
  private:
+  struct Errors {
+    std::vector<std::string> parts;  // of the path
+    ErrorFormatter formatter;
+  };
   std::vector<Route> routes_;
+  std::vector<Errors> errors_;
   Status status_;
 };
 

@@ -52,6 +52,21 @@ TEST(Router, RefusesBadPatterns) {
   EXPECT_NE(r.status().message().find("no handler"), std::string::npos);
 }
 
+TEST(Router, ErrorsAreWrittenAsTheLongestPathAboveSays) {
+  const auto formatter = [](int status) { return [status](const HttpError&) { return HttpResponse{status, {}, {}}; }; };
+  Router r;
+  r.add_errors("/v1/a", formatter(1));
+  r.add_errors("/v1/a/b", formatter(2));
+  r.add_errors("/v1/a", formatter(3));  // the first stays
+  const auto at = [&](const char* path) { return r.errors_at(path) ? (*r.errors_at(path))({}).status : 0; };
+  EXPECT_EQ(at("/v1/a"), 1);
+  EXPECT_EQ(at("/v1/a/"), 1);
+  EXPECT_EQ(at("/v1/a/x/y"), 1);
+  EXPECT_EQ(at("/v1/a/b"), 2);
+  EXPECT_EQ(at("/v1/a/b/c"), 2);
+  for (const char* path : {"", "/", "/v1", "/v1/ab", "/v1/b/a"}) EXPECT_EQ(at(path), 0) << path;
+}
+
 // What a client reads: the data of each event, lines joined by \n; as the WHATWG's rules say.
 std::vector<std::string> read_events(const std::string& stream) {
   std::vector<std::string> events;

@@ -1,5 +1,6 @@
 #include "server/routes.h"
 
+#include "server/anthropic_routes.h"
 #include "server/embedded.h"
 #include "server/metrics.h"
 #include "server/openai_routes.h"
@@ -9,8 +10,8 @@
 namespace sluice {
 
 Status add_all_routes(Router& router, Service& service, const RouteFacts& facts) {
-  for (auto* add :
-       {add_chat_route, add_completions_route, add_responses_routes, add_token_routes, add_model_routes, add_health_routes})
+  for (auto* add : {add_chat_route, add_completions_route, add_responses_routes, add_messages_routes, add_token_routes,
+                    add_model_routes, add_health_routes})
     add(router, service);
   add_absent_routes(router);
   add_metrics_route(router, service.metrics(), [&service, counters = facts.counters] {

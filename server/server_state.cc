@@ -96,8 +96,10 @@ void ServerState::wake_waiters() {
 }
 
 HttpResponse ServerState::format(const HttpError& error) const {
-  if (!options.error_formatter) return {error.status, {{"Content-Type", "text/plain; charset=utf-8"}}, error.message + "\n"};
-  HttpResponse response = options.error_formatter(error);
+  const ErrorFormatter* of_path = router.errors_at(error.path);
+  const ErrorFormatter& formatter = of_path ? *of_path : options.error_formatter;
+  if (!formatter) return {error.status, {{"Content-Type", "text/plain; charset=utf-8"}}, error.message + "\n"};
+  HttpResponse response = formatter(error);
   response.status = error.status;
   return response;
 }

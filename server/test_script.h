@@ -19,23 +19,28 @@ struct Script {
   std::string text;
   size_t piece = 3;  // bytes an event
   FinishReason finish = FinishReason::kStop;
+  std::string stop_string = {};
+  bool fails = false;  // instead of its end
   OutputFormat format = {ToolFormat::kHermesJson, Reasoning::kModelOpens};
   bool parallel = true, include_reasoning = true;
 };
 
 inline void play(const Script& s, AnswerSink& sink) {
   sink.begin();
-  int64_t tokens = 0;
+  Usage usage = {.prompt_tokens = 4, .cached_tokens = 1, .drafted = 5, .accepted = 3};
   for (size_t at = 0; at < s.text.size(); at += s.piece) {
     Event e;
     e.text = s.text.substr(at, s.piece);
     e.tokens.push_back({{.id = 5, .logprob = -1}, {}});
-    ++tokens;
+    ++usage.completion_tokens;
+    e.usage = usage;
     sink.event(0, e);
   }
+  if (s.fails) return sink.fail({.status = 503, .message = "gone"}, true);
   Event last;
   last.finish = s.finish;
-  last.usage = {.prompt_tokens = 4, .cached_tokens = 1, .completion_tokens = tokens, .drafted = 5, .accepted = 3};
+  last.stop_string = s.stop_string;
+  last.usage = usage;
   sink.event(0, last);
   sink.end();
 }
