@@ -342,27 +342,38 @@ __global__ void __launch_bounds__(kThreads, kDim == 256 ? 1 : 2) gqa_mma_kernel(
   add_warps<kDim>(c, work, reinterpret_cast<const float*>(rings), most, total);
 }
 
-// A block of threads a row of o, 4 columns a thread.
+// A block of threads a row of o, 4 columns a thread; every warp has the weights of all stretches, two a lane.
 template <int kDim>
-__global__ void __launch_bounds__(kDim / 4) gqa_merge_kernel(const __grid_constant__ Call c) {
+constexpr int kMergeThreads = std::max(kDim / 4, kWarp);
+static_assert(kMostSplits <= 2 * kWarp);
+
+template <int kDim>
+__global__ void __launch_bounds__(kMergeThreads<kDim>) gqa_merge_kernel(const __grid_constant__ Call c) {
   wait_for_previous_kernel();
   const int64_t row = blockIdx.x, token = row / c.heads;
-  const int head = int(row - token * c.heads);
-  const float *lse = c.part_lse + row * c.splits, *part = c.part_o + row * c.splits * kDim + threadIdx.x * 4;
-  float most = -INFINITY, total = 0;
-  for (int i = 0; i < c.splits; ++i) most = fmaxf(most, lse[i]);
-  const float shift = shift_of(most);
+  const int head = int(row - token * c.heads), lane = int(threadIdx.x) % kWarp, column = int(threadIdx.x) * 4;
+  const float *lse = c.part_lse + row * c.splits, *part = c.part_o + row * c.splits * kDim + column;
+  float log[2], most = -INFINITY;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    log[i] = lane + i * kWarp < c.splits ? lse[lane + i * kWarp] : -INFINITY;
+    most = fmaxf(most, log[i]);
+  }
+#pragma unroll
+  for (int d = kWarp / 2; d > 0; d /= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, d));
+  const float shift = shift_of(most), weight[2] = {ptx::exp2_approx(log[0] - shift), ptx::exp2_approx(log[1] - shift)};
+  const float total = group_sum(weight[0] + weight[1]), inverse = inverse_of(total);
   float4 sum = make_float4(0, 0, 0, 0);
-#pragma unroll 4
+#pragma unroll 8
   for (int i = 0; i < c.splits; ++i) {
-    const float w = ptx::exp2_approx(lse[i] - shift);
+    const float w = __shfl_sync(0xffffffffu, i < kWarp ? weight[0] : weight[1], i % kWarp);
     float4 x = make_float4(0, 0, 0, 0);
-    if (w != 0) x = *reinterpret_cast<const float4*>(part + i * kDim);  // what an empty stretch holds is not written
-    total += w;
+    if (w != 0 && column < kDim)
+      x = *reinterpret_cast<const float4*>(part + i * kDim);  // what an empty stretch holds is not written
     sum = make_float4(fmaf(w, x.x, sum.x), fmaf(w, x.y, sum.y), fmaf(w, x.z, sum.z), fmaf(w, x.w, sum.w));
   }
-  const float inverse = inverse_of(total);
-  store_o(c, token, head, int(threadIdx.x) * 4, make_float4(sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse));
+  if (column < kDim)
+    store_o(c, token, head, column, make_float4(sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse));
   if (threadIdx.x == 0 && c.lse) c.lse[token * c.lse_row + head * c.lse_head] = log2_of(most, total) * kLn2;
 }
 
@@ -395,7 +406,8 @@ Status launch_dim(const Context& ctx, const GqaArgs& a, Call c, const Cut& cut) 
       launch(ctx, gqa_mma_kernel<kDim>,
              {.grid = unsigned(blocks), .block = kThreads, .shared = size_t(S::bytes(c.stages)), .dependent = true}, c));
   if (cut.splits == 1) return {};
-  return launch(ctx, gqa_merge_kernel<kDim>, {.grid = unsigned(a.q.dim(0) * a.q.dim(1)), .block = kDim / 4, .dependent = true}, c);
+  return launch(ctx, gqa_merge_kernel<kDim>,
+                {.grid = unsigned(a.q.dim(0) * a.q.dim(1)), .block = kMergeThreads<kDim>, .dependent = true}, c);
 }
 
 }  // namespace

@@ -74,9 +74,13 @@ __device__ void store(const FloatRows& v, uint32_t outer, uint32_t inner, int d,
   else store_run(v.at<float>(outer, inner) + d, x, n, kWide);
 }
 
+// In pairs: the conversion of one number is a slow instruction.
 __device__ inline void round_to_bf16(float (&x)[kRun]) {
 #pragma unroll
-  for (int i = 0; i < kRun; ++i) x[i] = to_float(from_float<Bf16>(x[i]));
+  for (int i = 0; i < kRun; i += 2) {
+    const uint32_t pair = ptx::pack_bf16(x[i], x[i + 1]);
+    x[i] = __uint_as_float(pair << 16), x[i + 1] = __uint_as_float(pair & 0xffff0000u);
+  }
 }
 
 __device__ inline float rsqrt_of_mean(const Norm& a, float sum) { return rsqrtf(fmaf(sum, a.reciprocal_of_length, a.eps)); }
@@ -146,13 +150,13 @@ class RowSum {
   float only_ = 0;
 };
 
-// Blocks of a multiprocessor at once, by which the registers are dealt out.
+// Registers of a thread.
 template <class X, int kChunks>
-constexpr int kBlocksOf = std::is_same_v<X, Any> || kChunks > 1 ? 1 : 2;
+constexpr int kRegistersOf = std::is_same_v<X, Any> || kChunks > 2 ? 128 : 64;
 
 // Threads: of a warp, warps of a row, rows of the block.
 template <class X, class R, class W, int kChunks>
-__global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksOf<X, kChunks>) rmsnorm_kernel(const __grid_constant__ Norm a) {
+__global__ void __maxnreg__((kRegistersOf<X, kChunks>)) rmsnorm_kernel(const __grid_constant__ Norm a) {
   constexpr bool kWide = !std::is_same_v<X, Any>, kOne = kChunks == 1;
   __shared__ float4 of_fours[kMostWarps * kMostChunks / 4];
   const uint32_t r = blockIdx.x * blockDim.z + threadIdx.z;
@@ -307,11 +311,13 @@ Status launch_short(Context& ctx, const Norm& norm) {
 
 template <class X, class R, class W>
 Status launch_rows(Context& ctx, const Norm& norm) {
-  const int64_t all = ceil_div(norm.length, kChunkElements), chunks = all <= kMostWarps ? 1 : kMostChunks;
+  const int64_t all = ceil_div(norm.length, kChunkElements), chunks = all <= kMostWarps       ? 1
+                                                                      : all <= 2 * kMostWarps ? 2
+                                                                                              : kMostChunks;
   const unsigned warps = unsigned(ceil_div(all, chunks)), rows = warps < kBlockWarps ? kBlockWarps / warps : 1;
   const LaunchShape shape{.grid = unsigned(ceil_div(norm.rows, rows)), .block = {kWarp, warps, rows}, .dependent = true};
-  return chunks == 1 ? launch(ctx, rmsnorm_kernel<X, R, W, 1>, shape, norm)
-                     : launch(ctx, rmsnorm_kernel<X, R, W, kMostChunks>, shape, norm);
+  if (chunks == kMostChunks) return launch(ctx, rmsnorm_kernel<X, R, W, kMostChunks>, shape, norm);
+  return chunks == 2 ? launch(ctx, rmsnorm_kernel<X, R, W, 2>, shape, norm) : launch(ctx, rmsnorm_kernel<X, R, W, 1>, shape, norm);
 }
 
 }  // namespace
