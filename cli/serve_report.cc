@@ -130,12 +130,13 @@ std::string md(const ServeRun& run) {
   }
   if (!s.turns.empty()) {
     out +=
-        "\n| turn | requests | input tokens | of them cached | recomputed | output tokens | TTFT ms, median | p99 | TPOT ms, median |\n"
+        "\n| turn | requests | input tokens | of them cached | recomputed | output tokens | TTFT ms, median | p99 | TPOT ms, "
+        "median |\n"
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
     for (const bench::TurnSummary& t : s.turns)
-      out +=
-          fmt::format("| {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} | {:.2f} |\n", t.turn + 1, t.requests,
-                      t.input_tokens, t.cached_tokens, t.recomputed_tokens, t.output_tokens, t.ttft.median * kMs, t.ttft.p99 * kMs, t.tpot.median * kMs);
+      out += fmt::format("| {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} | {:.2f} |\n", t.turn + 1, t.requests,
+                         t.input_tokens, t.cached_tokens, t.recomputed_tokens, t.output_tokens, t.ttft.median * kMs,
+                         t.ttft.p99 * kMs, t.tpot.median * kMs);
   }
   if (!s.errors.empty()) {
     out += "\n| error | requests | the first of them |\n| --- | ---: | --- |\n";

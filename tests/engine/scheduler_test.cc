@@ -228,7 +228,6 @@ class Schedules {
 
   // The schedules must have been of the kind that can go wrong.
   void expect_all_happened() const {
-    std::printf("DBG compared %ld preempt %ld hits %ld evict %ld follow %ld\n", compared_, preemptions_, hits_, evictions_, followed_);
     EXPECT_GT(preemptions_, compared_ / 200);
     EXPECT_GT(hits_, compared_ / 20);
     EXPECT_GT(evictions_, compared_ / 20);
