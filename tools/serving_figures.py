@@ -5,7 +5,7 @@ with `sluice bench serve`. Standard library only.
   serving_figures.py overhead --model DIR   each sampling's share of the steps at --concurrency sequences
   serving_figures.py turns --model DIR      time to first token and recomputed tokens of each turn of a conversation
 
---random-weights as for `sluice serve`. The figures are ratios within one run; the machine should have nothing else to do.
+The figures are ratios within one run; the machine should have nothing else to do.
 """
 
 import argparse
@@ -96,8 +96,7 @@ def turns(a, options):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("what", choices=["overhead", "turns"])
-    p.add_argument("--model", required=True)
-    p.add_argument("--random-weights", action="store_true")
+    p.add_argument("--model", required=True, help="a checkpoint's folder")
     p.add_argument("--sluice", default="build/release/bin/sluice")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     p.add_argument("--concurrency", type=int, default=64, help="overhead: sequences at once")
@@ -106,7 +105,7 @@ def main():
     p.add_argument("--words", type=int, default=170, help="turns: words of a message")
     p.add_argument("--conversations", type=int, default=1)
     a = p.parse_args()
-    options = ["--model", a.model, "--threads", str(a.threads), "--log-level", "error"] + ["--random-weights"] * a.random_weights
+    options = [a.model, "--threads", str(a.threads), "--log-level", "error"]
     {"overhead": overhead, "turns": turns}[a.what](a, options)
 
 

@@ -276,21 +276,28 @@ class Siblings : public ::testing::Test {
     std::mt19937_64 rng(5);
     for (int i = 0; i < kPrompt; ++i) request_.prompt.push_back(int32_t(rng() % uint64_t(kVocab)));
     request_.max_tokens = 4;
+    use({.prefill_chunk = 64, .sequences = kCount});
   }
+  void use(const Setting& setting) {
+    scheduler_.reset();
+    engine_ = make(setting);
+    scheduler_ = std::make_unique<Scheduler>(*engine_);
+  }
+  void step() { ASSERT_TRUE(scheduler_->step().ok()); }
   void submit(const Request& r) {
     outboxes_.push_back(std::make_shared<Outbox>());
-    scheduler_.submit(outboxes_.size(), r, outboxes_.back());
+    scheduler_->submit(outboxes_.size(), r, outboxes_.back());
   }
   void submit_all() {
     for (int i = 0; i < kCount; ++i) submit(request_);
   }
   void finish() {
-    for (int steps = 0; !scheduler_.idle(); ++steps) {
-      ASSERT_TRUE(scheduler_.step().ok());
+    for (int steps = 0; !scheduler_->idle(); ++steps) {
+      step();
       ASSERT_LT(steps, 200);
     }
   }
-  int64_t computed() const { return scheduler_.stats().prompt_tokens; }
+  int64_t computed() const { return scheduler_->stats().prompt_tokens; }
   // The last event of the answer that was submitted i-th.
   Event end_of(size_t i) {
     Event e;
@@ -299,8 +306,8 @@ class Siblings : public ::testing::Test {
   }
 
   Request request_;
-  std::unique_ptr<Engine> engine_ = make({.prefill_chunk = 64, .sequences = kCount});
-  Scheduler scheduler_{*engine_};
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Scheduler> scheduler_;
   std::vector<std::shared_ptr<Outbox>> outboxes_;
 };
 
@@ -310,13 +317,13 @@ TEST_F(Siblings, ComputeTheirPromptOnce) {
   EXPECT_EQ(computed(), kPrompt + (kCount - 1) * (kPrompt - kShared));
   EXPECT_EQ(end_of(0).usage.cached_tokens, 0);
   for (size_t i = 1; i < kCount; ++i) EXPECT_EQ(end_of(i).usage.cached_tokens, kShared);
-  EXPECT_EQ(scheduler_.stats().followed, kCount - 1);
+  EXPECT_EQ(scheduler_->stats().followed, kCount - 1);
   EXPECT_EQ(engine_->cache().counters().queries, kCount);
 }
 
 TEST_F(Siblings, ThatComeLaterAndPartEarlierShareWhatIsAhead) {
   submit(request_);
-  ASSERT_TRUE(scheduler_.step().ok());
+  step();
   Request other = request_;
   for (size_t i = 200; i < other.prompt.size(); ++i) other.prompt[i] = (other.prompt[i] + 1) % int32_t(kVocab);
   submit(other);
@@ -327,8 +334,8 @@ TEST_F(Siblings, ThatComeLaterAndPartEarlierShareWhatIsAhead) {
 
 TEST_F(Siblings, GoOnWhereACancelledOneWas) {
   submit_all();
-  ASSERT_TRUE(scheduler_.step().ok() && scheduler_.step().ok());
-  scheduler_.cancel(1);
+  step(), step();
+  scheduler_->cancel(1);
   finish();
   EXPECT_EQ(computed(), kPrompt + (kCount - 2) * (kPrompt - kShared));
 }
@@ -345,30 +352,30 @@ TEST_F(Siblings, AreNotHeldByOneThatFails) {
   EXPECT_EQ(computed(), 2 * kPrompt + kPrompt - kShared);
 }
 
+// The budget is for all of them at once: who waited for another would draw nothing in the first step.
 TEST_F(Siblings, ComputeAloneWithoutTheCacheAndUnderOtherSalts) {
+  use({.prefill_chunk = 4 * kPrompt, .sequences = kCount});
   submit(request_);
   Request r = request_;
   r.use_cache = false;
   submit(r);
   r.use_cache = true, r.cache_salt = "somebody else";
   submit(r);
-  r.cache_salt.clear(), r.prompt_logprobs = 0;
+  step();
+  EXPECT_EQ(scheduler_->stats().generated_tokens, 3);
+  r.cache_salt.clear(), r.prompt_logprobs = 0;  // whose every token must be computed
   submit(r);
   finish();
   EXPECT_EQ(computed(), 4 * kPrompt);
-  EXPECT_EQ(scheduler_.stats().followed, 0);
+  EXPECT_EQ(scheduler_->stats().followed, 0);
 }
 
 // A slot for each and none for snapshots: they cannot share, and must not wait for ever.
 TEST_F(Siblings, ComputeAloneWhereNoSnapshotFits) {
-  engine_ = make({.prefill_chunk = 64, .sequences = kCount, .slots = kCount});
-  Scheduler scheduler(*engine_);
-  for (RequestId id = 1; id <= kCount; ++id) scheduler.submit(id, request_, std::make_shared<Outbox>());
-  for (int steps = 0; !scheduler.idle(); ++steps) {
-    ASSERT_TRUE(scheduler.step().ok());
-    ASSERT_LT(steps, 200);
-  }
-  EXPECT_EQ(scheduler.stats().finished, kCount);
+  use({.prefill_chunk = 64, .sequences = kCount, .slots = kCount});
+  submit_all();
+  finish();
+  EXPECT_EQ(scheduler_->stats().finished, kCount);
 }
 
 // SLUICE_CASES: how many requests are compared; SLUICE_SEED: another set of schedules.
