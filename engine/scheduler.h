@@ -27,8 +27,8 @@ namespace sluice {
 
 using RequestId = uint64_t;
 
-// What a step does, one after the other: admission and plan; the model; sampling and log-probabilities; the draft head; snapshots and
-// what goes out, up to what the outboxes' consumers do on this thread.
+// What a step does, one after the other: admission and plan; the model; sampling and log-probabilities; the draft head; snapshots
+// and what goes out, up to what the outboxes' consumers do on this thread.
 enum class StepPart : unsigned char { kPlan, kForward, kSample, kDraft, kDeliver };
 inline constexpr std::array<const char*, 5> kStepPartNames{"plan", "forward", "sample", "draft", "deliver"};
 
