@@ -156,6 +156,8 @@ TEST(Figures, Turns) {
   EXPECT_NEAR(s.turns[0].ttft.median, 1.5, 1e-9);
   EXPECT_EQ(s.turns[1].requests, 1);
   EXPECT_EQ(s.turns[1].cached_tokens, 90);
+  EXPECT_EQ(s.turns[0].recomputed_tokens, 0);
+  EXPECT_EQ(s.turns[1].recomputed_tokens, 100 + 5 - 90);
   EXPECT_TRUE(summarise({record(0, 1, 0.5, 5)}, 8, 0, {}).turns.empty());
 }
 

@@ -42,6 +42,8 @@ struct Values {
 
 std::vector<TurnSummary> by_turn(const std::vector<RequestRecord>& records) {
   std::map<int64_t, std::pair<TurnSummary, Values>> turns;
+  std::map<std::pair<int64_t, int64_t>, int64_t> said;  // tokens up to the end of a session's turn
+  for (const RequestRecord& r : records) said[{r.session, r.turn}] = r.input_tokens + r.output_tokens;
   for (const RequestRecord& r : records) {
     if (!r.ok()) continue;
     auto& [t, values] = turns[r.turn];
@@ -50,13 +52,15 @@ std::vector<TurnSummary> by_turn(const std::vector<RequestRecord>& records) {
     t.input_tokens += double(r.input_tokens);
     t.cached_tokens += double(r.cached_tokens);
     t.output_tokens += double(r.output_tokens);
+    const auto before = said.find({r.session, r.turn - 1});
+    if (before != said.end()) t.recomputed_tokens += double(std::max<int64_t>(0, before->second - r.cached_tokens));
   }
   std::vector<TurnSummary> out;
   if (turns.size() < 2) return out;
   for (auto& [turn, both] : turns) {
     auto& [t, values] = both;
     t.turn = turn;
-    for (double* sum : {&t.input_tokens, &t.cached_tokens, &t.output_tokens}) *sum /= double(t.requests);
+    for (double* sum : {&t.input_tokens, &t.cached_tokens, &t.output_tokens, &t.recomputed_tokens}) *sum /= double(t.requests);
     t.ttft = distribution(std::move(values.ttft));
     t.tpot = distribution(std::move(values.tpot));
     out.push_back(t);

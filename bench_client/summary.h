@@ -37,6 +37,7 @@ struct ErrorCount {
 struct TurnSummary {
   int64_t turn = 0, requests = 0;
   double input_tokens = 0, cached_tokens = 0, output_tokens = 0;  // means
+  double recomputed_tokens = 0;  // mean of what was said up to the turn before and did not come from the cache
   Distribution ttft, tpot;
 };
 

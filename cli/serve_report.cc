@@ -75,6 +75,7 @@ json::object whole(const ServeRun& run) {
                      {"requests", t.requests},
                      {"mean_input_tokens", t.input_tokens},
                      {"mean_cached_tokens", t.cached_tokens},
+                     {"mean_recomputed_tokens", t.recomputed_tokens},
                      {"mean_output_tokens", t.output_tokens},
                      {"median_ttft_ms", t.ttft.median * kMs},
                      {"p99_ttft_ms", t.ttft.p99 * kMs},
@@ -129,12 +130,13 @@ std::string md(const ServeRun& run) {
   }
   if (!s.turns.empty()) {
     out +=
-        "\n| turn | requests | input tokens | of them cached | output tokens | TTFT ms, median | p99 | TPOT ms, median |\n"
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+        "\n| turn | requests | input tokens | of them cached | recomputed | output tokens | TTFT ms, median | p99 | TPOT ms, "
+        "median |\n"
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
     for (const bench::TurnSummary& t : s.turns)
-      out +=
-          fmt::format("| {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} | {:.2f} |\n", t.turn + 1, t.requests, t.input_tokens,
-                      t.cached_tokens, t.output_tokens, t.ttft.median * kMs, t.ttft.p99 * kMs, t.tpot.median * kMs);
+      out += fmt::format("| {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} | {:.2f} |\n", t.turn + 1, t.requests,
+                         t.input_tokens, t.cached_tokens, t.recomputed_tokens, t.output_tokens, t.ttft.median * kMs,
+                         t.ttft.p99 * kMs, t.tpot.median * kMs);
   }
   if (!s.errors.empty()) {
     out += "\n| error | requests | the first of them |\n| --- | ---: | --- |\n";

@@ -63,9 +63,9 @@ PrefixCache::Match PrefixCache::find(std::string_view salt, std::span<const int3
   return m;
 }
 
-void PrefixCache::count(const Match& m, int64_t tokens) {
+void PrefixCache::count(int64_t hit, int64_t tokens) {
   ++counters_.queries, counters_.query_tokens += tokens;
-  counters_.hits += m.length > 0, counters_.hit_tokens += m.length;
+  counters_.hits += hit > 0, counters_.hit_tokens += hit;
 }
 
 bool PrefixCache::has(std::string_view salt, std::span<const int32_t> tokens) const {

@@ -38,8 +38,8 @@ class PrefixCache {
   };
   // The longest hit of at most `most` tokens. Counts as use.
   Match find(std::string_view salt, std::span<const int32_t> tokens, int64_t most);
-  // For the counters: a request of `tokens` tokens was served with this match.
-  void count(const Match& match, int64_t tokens);
+  // For the counters: `hit` of a request's `tokens` tokens were there.
+  void count(int64_t hit, int64_t tokens);
   // Whether a snapshot stands at the end of these tokens.
   bool has(std::string_view salt, std::span<const int32_t> tokens) const;
   // Adds the path of `tokens`, a multiple of 64 above 0, with a snapshot at its end, which becomes the cache's. Pages get one more

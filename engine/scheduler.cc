@@ -69,7 +69,13 @@ Scheduler::Stats Scheduler::stats() const {
   return s;
 }
 
+void Scheduler::spent(StepPart part) {
+  const double now = now_seconds();
+  stats_.seconds[size_t(part)] += now - std::exchange(counted_until_, now);
+}
+
 Status Scheduler::step() {
+  counted_until_ = now_seconds();
   drop_cancelled();
   admit();
   if (running_.empty()) return {};
@@ -78,7 +84,9 @@ Status Scheduler::step() {
   if (plan_.empty()) return {};
   work_.clear();
   for (const Piece& p : plan_) work_.push_back(p.work);
+  spent(StepPart::kPlan);
   const auto out = engine_.step(work_);
+  spent(StepPart::kForward);
   const Status done = out.ok() ? commit(*out) : out.status();
   if (!done.ok()) {
     fail_running(done);
@@ -88,6 +96,7 @@ Status Scheduler::step() {
   keep_snapshots();
   finish_all();
   for (auto& a : running_) send(*a);
+  spent(StepPart::kDeliver);
   return {};
 }
 
@@ -111,15 +120,18 @@ void Scheduler::admit() {
   }
 }
 
+PrefixCache::Match Scheduler::find(const Active& a) {
+  if (!a.shares()) return {};
+  return engine_.cache().find(a.request.cache_salt, a.sequence.tokens, a.sequence.length() - 1);
+}
+
 // A slot and pages for all tokens so far and one more, beside a page that each running request may need next.
 bool Scheduler::admit_one(Active& a) {
   StatePool& states = engine_.states();
   KvPool& kv = engine_.kv();
   PrefixCache& cache = engine_.cache();
   Sequence& s = a.sequence;
-  PrefixCache::Match match;
-  const bool scores = a.request.prompt_logprobs >= 0 && a.scored < int64_t(a.request.prompt.size());  // each token must be computed
-  if (a.request.use_cache && !scores) match = cache.find(a.request.cache_salt, s.tokens, s.length() - 1);
+  PrefixCache::Match match = find(a);
   if (match.snapshot >= 0) states.retain(match.snapshot);
   for (const int32_t page : match.pages) kv.retain(page);
   const auto give_up = [&] {
@@ -138,48 +150,92 @@ bool Scheduler::admit_one(Active& a) {
   auto slot = match.snapshot >= 0 ? states.resume(match.snapshot) : states.acquire();
   if (!slot.ok() && match.snapshot >= 0) {  // the hit is in the only slot that is left: a cold start takes its place
     give_up();
-    match = {.common = match.common};
+    match = {};
     slot = states.acquire();
   }
   if (!slot.ok()) return give_up();
   if (match.snapshot >= 0) states.release(match.snapshot);
-  if (a.request.use_cache) cache.count(match, s.length());
   s.slot = *slot;
   s.pages = std::move(match.pages);
   s.computed = match.length;
-  s.drafted = std::max<int64_t>(1, match.length);
-  s.drafts.clear();
-  if (a.produced == 0) a.usage.cached_tokens = match.length;
   if (a.usage.admitted == 0) a.usage.admitted = now_seconds();
-  stats_.cached_tokens += match.length;
-  choose_cuts(a, match.common);
   return true;
 }
 
+// ---- a beginning in common ----
+
+int64_t Scheduler::common_ahead(const Active& a, const Active& older) {
+  if (!older.shares() || older.decoding() || older.request.cache_salt != a.request.cache_salt) return 0;
+  const auto& tokens = a.sequence.tokens;
+  const int64_t alike = std::ranges::mismatch(tokens, older.sequence.tokens).in1 - tokens.begin();
+  const int64_t common = whole_pages(std::min(alike, a.sequence.length() - 1));
+  const bool at_its_end = common == whole_pages(older.sequence.length());  // the snapshot comes when the prompt is done
+  const bool ahead = common > older.started_at && (at_its_end || common > older.sequence.computed);
+  return ahead && common > a.sequence.computed ? common : 0;
+}
+
+// One waits for older ones only, so never in a circle, and as prompts are computed by age it hardly waits for what it would not
+// have waited for alone. Whatever becomes of the older one, the wait ends with it.
+void Scheduler::start_running() {
+  for (auto a = running_.begin(); a != running_.end(); ++a) {
+    if ((*a)->started()) continue;
+    Active* leader = nullptr;
+    int64_t most = 0;
+    for (auto older = running_.begin(); (*a)->shares() && older != a; ++older)
+      if (const int64_t common = common_ahead(**a, **older); common > most) leader = older->get(), most = common;
+    if (leader) leader->cut_at(most);
+    else start(**a);
+  }
+}
+
+// Goes on from what is there now, which may be more than at its admission.
+void Scheduler::start(Active& a) {
+  StatePool& states = engine_.states();
+  Sequence& s = a.sequence;
+  PrefixCache::Match match = find(a);
+  if (match.length > s.computed) {
+    for (const int32_t page : match.pages) engine_.kv().retain(page);
+    engine_.kv().release(s.pages);
+    states.release(s.slot);
+    s.slot = states.resume(match.snapshot).value();  // there is one free
+    s.pages = std::move(match.pages);
+    s.computed = match.length;
+    ++stats_.followed;
+  }
+  s.drafted = std::max<int64_t>(1, s.computed);
+  a.started_at = s.computed;
+  if (a.request.use_cache) engine_.cache().count(s.computed, s.length());
+  if (a.produced == 0) a.usage.cached_tokens = s.computed;
+  stats_.cached_tokens += s.computed;
+  choose_cuts(a, match.common);
+}
+
 // Where the prompt's computing pauses: where a request before went on differently, at the boundaries that the caller named, and
-// spaced by powers of two. The last multiple of 64 needs no pause, see keep_snapshots().
+// spaced by powers of two.
 void Scheduler::choose_cuts(Active& a, int64_t common) {
-  const Sequence& s = a.sequence;
   a.cuts.clear();
   if (!a.request.use_cache) return;
-  const int64_t last = whole_pages(s.length());
-  const auto add = [&](int64_t position) {
-    if (position = whole_pages(position); position > s.computed && position < last) a.cuts.push_back(position);
-  };
-  add(common);
-  for (const int64_t b : a.request.boundaries) add(b);
-  for (int64_t p = kFirstSpacedSnapshot; p < last; p *= 2) add(p);
-  std::ranges::sort(a.cuts);
-  const auto repeated = std::ranges::unique(a.cuts);
-  a.cuts.erase(repeated.begin(), repeated.end());
+  a.cut_at(common);
+  for (const int64_t b : a.request.boundaries) a.cut_at(b);
+  for (int64_t p = kFirstSpacedSnapshot; p < a.sequence.length(); p *= 2) a.cut_at(p);
+}
+
+// At the last multiple of 64 before it that is still ahead. The last of all needs no pause, see keep_snapshots().
+void Scheduler::Active::cut_at(int64_t position) {
+  position = whole_pages(position);
+  if (position <= sequence.computed || position >= whole_pages(sequence.length())) return;
+  const auto at = std::ranges::lower_bound(cuts, position);
+  if (at == cuts.end() || *at != position) cuts.insert(at, position);
 }
 
 // ---- the step's plan ----
 
 void Scheduler::plan() {
+  start_running();
   plan_.clear();
   int64_t budget = engine_.options().prefill_chunk;
   for (auto& a : running_) {
+    if (!a->started()) continue;
     if (a->decoding()) plan_decode(*a);
     else budget -= plan_prefill(*a, budget);
   }
@@ -208,13 +264,12 @@ int64_t Scheduler::plan_prefill(Active& a, int64_t budget) {
   while (!a.cuts.empty() && a.cuts.front() <= s.computed) a.cuts.erase(a.cuts.begin());
   int64_t end = std::min(s.length(), s.computed + budget);
   if (!a.cuts.empty()) end = std::min(end, a.cuts.front());
-  const bool scores = a.request.prompt_logprobs >= 0 && a.scored < int64_t(a.request.prompt.size());
-  if (scores) end = std::min(end, s.computed + kScoredRows);
+  if (a.scoring()) end = std::min(end, s.computed + kScoredRows);
   if (end < s.length() && whole_pages(end) > s.computed) end = whole_pages(end);
   const int64_t count = end - s.computed;
   if (count <= 0) return 0;
   const bool draws = end == s.length() && a.request.max_tokens > 0;
-  const WantLogits logits = scores ? WantLogits::kAll : draws ? WantLogits::kLast : WantLogits::kNone;
+  const WantLogits logits = a.scoring() ? WantLogits::kAll : draws ? WantLogits::kLast : WantLogits::kNone;
   plan_.push_back({.active = &a, .work = {&s, count, logits}, .draws = draws, .prefill = true});
   return count;
 }
@@ -252,8 +307,16 @@ void Scheduler::preempt(ActiveList::iterator victim) {
 Status Scheduler::commit(const StepOutput& out) {
   SLUICE_RETURN_IF_ERROR(draw(out));
   SLUICE_RETURN_IF_ERROR(score_prompts(out));
+  spent(StepPart::kSample);
   for (const Piece& p : plan_) SLUICE_RETURN_IF_ERROR(commit_piece(p, out));
+  spent(StepPart::kDeliver);
   if (!engine_.drafting()) return {};
+  const Status drafted = draft(out);
+  spent(StepPart::kDraft);
+  return drafted;
+}
+
+Status Scheduler::draft(const StepOutput& out) {
   std::vector<Drafting> drafting;
   for (const Piece& p : plan_) {
     Active& a = *p.active;
@@ -348,14 +411,14 @@ void Scheduler::take_token(Active& a, const SampledToken& token) {
 
 // ---- snapshots and the end ----
 
-// A snapshot is of the last closed chunk, so at the prompt's end it is there for the taking, and at a cut the sequence stands on
-// it.
+// A snapshot is of the last closed chunk, so at the prompt's end (of all tokens so far, after a preemption) it is there for the
+// taking, and at a cut the sequence stands on it.
 void Scheduler::keep_snapshots() {
   for (const Piece& p : plan_) {
     Active& a = *p.active;
     const Sequence& s = a.sequence;
     if (!a.request.use_cache || a.event.finish != FinishReason::kNone || p.work.verify) continue;
-    const bool prompt_ended = p.draws > 0 && a.produced == 1;
+    const bool prompt_ended = p.prefill && p.draws > 0;
     const bool at_cut = !a.cuts.empty() && a.cuts.front() == s.computed;
     if (prompt_ended || at_cut) keep_snapshot(a, whole_pages(s.computed));
   }
@@ -408,6 +471,7 @@ void Scheduler::release(Active& a, bool keep) {
       engine_.states().release(s.slot);
     }
   }
+  a.started_at = -1;
   s.slot = -1;
   s.drafts.clear();
   s.computed = 0, s.drafted = 1;

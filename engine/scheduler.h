@@ -6,9 +6,13 @@
 // way, then the youngest request: it waits again, keeps its tokens, and goes on as if nothing had been, since a step's bits do
 // not depend on how a sequence is cut (docs/architecture.md, "The open chunk").
 //
+// A prefix that a running request is about to compute is not computed twice: who begins alike and comes later keeps its place and
+// its slot, and starts when the snapshot is there, or when nobody is left who will make it.
+//
 // Not thread safe: submit(), cancel() and step() are of one thread. engine/loop.h puts a thread around it.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <list>
 #include <memory>
@@ -22,6 +26,11 @@
 namespace sluice {
 
 using RequestId = uint64_t;
+
+// What a step does, one after the other: admission and plan; the model; sampling and log-probabilities; the draft head; snapshots
+// and what goes out, up to what the outboxes' consumers do on this thread.
+enum class StepPart : unsigned char { kPlan, kForward, kSample, kDraft, kDeliver };
+inline constexpr std::array<const char*, 5> kStepPartNames{"plan", "forward", "sample", "draft", "deliver"};
 
 // Whether an engine can ever serve a request: ids in the vocabulary, room for the prompt and one token.
 Status check_request(const Engine& engine, const Request& request);
@@ -50,7 +59,9 @@ class Scheduler {
     int64_t running = 0, waiting = 0, waiting_tokens = 0;  // requests now, and the tokens of those that wait
     int64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0, drafted = 0, accepted = 0, preemptions = 0;
     int64_t finished = 0, cancelled = 0, failed = 0;
+    int64_t followed = 0;    // requests that went on from a prefix that another one was computing when they were admitted
     int64_t not_finite = 0;  // of the failed: the model's logits were not finite
+    std::array<double, kStepPartNames.size()> seconds{};  // of steps, by StepPart
   };
   Stats stats() const;
 
@@ -64,12 +75,18 @@ class Scheduler {
     std::optional<AnswerText> text;
     int64_t produced = 0;
     int64_t scored = 1;         // prompt tokens below it have their log-probability, if wanted
+    int64_t started_at = -1;    // tokens that it had not to compute when it started; -1: it has not, and computes nothing
     std::vector<int64_t> cuts;  // ascending positions, multiples of 64, where the prompt's computing pauses for a snapshot
     Usage usage;
     Event event;  // of this step
     bool cancelled = false;
 
     bool decoding() const { return produced > 0 && sequence.pending() == 1; }
+    // Whether log-probabilities of the prompt are still wanted: each of its tokens must be computed.
+    bool scoring() const { return request.prompt_logprobs >= 0 && scored < int64_t(request.prompt.size()); }
+    bool started() const { return started_at >= 0; }
+    bool shares() const { return request.use_cache && !scoring(); }
+    void cut_at(int64_t position);
   };
   // A piece of the step in hand: rows [first_row, first_row + work.count) of it, logits from first_logit on, and tokens drawn from
   // the last `draws` of these.
@@ -83,9 +100,15 @@ class Scheduler {
   };
   using ActiveList = std::list<std::unique_ptr<Active>>;
 
+  // Where two requests are alike up to, if `older` has yet to leave a snapshot there and `a` has none; else 0.
+  static int64_t common_ahead(const Active& a, const Active& older);
+
   void drop_cancelled();
   void admit();
   bool admit_one(Active& a);
+  PrefixCache::Match find(const Active& a);
+  void start_running();
+  void start(Active& a);
   void choose_cuts(Active& a, int64_t common);
   void plan();
   void plan_decode(Active& a);
@@ -94,7 +117,11 @@ class Scheduler {
   bool make_room();
   void preempt(ActiveList::iterator victim);
 
+  // Counts the time since the last call, or since the step's begin.
+  void spent(StepPart part);
+
   Status commit(const StepOutput& out);
+  Status draft(const StepOutput& out);
   Status draw(const StepOutput& out);
   Status score_prompts(const StepOutput& out);
   Status commit_piece(const Piece& piece, const StepOutput& out);
@@ -117,6 +144,7 @@ class Scheduler {
   std::vector<SampledToken> drawn_;
   SampleRowStorage storage_;
   Stats stats_;
+  double counted_until_ = 0;  // of the step in hand
 };
 
 // The whole answer to one request, by steps on this thread.

@@ -80,6 +80,13 @@ class Metrics::Page {
     labels.emplace_back(label, "");
     for (const Part& p : parts) labels.back().second = p.value, out.sample(labels, p.count);
   }
+  // Seconds of each step part, as StepPart counts them.
+  void step_parts(std::string_view name, std::string_view help, std::span<const double> seconds) {
+    family("sluice_", name, "counter", help);
+    MetricLabels labels = labels_;
+    labels.emplace_back("part", "");
+    for (size_t i = 0; i < seconds.size(); ++i) labels.back().second = kStepPartNames[i], out.sample(labels, seconds[i]);
+  }
   // Of the server rather than of a model.
   void server(std::string_view name, std::string_view type, std::string_view help, int64_t value) {
     family("sluice_", name, type, help);
@@ -163,6 +170,8 @@ void Metrics::engine_counters(Page& page, const EngineLoop::Report& r) const {
   page.own("steps_total", "counter", "Steps of the engine.", s.steps);
   page.own("step_failures_total", "counter", "Steps that failed, and with them all that ran.", r.failed_steps);
   page.own("busy_seconds_total", "counter", "Time in steps: its rate is the part of the time that the engine works.", r.busy_s);
+  page.step_parts("step_part_seconds_total",
+                  "Time in steps by what is done: plan, the model's forward, sample, the draft head, deliver.", s.seconds);
   page.own("step_seconds", "histogram", "Duration of a step.", r.step_seconds);
   page.own("iteration_tokens", "histogram", "Tokens of a step: computed of prompts and drawn for answers.", r.step_tokens);
   page.alias("vllm:iteration_tokens_total", "histogram", "See sluice_iteration_tokens.", r.step_tokens);

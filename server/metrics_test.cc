@@ -37,7 +37,8 @@ EngineLoop::Report report() {
                  .drafted = 40,
                  .accepted = 30,
                  .preemptions = 1,
-                 .not_finite = 4};
+                 .not_finite = 4,
+                 .seconds = {0.5, 1.5, 0.25, 0.125, 0.0625}};
   r.cache = {.queries = 9, .hits = 2, .hit_tokens = 128, .query_tokens = 700, .evictions = 5};
   r.state_slots = 10, r.state_free = 3, r.snapshots = 4;
   r.kv_pages = 100, r.kv_free = 40, r.kv_cached = 35;
@@ -130,6 +131,8 @@ TEST(Metrics, TellsWhatTheEngineReports) {
   EXPECT_EQ(m.value("sluice_steps_total" + kLabels), 11);
   EXPECT_EQ(m.value("sluice_step_failures_total" + kLabels), 6);
   EXPECT_EQ(m.value("sluice_busy_seconds_total" + kLabels), 1.25);
+  EXPECT_EQ(m.value("sluice_step_part_seconds_total" + with("part", "plan")), 0.5);
+  EXPECT_EQ(m.value("sluice_step_part_seconds_total" + with("part", "deliver")), 0.0625);
   EXPECT_EQ(m.value("sluice_prompt_tokens_by_source_total" + with("source", "computed")), 500);
   EXPECT_EQ(m.value("sluice_prompt_tokens_by_source_total" + with("source", "cached")), 128);
   EXPECT_EQ(m.value("vllm:prompt_tokens_total" + kLabels), 628);

@@ -61,6 +61,8 @@ void send_file(const EmbeddedFile& file, const HttpRequest& request, const Respo
 
 std::string status_json(const EngineLoop::Report& r, const StatusFacts& facts, double time_s, bool draining) {
   const Scheduler::Stats& s = r.scheduler;
+  json::object parts;
+  for (size_t i = 0; i < s.seconds.size(); ++i) parts[std::string(kStepPartNames[i]) + "_s"] = s.seconds[i];
   const json::object all = {
       {"model", facts.model},
       {"version", facts.version},
@@ -82,7 +84,12 @@ std::string status_json(const EngineLoop::Report& r, const StatusFacts& facts, d
         {"generated", s.generated_tokens},
         {"drafted", s.drafted},
         {"accepted", s.accepted}}},
-      {"engine", {{"steps", s.steps}, {"failed_steps", r.failed_steps}, {"busy_s", r.busy_s}, {"last_step_s", r.last_step_s}}},
+      {"engine",
+       {{"steps", s.steps},
+        {"failed_steps", r.failed_steps},
+        {"busy_s", r.busy_s},
+        {"last_step_s", r.last_step_s},
+        {"parts", parts}}},
       {"state_slots",
        {{"total", r.state_slots},
         {"live", r.state_slots - r.state_free - r.snapshots},

@@ -157,7 +157,8 @@ TEST(WebStatus, EveryFigureHasItsPlace) {
                  .preemptions = 10,
                  .finished = 11,
                  .cancelled = 12,
-                 .failed = 13};
+                 .failed = 13,
+                 .seconds = {0.5, 1.5, 0.25, 0.125, 0.0625}};
   r.cache = {.queries = 14, .hits = 15, .hit_tokens = 16, .query_tokens = 17, .evictions = 18};
   r.state_slots = 100, r.state_free = 19, r.snapshots = 20;
   r.kv_pages = 200, r.kv_free = 21, r.kv_cached = 22;
@@ -166,7 +167,8 @@ TEST(WebStatus, EveryFigureHasItsPlace) {
     "model": "m", "version": "1", "device": "cuda:0", "max_context": 24, "time_s": 1.5, "draining": false,
     "requests": {"running": 1, "waiting": 2, "waiting_tokens": 3, "finished": 11, "cancelled": 12, "failed": 13, "preemptions": 10},
     "tokens": {"prompt_computed": 5, "prompt_cached": 6, "generated": 7, "drafted": 8, "accepted": 9},
-    "engine": {"steps": 4, "failed_steps": 23, "busy_s": 2.5, "last_step_s": 0.25},
+    "engine": {"steps": 4, "failed_steps": 23, "busy_s": 2.5, "last_step_s": 0.25,
+               "parts": {"plan_s": 0.5, "forward_s": 1.5, "sample_s": 0.25, "draft_s": 0.125, "deliver_s": 0.0625}},
     "state_slots": {"total": 100, "live": 61, "snapshots": 20, "free": 19},
     "kv_pages": {"total": 200, "live": 157, "cached": 22, "free": 21, "page_tokens": 64},
     "prefix_cache": {"queries": 14, "hits": 15, "query_tokens": 17, "hit_tokens": 16, "evictions": 18}})");

@@ -121,6 +121,10 @@ TEST(EngineLoop, ReportsStepsAndTimes) {
   EXPECT_EQ(r.step_seconds.total(), 20);
   EXPECT_GT(r.step_seconds.sum, 0);
   EXPECT_LE(r.step_seconds.sum, r.busy_s);
+  double parts = 0;
+  for (const double seconds : r.scheduler.seconds) parts += seconds;
+  EXPECT_LE(parts, r.busy_s);
+  EXPECT_GT(parts, 0.5 * r.busy_s) << "the parts are the step";
 }
 
 // The loop's end is the end of what runs: each answer gets its last event.

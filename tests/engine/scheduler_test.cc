@@ -181,7 +181,7 @@ class Schedules {
               .sequences = pick({1, 2, 5, 8}),
               .dtype = dtype_};
     s.slots = pick({1, s.sequences, s.sequences + 2, s.sequences + 12});
-    s.kv_tokens = pick({320, 640, 2000, 8192});
+    s.kv_tokens = pick({320, 320, 448, 640, 2000, 8192});
     auto engine = make(s);
     {
       Scheduler scheduler(*engine);
@@ -189,16 +189,25 @@ class Schedules {
       scheduler.on_release([&](RequestId id, const Sequence& q) { states[id] = q.slot >= 0 ? state_of(*engine, q) : 0; });
       std::vector<Running> running;
       for (size_t sent = 0; sent < count || !scheduler.idle();) {
-        for (; sent < count && rng_() % 3 == 0; ++sent) {
-          Running& r = running.emplace_back();
-          r.which = rng_() % requests_.size();
-          Request request = requests_[r.which];
-          request.speculate = int64_t(rng_() % 6) - 1;
-          request.priority = int(rng_() % 8 == 0);
-          request.use_cache = rng_() % 8 != 0;
-          if (rng_() % 8 == 0) request.cache_salt = "somebody else";
-          r.id = running.size();
-          scheduler.submit(r.id, request, r.outbox);
+        while (sent < count && rng_() % 3 == 0) {
+          const size_t which = rng_() % requests_.size();
+          const uint64_t siblings = rng_() % 4 == 0 ? 2 + rng_() % 4 : 1;
+          for (uint64_t i = 0; i < siblings && sent < count; ++i, ++sent) {
+            Running& r = running.emplace_back();
+            r.which = which;
+            Request request = requests_[which];
+            request.speculate = int64_t(rng_() % 6) - 1;
+            request.priority = int(rng_() % 8 == 0);
+            request.use_cache = rng_() % 8 != 0;
+            if (rng_() % 8 == 0) request.cache_salt = "somebody else";
+            r.id = running.size();
+            scheduler.submit(r.id, request, r.outbox);
+          }
+          // The first of them goes while the others wait for what it computes.
+          if (siblings > 1 && rng_() % 3 == 0) {
+            for (uint64_t steps = rng_() % 4; steps > 0; --steps) ASSERT_TRUE(scheduler.step().ok());
+            scheduler.cancel(running.size() - siblings + 1);
+          }
         }
         if (!running.empty() && rng_() % 60 == 0) scheduler.cancel(running[rng_() % running.size()].id);
         ASSERT_TRUE(scheduler.step().ok());
@@ -209,6 +218,7 @@ class Schedules {
       }
       preemptions_ += scheduler.stats().preemptions;
       accepted_ += scheduler.stats().accepted, drafted_ += scheduler.stats().drafted;
+      followed_ += scheduler.stats().followed;
     }
     hits_ += engine->cache().counters().hits, evictions_ += engine->cache().counters().evictions;
     engine->cache().clear();
@@ -221,6 +231,7 @@ class Schedules {
     EXPECT_GT(preemptions_, compared_ / 200);
     EXPECT_GT(hits_, compared_ / 20);
     EXPECT_GT(evictions_, compared_ / 20);
+    EXPECT_GT(followed_, compared_ / 100);
     EXPECT_GT(accepted_, compared_ / 20);
     EXPECT_GT(drafted_ - accepted_, compared_ / 20);
     EXPECT_GT(compared_, 0);
@@ -251,8 +262,121 @@ class Schedules {
   std::mt19937_64 rng_;
   std::vector<Request> requests_;
   std::vector<Outcome> want_;
-  int64_t preemptions_ = 0, hits_ = 0, evictions_ = 0, accepted_ = 0, drafted_ = 0, compared_ = 0;
+  int64_t preemptions_ = 0, hits_ = 0, evictions_ = 0, followed_ = 0, accepted_ = 0, drafted_ = 0, compared_ = 0;
 };
+
+// ---- siblings ----
+
+// Eight requests for the same 500 tokens in one engine; their first 448 can be shared.
+class Siblings : public ::testing::Test {
+ protected:
+  static constexpr int64_t kCount = 8, kPrompt = 500, kShared = 448;
+
+  Siblings() {
+    std::mt19937_64 rng(5);
+    for (int i = 0; i < kPrompt; ++i) request_.prompt.push_back(int32_t(rng() % uint64_t(kVocab)));
+    request_.max_tokens = 4;
+    use({.prefill_chunk = 64, .sequences = kCount});
+  }
+  void use(const Setting& setting) {
+    scheduler_.reset();
+    engine_ = make(setting);
+    scheduler_ = std::make_unique<Scheduler>(*engine_);
+  }
+  void step() { ASSERT_TRUE(scheduler_->step().ok()); }
+  void submit(const Request& r) {
+    outboxes_.push_back(std::make_shared<Outbox>());
+    scheduler_->submit(outboxes_.size(), r, outboxes_.back());
+  }
+  void submit_all() {
+    for (int i = 0; i < kCount; ++i) submit(request_);
+  }
+  void finish() {
+    for (int steps = 0; !scheduler_->idle(); ++steps) {
+      step();
+      ASSERT_LT(steps, 200);
+    }
+  }
+  int64_t computed() const { return scheduler_->stats().prompt_tokens; }
+  // The last event of the answer that was submitted i-th.
+  Event end_of(size_t i) {
+    Event e;
+    while (e.finish == FinishReason::kNone) e = outboxes_[i]->wait();
+    return e;
+  }
+
+  Request request_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::vector<std::shared_ptr<Outbox>> outboxes_;
+};
+
+TEST_F(Siblings, ComputeTheirPromptOnce) {
+  submit_all();
+  finish();
+  EXPECT_EQ(computed(), kPrompt + (kCount - 1) * (kPrompt - kShared));
+  EXPECT_EQ(end_of(0).usage.cached_tokens, 0);
+  for (size_t i = 1; i < kCount; ++i) EXPECT_EQ(end_of(i).usage.cached_tokens, kShared);
+  EXPECT_EQ(scheduler_->stats().followed, kCount - 1);
+  EXPECT_EQ(engine_->cache().counters().queries, kCount);
+}
+
+TEST_F(Siblings, ThatComeLaterAndPartEarlierShareWhatIsAhead) {
+  submit(request_);
+  step();
+  Request other = request_;
+  for (size_t i = 200; i < other.prompt.size(); ++i) other.prompt[i] = (other.prompt[i] + 1) % int32_t(kVocab);
+  submit(other);
+  submit(other);
+  finish();
+  EXPECT_EQ(computed(), kPrompt + (kPrompt - 192) + (kPrompt - kShared)) << "the first pauses at 192, the second leads the third";
+}
+
+TEST_F(Siblings, GoOnWhereACancelledOneWas) {
+  submit_all();
+  step(), step();
+  scheduler_->cancel(1);
+  finish();
+  EXPECT_EQ(computed(), kPrompt + (kCount - 2) * (kPrompt - kShared));
+}
+
+TEST_F(Siblings, AreNotHeldByOneThatFails) {
+  Request fails = request_;
+  fails.sampling.allowed = fails.sampling.banned = {3};
+  submit(fails);
+  submit(request_);
+  submit(request_);
+  finish();
+  EXPECT_EQ(end_of(0).finish, FinishReason::kError);
+  EXPECT_EQ(end_of(1).finish, FinishReason::kLength);
+  EXPECT_EQ(computed(), 2 * kPrompt + kPrompt - kShared);
+}
+
+// The budget is for all of them at once: who waited for another would draw nothing in the first step.
+TEST_F(Siblings, ComputeAloneWithoutTheCacheAndUnderOtherSalts) {
+  use({.prefill_chunk = 4 * kPrompt, .sequences = kCount});
+  submit(request_);
+  Request r = request_;
+  r.use_cache = false;
+  submit(r);
+  r.use_cache = true, r.cache_salt = "somebody else";
+  submit(r);
+  step();
+  EXPECT_EQ(scheduler_->stats().generated_tokens, 3);
+  r.cache_salt.clear(), r.prompt_logprobs = 0;  // whose every token must be computed
+  submit(r);
+  finish();
+  EXPECT_EQ(computed(), 4 * kPrompt);
+  EXPECT_EQ(scheduler_->stats().followed, 0);
+}
+
+// A slot for each and none for snapshots: they cannot share, and must not wait for ever.
+TEST_F(Siblings, ComputeAloneWhereNoSnapshotFits) {
+  use({.prefill_chunk = 64, .sequences = kCount, .slots = kCount});
+  submit_all();
+  finish();
+  EXPECT_EQ(scheduler_->stats().finished, kCount);
+}
 
 // SLUICE_CASES: how many requests are compared; SLUICE_SEED: another set of schedules.
 TEST(Scheduler, SameBitsUnderAnySchedule) {
