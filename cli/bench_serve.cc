@@ -1,6 +1,5 @@
 // sluice bench serve: load on a server that speaks OpenAI's API, and what its users would have seen.
 #include <fmt/core.h>
-#include <sys/resource.h>
 
 #include <boost/json.hpp>
 #include <cmath>
@@ -113,14 +112,6 @@ std::string describe_arrivals(const BenchServeOptions& o) {
   return o.load.max_concurrency > 0 ? s + fmt::format(", at most {} in flight", o.load.max_concurrency) : s;
 }
 
-// Each request in flight has a connection: as many as the system lets this program have.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 Result<ServeRun> measure(BenchServeOptions& o) {
   if (!o.prompts.empty()) {
     SLUICE_ASSIGN_OR_RETURN(o.workload.rows, bench::read_prompts(o.prompts));
@@ -129,7 +120,7 @@ Result<ServeRun> measure(BenchServeOptions& o) {
   if (o.workload.model.empty()) {
     SLUICE_ASSIGN_OR_RETURN(o.workload.model, bench::first_model(o.load.client));
   }
-  raise_descriptor_limit();
+  raise_descriptor_limit();  // each request in flight has a connection
   Progress progress("requests");
   o.load.sessions = o.num_prompts;
   o.load.stop_on_interrupt = true;

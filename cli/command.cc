@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include <fmt/core.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -13,9 +14,14 @@
 
 namespace sluice::cli {
 
+void put_error_line(const std::string& line) {
+  const std::string whole = line + "\n";
+  std::fwrite(whole.data(), 1, whole.size(), stderr);
+}
+
 int fail(const Status& status) {
-  fmt::print(stderr, "sluice: error: {}\n", status.to_string());
-  return kFailure;
+  put_error_line("sluice: error: " + status.to_string());
+  return status.code() == Code::kDevice ? kLost : kFailure;
 }
 
 void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
@@ -90,7 +96,7 @@ Result<PdlChoice> choose_pdl() {
   return env.pdl;
 }
 
-void warn(const std::string& message) { fmt::print(stderr, "sluice: warning: {}\n", message); }
+void warn(const std::string& message) { put_error_line("sluice: warning: " + message); }
 
 void warn_about(const std::vector<Fallback>& fallbacks) {
   for (const Fallback& f : fallbacks)
@@ -126,7 +132,8 @@ Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacit
                   .state_slots = capacity.state_slots,
                   .kv_tokens = capacity.kv_tokens,
                   .speculate = o.speculate,
-                  .impl = env.impl};
+                  .impl = env.impl,
+                  .lose_device_after = o.lose_device_after};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
   return Engine::create(e);
 }
@@ -173,6 +180,14 @@ Result<std::vector<int32_t>> parse_ids(const std::string& text, const std::strin
     p = next;
   }
   return ids;
+}
+
+uint64_t raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur;
 }
 
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }

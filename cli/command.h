@@ -16,8 +16,12 @@
 
 namespace sluice::cli {
 
-// Exit codes: 0 success, 1 failure, 2 usage.
-inline constexpr int kFailure = 1, kUsage = 2;
+// Exit codes: 0 success, 1 failure, 2 usage, 70 the device is lost and a new process may find it well.
+inline constexpr int kFailure = 1, kUsage = 2, kLost = 70;
+
+// A line on stderr, in one write, so that lines of several threads do not mix. Where it cannot be written it is left out: a full
+// disk behind a log ends nothing.
+void put_error_line(const std::string& line);
 
 // Prints "sluice: error: message; hint" and returns the exit code that fits.
 int fail(const Status& status);
@@ -34,6 +38,7 @@ struct ModelOptions {
   int threads = 0;
   int64_t prefill_chunk = 512, max_context = 0, speculate = 0;
   bool batch_invariant = true;
+  int64_t lose_device_after = 0;  // steps; 0: never
 };
 
 // --dtype, --threads and the others that run, score, eval and bench have in common. `positional` adds MODEL.
@@ -86,6 +91,9 @@ Result<std::vector<int32_t>> encode_chat(const Texts& texts, const boost::json::
 Result<std::vector<int32_t>> parse_ids(const std::string& text, const std::string& where);
 
 bool stderr_is_terminal();
+
+// Lets this process have as many descriptors as the system allows; says how many.
+uint64_t raise_descriptor_limit();
 
 // "prefill 384/512" on stderr while long work runs, only on a terminal; cleared at the end.
 class Progress {

@@ -1,8 +1,19 @@
 // sluice: the command line. Each subcommand is a file of its own.
-#include <fmt/core.h>
+#include <cstdio>
+#include <system_error>
 
 #include "cli/command.h"
 #include "io/mapped_file.h"
+
+namespace {
+
+// What was printed counts only once it is written.
+sluice::Status flush_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return {};
+  return {sluice::Code::kIo, "standard output cannot be written"};
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace sluice::cli;
@@ -19,8 +30,13 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& e) {
     return app.exit(e);  // --help, --version
   } catch (const CLI::ParseError& e) {
-    fmt::print(stderr, "sluice: error: {}; `sluice --help` shows what there is\n", e.what());
+    put_error_line(std::string("sluice: error: ") + e.what() + "; `sluice --help` shows what there is");
     return kUsage;
   }
-  return command();
+  try {
+    const int code = command();
+    return code == 0 ? exit_code(flush_output()) : code;
+  } catch (const std::system_error& e) {  // a write to standard output, or a thread
+    return fail({sluice::Code::kIo, e.what()});
+  }
 }

@@ -67,11 +67,10 @@ void print_stats(const Timed& t) {
   const Usage& u = t.answer.usage;
   const int64_t computed = u.prompt_tokens - u.cached_tokens;
   const double decoded = double(t.answer.tokens.size()) - 1;
-  fmt::print(stderr, "[{} prompt tokens, {} of them cached, {:.0f} tokens/s; {} new tokens, {:.0f} tokens/s", u.prompt_tokens,
-             u.cached_tokens, computed / std::max(t.prefill_s, 1e-9), t.answer.tokens.size(),
-             decoded > 0 ? decoded / std::max(t.decode_s, 1e-9) : 0.0);
-  if (u.drafted > 0) fmt::print(stderr, "; {} of {} drafts accepted", u.accepted, u.drafted);
-  fmt::print(stderr, "]\n");
+  const std::string drafts = u.drafted > 0 ? fmt::format("; {} of {} drafts accepted", u.accepted, u.drafted) : "";
+  put_error_line(fmt::format("[{} prompt tokens, {} of them cached, {:.0f} tokens/s; {} new tokens, {:.0f} tokens/s{}]",
+                             u.prompt_tokens, u.cached_tokens, computed / std::max(t.prefill_s, 1e-9), t.answer.tokens.size(),
+                             decoded > 0 ? decoded / std::max(t.decode_s, 1e-9) : 0.0, drafts));
 }
 
 void print_json(const std::vector<int32_t>& prompt, const Timed& t, double load_s) {

@@ -22,7 +22,7 @@ struct ServeOptions {
   ModelOptions model;
   std::string host = "127.0.0.1";
   uint16_t port = 8080;
-  std::vector<std::string> names, api_keys;
+  std::vector<std::string> names, api_keys, allowed_hosts;
   Capacity capacity{.max_sequences = 32};
   bool no_prefix_cache = false, access_log = false;
   int64_t max_queued = 512, drain_timeout_s = 30;
@@ -33,23 +33,27 @@ struct ServeOptions {
 
 // Everything that this program says goes to stderr, but for the line with the address.
 void say(const ServeOptions& o, const std::string& line) {
-  if (o.log_level == "info") fmt::print(stderr, "sluice: {}\n", line);
+  if (o.log_level == "info") put_error_line("sluice: " + line);
 }
 
-// One JSON object a line, in one write, so that lines of several threads do not mix.
+// One JSON object a line.
 void log_access(const AccessRecord& r) {
   const boost::json::object line = {
       {"request_id", r.request_id}, {"peer", r.peer},       {"method", r.method},   {"path", r.path},
       {"status", r.status},         {"seconds", r.seconds}, {"bytes", r.bytes_out}, {"cancelled", name_of(r.cancelled)}};
-  const std::string text = boost::json::serialize(line) + "\n";
-  std::fwrite(text.data(), 1, text.size(), stderr);
+  put_error_line(boost::json::serialize(line));
 }
 
-// Signals for wait_for_signal(): blocked before any thread is made, so that each inherits it.
+// Signals for wait_for_end(): blocked before any thread is made, so that each inherits it. What was ignored from the start stays so
+// (SIGHUP under nohup): the kernel would hand it to those who wait for it all the same.
 sigset_t block_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, s);
+  for (const int s : {SIGTERM, SIGINT, SIGHUP}) {
+    struct sigaction now {};
+    sigaction(s, nullptr, &now);
+    if (now.sa_handler != SIG_IGN) sigaddset(&set, s);
+  }
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);  // a closed pipe behind stdout or stderr is no reason to end
   return set;
@@ -67,7 +71,7 @@ Result<std::unique_ptr<Service>> make_service(const ServeOptions& o, const std::
   options.queue.waiting_requests = o.max_queued;
   if (options.names.empty()) options.names = {std::filesystem::canonical(dir).filename().string()};
   ServiceTexts parts{std::move(texts.tokenizer), std::move(texts.chat), std::move(texts.generation), std::move(stops)};
-  return std::make_unique<Service>(std::move(engine), std::move(parts), std::move(options));
+  return Service::create(std::move(engine), std::move(parts), std::move(options));
 }
 
 Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& service) {
@@ -81,7 +85,7 @@ Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& s
                         }}));
   if (o.api_keys.empty() && o.host != "127.0.0.1" && o.host != "localhost" && o.host != "::1")
     warn("others can reach " + o.host + ", and no --api-key is set");
-  HttpOptions http{.host = o.host, .port = o.port, .limits = o.limits, .api_keys = o.api_keys};
+  HttpOptions http{.host = o.host, .port = o.port, .limits = o.limits, .api_keys = o.api_keys, .allowed_hosts = o.allowed_hosts};
   http.error_formatter = [](const HttpError& e) { return error_response(api_error(e)); };
   if (o.access_log) http.access_log = log_access;
   SLUICE_ASSIGN_OR_RETURN(auto server, HttpServer::start(std::move(http), std::move(router)));
@@ -89,15 +93,27 @@ Result<std::unique_ptr<HttpServer>> start_http(const ServeOptions& o, Service& s
   return server;
 }
 
-// The first signal drains; a second one ends the program at once.
-void drain_at_signal(const ServeOptions& o, const sigset_t& signals, HttpServer& server, Service& service) {
-  int signal = 0;
-  sigwait(&signals, &signal);
+constexpr int64_t kLastWordsSeconds = 3;  // for answers on their way when the device is lost
+
+// A signal, or 0 when the engine has lost its device.
+int wait_for_end(const sigset_t& signals, const EngineLoop& loop) {
+  const timespec poll{0, 100'000'000};
+  for (;;) {
+    if (const int signal = sigtimedwait(&signals, nullptr, &poll); signal > 0) return signal;
+    if (!loop.health().ok()) return 0;
+  }
+}
+
+// A signal drains; a second one ends the program at once.
+void drain_at_end(const ServeOptions& o, const sigset_t& signals, HttpServer& server, Service& service) {
+  const int signal = wait_for_end(signals, service.loop());
+  const int64_t seconds = signal > 0 ? o.drain_timeout_s : kLastWordsSeconds;
   service.draining = true;
-  say(o, fmt::format("{}: no new requests; those that run have {} s", strsignal(signal), o.drain_timeout_s));
+  const char* const why = signal > 0 ? strsignal(signal) : "the device is lost";
+  say(o, fmt::format("{}: no new requests; those that run have {} s", why, seconds));
   std::atomic<bool> done{false};
   std::thread drainer([&] {
-    const int cut = server.drain(std::chrono::seconds(o.drain_timeout_s));
+    const int cut = server.drain(std::chrono::seconds(seconds));
     if (cut > 0) say(o, fmt::format("{} requests were cut", cut));
     done = true;
   });
@@ -111,18 +127,33 @@ void drain_at_signal(const ServeOptions& o, const sigset_t& signals, HttpServer&
   drainer.join();
 }
 
+// Each connection has a descriptor.
+void make_room_for_connections(const HttpLimits& limits) {
+  constexpr uint64_t kForFiles = 64;
+  const uint64_t most = raise_descriptor_limit();
+  if (most < uint64_t(limits.max_connections) + kForFiles)
+    warn(fmt::format("--max-connections is {}, and this process may open {} files: raise that (ulimit -n, LimitNOFILE=)",
+                     int64_t(limits.max_connections), most));
+}
+
+void put_address(const std::string& line) {
+  const bool written = std::fwrite(line.data(), 1, line.size(), stdout) == line.size() && std::fflush(stdout) == 0;
+  if (!written) warn("standard output cannot be written; " + line.substr(0, line.size() - 1));
+  std::clearerr(stdout);
+}
+
 Status serve(const ServeOptions& o) {
   const sigset_t signals = block_signals();
+  make_room_for_connections(o.limits);
   const double begin = now_seconds();
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
   SLUICE_ASSIGN_OR_RETURN(const auto service, make_service(o, dir));
   SLUICE_ASSIGN_OR_RETURN(const auto server, start_http(o, *service));
   say(o, fmt::format("ready after {:.2f} s: {} requests at once, {} tokens of context", now_seconds() - begin,
                      o.capacity.max_sequences, service->max_context()));
-  fmt::print("serving {} at http://{}\n", service->name(), server->address());
-  std::fflush(stdout);
-  drain_at_signal(o, signals, *server, *service);
-  return {};
+  put_address(fmt::format("serving {} at http://{}\n", service->name(), server->address()));
+  drain_at_end(o, signals, *server, *service);
+  return service->loop().health();
 }
 
 void add_network_options(CLI::App& app, ServeOptions& o) {
@@ -132,6 +163,12 @@ void add_network_options(CLI::App& app, ServeOptions& o) {
   app.add_option("--port", o.port, "port to listen on; 0 takes a free one")->envname("SLUICE_PORT")->capture_default_str();
   app.add_option("--api-key", o.api_keys, "a key that clients must send; may be given several times; none: all may call")
       ->envname("SLUICE_API_KEY")
+      ->allow_extra_args(false);
+  app.add_option(
+         "--allowed-host", o.allowed_hosts,
+         "a name that clients may call the server by, beside localhost and its address, while --host is a loopback address; "
+         "several may be given; * allows any")
+      ->envname("SLUICE_ALLOWED_HOST")
       ->allow_extra_args(false);
   app.add_option("--served-model-name", o.names,
                  "what clients call the model; may be given several times; default: the folder's name")
@@ -169,6 +206,9 @@ void add_capacity_options(CLI::App& app, ServeOptions& o) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   app.add_flag("--no-prefix-cache", o.no_prefix_cache, "compute every prompt from its start");
+  app.add_option("--lose-device-after", o.model.lose_device_after,
+                 "behave as if the device were gone after so many steps: to try what stands around the server")
+      ->check(up_to(1));
   add_speculation_option(app, o.model);
 }
 

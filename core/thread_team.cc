@@ -18,18 +18,25 @@ inline void cpu_relax() {
 // Long enough to bridge the serial stretches of a step, short enough that an idle engine costs nothing.
 constexpr double kSpinSeconds = 200e-6;
 
+void end(std::vector<std::thread>& helpers, std::atomic<bool>& stop, std::atomic<uint32_t>& bell) {
+  stop.store(true);
+  bell.fetch_add(1);
+  bell.notify_all();
+  for (auto& h : helpers) h.join();
+}
+
 }  // namespace
 
 ThreadTeam::ThreadTeam(int threads) : size_(std::max(1, threads)), stretches_(new Stretch[size_]) {
-  for (int i = 1; i < size_; ++i) helpers_.emplace_back([this, i] { help(i); });
+  try {
+    for (int i = 1; i < size_; ++i) helpers_.emplace_back([this, i] { help(i); });
+  } catch (const std::exception&) {  // there cannot be so many
+    end(helpers_, stop_, bell_);
+    throw;
+  }
 }
 
-ThreadTeam::~ThreadTeam() {
-  stop_.store(true);
-  bell_.fetch_add(1);
-  bell_.notify_all();
-  for (auto& h : helpers_) h.join();
-}
+ThreadTeam::~ThreadTeam() { end(helpers_, stop_, bell_); }
 
 void ThreadTeam::share(Job job, void* data) {
   // Nobody is inside: the last call waited for that.

@@ -1,9 +1,21 @@
 #include "core/thread_team.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "core/thread_errors.h"
 
 namespace sluice {
 namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kAddressesArePlain = false;
+#else
+constexpr bool kAddressesArePlain = true;
+#endif
 
 TEST(ThreadTeam, EveryItemRunsOnce) {
   for (const int threads : {1, 2, 3, 8}) {
@@ -57,6 +69,25 @@ TEST(ThreadTeam, ScratchByThreadIsSafeOverManyShortJobs) {
     expected += n;
   }
   EXPECT_EQ(plain[0] + plain[1] + plain[2] + plain[3], expected);
+}
+
+// Where only some of the threads can be started, those end again and the caller learns of it.
+TEST(ThreadTeam, SaysThatThereAreNoMoreThreads) {
+  if (!kAddressesArePlain) GTEST_SKIP() << "the sanitizer itself reserves more address space than any limit";
+  rlimit before{};
+  ::getrlimit(RLIMIT_AS, &before);
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlimit low{rlim_t(pages * ::sysconf(_SC_PAGESIZE) + (100 << 20)), before.rlim_max};  // room for some stacks
+  ::setrlimit(RLIMIT_AS, &low);
+  std::string message;
+  try {
+    const ThreadTeam team(1000);
+  } catch (const std::system_error& e) {
+    message = no_more_threads(e).message();
+  }
+  ::setrlimit(RLIMIT_AS, &before);
+  EXPECT_NE(message.find("no more threads can be started: "), std::string::npos);
 }
 
 // A team that ends while its helpers look for work, or are about to sleep, does not wait for them for ever.

@@ -63,12 +63,21 @@ Status Engine::make_pools() {
   const PoolSpec spec = model_->pool_spec(drafting());
   // One slot more than sequences: for a snapshot, and for explain_not_finite().
   const int64_t slots = options_.state_slots > 0 ? options_.state_slots : options_.max_sequences + 1;
-  SLUICE_ASSIGN_OR_RETURN(states_, StatePool::create(spec, slots));
   // By default address space for every sequence at full length, and one more; memory is taken as pages are first written.
   const int64_t page = KvPool::kPageTokens;
   const int64_t pages = options_.kv_tokens > 0 ? ceil_div(options_.kv_tokens, page)
                                                : (options_.max_sequences + 1) * ceil_div(max_context_ + options_.speculate, page);
-  SLUICE_ASSIGN_OR_RETURN(kv_, KvPool::create(spec, pages));
+  const auto made = [&](auto pool, auto& place) -> Status {
+    if (!pool.ok())
+      return {pool.status().code(),
+              std::to_string(slots) + " state slots and a KV cache of " + std::to_string(pages * page) +
+                  " tokens do not fit in memory: " + pool.status().message(),
+              "give fewer --state-slots or --kv-tokens"};
+    place = std::move(*pool);
+    return {};
+  };
+  SLUICE_RETURN_IF_ERROR(made(StatePool::create(spec, slots), states_));
+  SLUICE_RETURN_IF_ERROR(made(KvPool::create(spec, pages), kv_));
   // A sequence by itself always fits, with the rows of its drafts.
   max_context_ = std::min(max_context_, pages * page - options_.speculate);
   if (max_context_ < 1) return invalid("a KV cache of " + std::to_string(options_.kv_tokens) + " tokens holds no sequence");
@@ -117,6 +126,9 @@ Status Engine::append(Sequence& s, int32_t id) {
 }
 
 Result<StepOutput> Engine::step(std::span<const Work> work) {
+  if (options_.lose_device_after > 0 && ++steps_ > options_.lose_device_after)
+    return Status(Code::kDevice,
+                  "the device is lost: that is rehearsed after " + std::to_string(options_.lose_device_after) + " steps");
   for (const Work& w : work) {
     Sequence& s = *w.sequence;
     const int64_t end = s.computed + w.count;

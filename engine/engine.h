@@ -31,6 +31,7 @@ struct EngineOptions {
   int64_t kv_tokens = 0;        // in all sequences and the prefix cache; 0: every sequence at full length
   int64_t speculate = 0;        // most tokens that the draft head guesses ahead; 0: it is not used
   ImplChoices impl;
+  int64_t lose_device_after = 0;  // steps, for rehearsals: from then on each fails as on a device that is gone; 0: never
 };
 
 // A token to be drawn from row `row` of logits, for a position.
@@ -103,6 +104,7 @@ class Engine {
   Pools pools_;
   std::unique_ptr<PrefixCache> cache_;
   Batch batch_, draft_batch_;
+  int64_t steps_ = 0;
 };
 
 }  // namespace sluice

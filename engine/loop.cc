@@ -5,7 +5,7 @@
 namespace sluice {
 
 EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, LoopLimits limits) : engine_(std::move(engine)), limits_(limits) {
-  publish(Scheduler(*engine_), 0, false);
+  publish(Scheduler(*engine_), 0, {});
   thread_ = std::thread([this] { run(); });
 }
 
@@ -25,6 +25,7 @@ Result<RequestId> EngineLoop::submit(Request request, std::shared_ptr<Outbox> ou
   const int64_t tokens = int64_t(request.prompt.size());
   {
     const std::scoped_lock lock(mutex_);
+    if (!health_.ok()) return health_;
     const int64_t waiting = unseen_requests_ + report_.scheduler.waiting;
     if (waiting >= limits_.waiting_requests) {
       ++report_.refused;
@@ -49,6 +50,11 @@ void EngineLoop::cancel(RequestId id) {
   wake_.notify_one();
 }
 
+Status EngineLoop::health() const {
+  const std::scoped_lock lock(mutex_);
+  return health_;
+}
+
 EngineLoop::Report EngineLoop::report() const {
   const std::scoped_lock lock(mutex_);
   return report_;
@@ -70,14 +76,14 @@ void EngineLoop::run() {
     }
     const double begin = now_seconds();
     const Status stepped = scheduler.step();
-    publish(scheduler, now_seconds() - begin, !stepped.ok());
+    publish(scheduler, now_seconds() - begin, stepped);
   }
   for (Message& m : messages)
     if (!m.cancel) scheduler.submit(m.id, std::move(m.request), std::move(m.outbox));
   scheduler.cancel_all();
 }
 
-void EngineLoop::publish(const Scheduler& scheduler, double step_s, bool failed) {
+void EngineLoop::publish(const Scheduler& scheduler, double step_s, const Status& stepped) {
   StatePool& states = engine_->states();
   KvPool& kv = engine_->kv();
   PrefixCache& cache = engine_->cache();
@@ -91,7 +97,8 @@ void EngineLoop::publish(const Scheduler& scheduler, double step_s, bool failed)
   report_.state_slots = states.slots(), report_.state_free = states.free_slots(), report_.snapshots = cache.snapshots();
   report_.kv_pages = kv.pages(), report_.kv_free = kv.free_pages(), report_.kv_cached = cache.evictable_pages();
   report_.busy_s += step_s, report_.last_step_s = step_s;
-  report_.failed_steps += failed;
+  report_.failed_steps += !stepped.ok();
+  if (stepped.code() == Code::kDevice) health_ = stepped;
   unseen_requests_ = unseen_tokens_ = 0;
   for (const Message& m : inbox_)
     if (!m.cancel) ++unseen_requests_, unseen_tokens_ += int64_t(m.request.prompt.size());

@@ -33,9 +33,12 @@ class EngineLoop {
   EngineLoop(const EngineLoop&) = delete;
   EngineLoop& operator=(const EngineLoop&) = delete;
 
-  // kInvalidArgument: it can never be served. kResourceExhausted: too many wait. Otherwise events follow, the last with a finish.
+  // kInvalidArgument: it can never be served. kResourceExhausted: too many wait. kDevice: see health(). Otherwise events
+  // follow, the last with a finish.
   Result<RequestId> submit(Request request, std::shared_ptr<Outbox> outbox);
   void cancel(RequestId id);
+  // kDevice once a step found its device gone: all requests were given that, and no more are served.
+  Status health() const;
 
   // What the engine's thread said after its last step.
   struct Report {
@@ -61,7 +64,7 @@ class EngineLoop {
     std::shared_ptr<Outbox> outbox;
   };
   void run();
-  void publish(const Scheduler& scheduler, double step_s, bool failed);
+  void publish(const Scheduler& scheduler, double step_s, const Status& stepped);
 
   const std::unique_ptr<Engine> engine_;
   const LoopLimits limits_;
@@ -73,6 +76,7 @@ class EngineLoop {
   int64_t unseen_requests_ = 0, unseen_tokens_ = 0;  // sent since the last report
   bool stop_ = false;
   Report report_;
+  Status health_;
 
   std::thread thread_;  // last: it uses the rest
 };

@@ -36,7 +36,7 @@ void Scheduler::submit(RequestId id, Request request, std::shared_ptr<Outbox> ou
   a->outbox = std::move(outbox);
   a->usage.prompt_tokens = int64_t(request.prompt.size());
   a->usage.submitted = request.submitted > 0 ? request.submitted : now_seconds();
-  if (const Status s = check_request(engine_, request); !s.ok()) {
+  if (const Status s = lost_.ok() ? check_request(engine_, request) : lost_; !s.ok()) {
     ++stats_.failed;
     a->event.finish = FinishReason::kError, a->event.error = s;
     return send(*a);
@@ -89,7 +89,8 @@ Status Scheduler::step() {
   spent(StepPart::kForward);
   const Status done = out.ok() ? commit(*out) : out.status();
   if (!done.ok()) {
-    fail_running(done);
+    fail(running_, done);
+    if (done.code() == Code::kDevice) lost_ = done, fail(waiting_, done);
     return done;
   }
   ++stats_.steps;
@@ -478,12 +479,13 @@ void Scheduler::release(Active& a, bool keep) {
   engine_.kv().release(s.pages);
 }
 
-void Scheduler::fail_running(const Status& error) {
-  for (auto& a : running_) {
+template <class Requests>
+void Scheduler::fail(Requests& all, const Status& error) {
+  for (auto& a : all) {
     a->event.finish = FinishReason::kError, a->event.error = error;
     finish(*a);
   }
-  running_.clear();
+  all.clear();
 }
 
 void Scheduler::send(Active& a) {

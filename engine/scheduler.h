@@ -49,7 +49,8 @@ class Scheduler {
   void cancel_all();
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
-  // One forward for all that can go on. An error is the engine's, not a request's: all running requests have been given it.
+  // One forward for all that can go on. An error is the engine's, not a request's: all running requests have been given it, and
+  // with kDevice all that wait or come later.
   Status step();
 
   // For tests: sees each request's sequence before its memory is given back.
@@ -131,7 +132,8 @@ class Scheduler {
   void finish_all();
   void finish(Active& a);
   void release(Active& a, bool keep);
-  void fail_running(const Status& error);
+  template <class Requests>
+  void fail(Requests& all, const Status& error);
   void send(Active& a);
 
   Engine& engine_;
@@ -145,6 +147,7 @@ class Scheduler {
   SampleRowStorage storage_;
   Stats stats_;
   double counted_until_ = 0;  // of the step in hand
+  Status lost_;  // the error by which the device went
 };
 
 // The whole answer to one request, by steps on this thread.

@@ -23,6 +23,8 @@ std::string type_of(int status) {
   switch (status) {
     case 401:
       return "authentication_error";
+    case 403:
+      return "permission_error";
     case 429:
       return "rate_limit_error";
     default:
@@ -34,6 +36,8 @@ std::string code_of(int status) {
   switch (status) {
     case 401:
       return "invalid_api_key";
+    case 403:
+      return "host_not_allowed";
     case 404:
       return "not_found";
     case 405:

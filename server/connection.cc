@@ -1,5 +1,6 @@
 #include "server/connection.h"
 
+#include <netinet/tcp.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -23,7 +24,10 @@ constexpr asio::use_awaitable_t<IoExecutor> kAwait;
 constexpr size_t kHeadPiece = 4096;    // most headers fit; an idle connection holds no more
 constexpr size_t kBodyPiece = 65536;   // large bodies in few reads
 constexpr size_t kWritePiece = 65536;  // what must go out within write_stall_ms
+constexpr int kUnsentInKernel = 2 * kWritePiece;
 constexpr auto kNever = std::chrono::hours(24);
+
+using NotSentLowAt = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_NOTSENT_LOWAT>;
 
 bool would_block(const error_code& ec) { return ec == asio::error::would_block || ec == asio::error::try_again; }
 
@@ -58,6 +62,8 @@ void Connection::start() {
   error_code ignored;
   socket_.non_blocking(true, ignored);
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  // The kernel would take megabytes for a client that does not read.
+  socket_.set_option(NotSentLowAt(kUnsentInKernel), ignored);
   asio::co_spawn(worker_.context.get_executor(), serve(), [self = shared_from_this()](std::exception_ptr) {
     // An exception (no memory) ends this connection alone.
     self->finish();
@@ -252,7 +258,9 @@ const Route* Connection::choose() {
   HttpRequest& request = parser_->request();
   Router::Match match = state_.router.find(request.method, request.path);
   const RouteOptions options = match.route ? match.route->options : RouteOptions{};
-  if (options.needs_key && !state_.keys.allow(request)) {
+  if (options.needs_key && !state_.hosts.allow(request.header("Host"))) {
+    set_error(403, Rejected::kHost, "the Host header has a name that is not this server's; --allowed-host adds one");
+  } else if (options.needs_key && !state_.keys.allow(request)) {
     error_headers_.push_back({"WWW-Authenticate", "Bearer"});
     set_error(401, Rejected::kKey, "a valid API key is needed: 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'");
   } else if (state_.draining && !options.while_draining) {

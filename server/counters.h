@@ -19,6 +19,7 @@ enum class Rejected {
   kBodyMemory,       // 503: over max_body_bytes_total
   kHeadTimeout,      // 408
   kBodyTimeout,      // 408
+  kHost,             // 403: a Host header with a name that is not the server's
   kKey,              // 401
   kNotFound,         // 404
   kMethod,           // 405

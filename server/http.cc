@@ -14,6 +14,7 @@
 #include <mutex>
 #include <thread>
 
+#include "core/thread_errors.h"
 #include "server/connection.h"
 
 namespace sluice {
@@ -37,6 +38,10 @@ Status check(const HttpOptions& options, const Router& router) {
   for (const std::string& key : options.api_keys) {
     if (s.ok() && key.empty()) s = invalid("an API key is empty", "leave the option out to serve without a key");
   }
+  for (const std::string& name : options.allowed_hosts.value_or(std::vector<std::string>())) {
+    if (s.ok() && (name.empty() || name.find_first_of(":/ ") != std::string::npos))
+      s = invalid("--allowed-host '" + name + "' is not a name", "give it without scheme and port, as llm.example.com");
+  }
   return s;
 }
 
@@ -51,6 +56,13 @@ std::string counted_as(const asio::ip::address& address) {
 asio::ip::address plain(const asio::ip::address& address) {
   if (address.is_v6() && address.to_v6().is_v4_mapped()) return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
   return address;
+}
+
+AllowedHosts hosts_at(const asio::ip::address& address, const HttpOptions& o) {
+  if (!o.allowed_hosts || (o.allowed_hosts->empty() && !address.is_loopback())) return {};
+  std::vector<std::string> names = *o.allowed_hosts;
+  names.push_back(o.host);
+  return AllowedHosts(std::move(names));
 }
 
 // Programs that this one starts must not hold its connections open.
@@ -99,6 +111,7 @@ Status HttpServer::Impl::listen() {
     if (!ec) endpoint = acceptor->local_endpoint(ec);
     if (!ec) {
       close_on_exec(acceptor->native_handle());
+      state.hosts = hosts_at(plain(endpoint.address()), o);
       return ok_status();
     }
   }
@@ -116,7 +129,7 @@ Status HttpServer::Impl::start_threads() {
   try {
     for (auto& w : workers) threads.emplace_back([worker = w.get()] { worker->context.run(); });
   } catch (const std::system_error& e) {
-    status = {Code::kResourceExhausted, std::string("cannot start an HTTP thread: ") + e.what()};
+    status = no_more_threads(e);
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (!status.ok()) stop();

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ struct HttpOptions {
   uint16_t port = 8080;            // 0: a free one
   HttpLimits limits;
   std::vector<std::string> api_keys;  // none: all may call
+  // If set: on a loopback address, or if any are given, routes that need a key are for the names of allowed_hosts.h, `host` and
+  // these.
+  std::optional<std::vector<std::string>> allowed_hosts;
   ErrorFormatter error_formatter;     // where the router has none for the path; none: plain text
   AccessLog access_log;
   // Whether a drain leaves the socket listening, so that probes learn of it from /ready instead of a refused connection.

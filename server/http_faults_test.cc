@@ -40,6 +40,12 @@ TEST(HttpFaults, BadFramingEndsTheConnection) {
        {"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n",
         "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello",
+        "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 44\r\n\r\n",
+        "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\nab\r\n0\r\n\r\n",
+        "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000002\r\nab\r\n0\r\n\r\n",
         "GET /health HTTP/1.1\r\nHost: x\r\nX: 1\r\n folded\r\n\r\n", "\x16\x03\x01 hello\n"}) {
     RawClient c(s.port());
     const auto r = c.ask(bad + hidden);
@@ -180,6 +186,26 @@ TEST(HttpFaults, PipelinedRequestsAreAnsweredInOrder) {
   }
   c.send(all);
   for (int i = 0; i < 100; ++i) ASSERT_EQ(c.response().body, "request " + std::to_string(i));
+}
+
+// What stands before a bad request is answered, what is behind it is not looked at.
+TEST(HttpFaults, PipeliningEndsAtTheFirstBadRequest) {
+  TestServer s;
+  RawClient c(s.port());
+  const auto post = [](const std::string& headers, const std::string& body) {
+    return "POST /body HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n" + body;
+  };
+  std::string all;
+  for (int i = 0; i < 50; ++i) all += post("Content-Length: 2\r\n", std::to_string(10 + i));
+  all += post("Content-Length: 2\r\nContent-Length: 0\r\n", "");
+  for (int i = 0; i < 49; ++i) all += post("Content-Length: 2\r\n", "no");
+  c.send(all);
+  for (int i = 0; i < 50; ++i) ASSERT_EQ(c.response().body, std::to_string(10 + i));
+  const auto last = c.response();
+  EXPECT_EQ(last.status, 400);
+  EXPECT_EQ(last.header("Connection"), "close");
+  EXPECT_TRUE(c.closed_within(3000));
+  EXPECT_EQ(c.buffer(), "");
 }
 
 TEST(HttpFaults, ReadsAheadNoFurtherThanAHeaderIsLong) {

@@ -131,6 +131,17 @@ TEST(HttpStream, AClientThatDoesNotReadIsDroppedAtTheQueuesLimit) {
   EXPECT_LE(taken - s.counters().bytes_out, 64 << 10);
 }
 
+// What a client does not read waits in our queue, which has a limit, and not in megabytes of the kernel's.
+TEST(HttpStream, TheKernelTakesLittleForAClientThatDoesNotRead) {
+  TestServer s;
+  RawClient c(s.port(), 4096);
+  const Responder a = begin(s, c);
+  a.write(std::string(8 << 20, 'x'));
+  EXPECT_TRUE(eventually([&] { return s.counters().bytes_out > 100 << 10; }));
+  std::this_thread::sleep_for(milliseconds(300));
+  EXPECT_LT(s.counters().bytes_out, 1 << 20);
+}
+
 TEST(HttpStream, WhatIsBeingWrittenCountsAsQueued) {
   for (const bool written : {false, true}) {
     int wakes = 0;

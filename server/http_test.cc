@@ -149,6 +149,33 @@ TEST(Http, KeysAreTakenFromTwoHeadersOnly) {
   EXPECT_EQ(status("", "/echo/x?api_key=first-key"), 401);
 }
 
+TEST(Http, OnALoopbackAddressOnlyItsNamesAreServed) {
+  const auto status = [](TestServer& s, const std::string& host, const std::string& path = "/echo/x") {
+    RawClient c(s.port());
+    return c.ask("GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n").status;
+  };
+  TestServer s([](HttpOptions& o) { o.allowed_hosts = {"llm.example.com"}, o.api_keys = {"key"}; });
+  const std::string port = ":" + std::to_string(s.port());
+  for (const std::string& good : {"localhost" + port, "127.0.0.1" + port, "[::1]" + port, std::string("LLM.example.com")})
+    EXPECT_EQ(status(s, good), 401) << good;  // it is asked for the key then
+  EXPECT_EQ(status(s, "evil.example" + port), 403);
+  EXPECT_EQ(status(s, "evil.example", "/nothing"), 403);
+  EXPECT_EQ(status(s, "evil.example", "/health"), 200);  // probes call by any name
+  EXPECT_EQ(s.counters().count(Rejected::kHost), 2);
+  TestServer unnamed([](HttpOptions& o) { o.allowed_hosts.emplace(); });
+  EXPECT_EQ(status(unnamed, "evil.example"), 403);
+  EXPECT_EQ(status(unnamed, "localhost"), 200);
+  RawClient old(unnamed.port());
+  EXPECT_EQ(old.ask("GET /echo/x HTTP/1.0\r\n\r\n").status, 200);
+  TestServer any([](HttpOptions& o) { o.allowed_hosts = {"*"}; });
+  EXPECT_EQ(status(any, "evil.example"), 200);
+  TestServer open([](HttpOptions& o) { o.host = "0.0.0.0", o.allowed_hosts.emplace(); });
+  EXPECT_EQ(status(open, "evil.example"), 200);
+  TestServer open_by_name([](HttpOptions& o) { o.host = "0.0.0.0", o.allowed_hosts = {"llm.example.com"}; });
+  EXPECT_EQ(status(open_by_name, "evil.example"), 403);
+  EXPECT_EQ(status(open_by_name, "llm.example.com"), 200);
+}
+
 TEST(Http, AHandlerCannotForgeHeaders) {
   TestServer s({}, [](Router& r) {
     r.add("GET", "/forge", [](HttpRequest, Responder a) {
@@ -222,6 +249,7 @@ TEST(Http, StartRefusesWhatCannotWork) {
   EXPECT_NE(message([](HttpOptions& o) { o.host = "203.0.113.7"; }).find("cannot listen on 203.0.113.7:0"), std::string::npos);
   EXPECT_NE(message([](HttpOptions& o) { o.limits.io_threads = 0; }).find("--http-threads is 0 threads"), std::string::npos);
   EXPECT_NE(message([](HttpOptions& o) { o.api_keys = {""}; }).find("key is empty"), std::string::npos);
+  EXPECT_NE(message([](HttpOptions& o) { o.allowed_hosts = {"http://a"}; }).find("--allowed-host 'http://a'"), std::string::npos);
   Router twice;
   for (int i = 0; i < 2; ++i) twice.add("GET", "/a", [](HttpRequest, Responder) {});
   EXPECT_NE(message([](HttpOptions&) {}, twice).find("route GET /a exists"), std::string::npos);

@@ -56,6 +56,7 @@ void add_health_routes(Router& router, Service& service) {
   router.add(
       "GET", "/ready",
       [&service](HttpRequest, Responder r) {
+        if (const Status s = service.loop().health(); !s.ok()) return r.respond(error_response(api_error(s)));
         if (service.draining) return r.respond(error_response(unavailable("the server is shutting down")));
         respond_json(r, json::object{{"status", "ready"}});
       },

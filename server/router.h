@@ -16,7 +16,7 @@ namespace sluice {
 using Handler = std::function<void(HttpRequest, Responder)>;
 
 struct RouteOptions {
-  bool needs_key = true;        // where the server has API keys
+  bool needs_key = true;        // where the server has API keys, and a name that it answers to (allowed_hosts.h)
   bool while_draining = false;  // probes and metrics; all else gets 503
 };
 

@@ -24,6 +24,8 @@ const char* name_of(Rejected reason) {
       return "head_timeout";
     case Rejected::kBodyTimeout:
       return "body_timeout";
+    case Rejected::kHost:
+      return "host";
     case Rejected::kKey:
       return "key";
     case Rejected::kNotFound:

@@ -8,6 +8,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "server/allowed_hosts.h"
 #include "server/api_keys.h"
 #include "server/http.h"
 
@@ -22,6 +23,7 @@ class ServerState {
   const HttpLimits& limits;
   const Router router;
   const ApiKeys keys;
+  AllowedHosts hosts;  // set once the address is known, before the first connection
   HttpCounters counters;
   std::atomic<bool> draining{false}, stopping{false};
   std::atomic<int64_t> body_bytes{0};  // of all requests that are read or running

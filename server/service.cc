@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <ctime>
 
+#include "core/thread_errors.h"
+
 namespace sluice {
 
 Service::Service(std::unique_ptr<Engine> engine, ServiceTexts texts, ServiceOptions options)
@@ -13,6 +15,14 @@ Service::Service(std::unique_ptr<Engine> engine, ServiceTexts texts, ServiceOpti
       metrics_({.model = options_.names.front(), .max_context = engine->max_context(), .version = options_.version}),
       loop_(std::move(engine), options_.queue),
       workers_(options_.workers) {}
+
+Result<std::unique_ptr<Service>> Service::create(std::unique_ptr<Engine> engine, ServiceTexts texts, ServiceOptions options) {
+  try {
+    return std::make_unique<Service>(std::move(engine), std::move(texts), std::move(options));
+  } catch (const std::system_error& e) {
+    return no_more_threads(e);
+  }
+}
 
 bool Service::has_name(std::string_view name) const { return std::ranges::count(options_.names, name) > 0; }
 

@@ -36,7 +36,9 @@ struct ServiceTexts {
 
 class Service {
  public:
+  // Throws std::system_error where no thread can be started; create() says it.
   Service(std::unique_ptr<Engine> engine, ServiceTexts texts, ServiceOptions options);
+  static Result<std::unique_ptr<Service>> create(std::unique_ptr<Engine> engine, ServiceTexts texts, ServiceOptions options);
 
   EngineLoop& loop() { return loop_; }
   Metrics& metrics() { return metrics_; }

@@ -26,9 +26,10 @@ inline std::string hermes_template() {
   return config.ok() ? std::string(config->at("chat_template").as_string()) : "";
 }
 
-inline std::unique_ptr<Service> demo_service(const std::string& chat_template) {
+// lose_device_after: steps; from then on they fail.
+inline std::unique_ptr<Service> demo_service(const std::string& chat_template, int64_t lose_device_after = 0) {
   const std::string dir = SLUICE_SOURCE_DIR "/demo/model";
-  auto engine = Engine::create({.model = dir, .threads = 1, .max_context = 512});
+  auto engine = Engine::create({.model = dir, .threads = 1, .max_context = 512, .lose_device_after = lose_device_after});
   auto tokenizer = Tokenizer::load(dir);
   auto chat = ChatTemplate::parse(chat_template);
   EXPECT_TRUE(engine.ok()) << engine.status().to_string();

@@ -12,6 +12,7 @@ namespace sluice {
 
 class Workers {
  public:
+  // Throws std::system_error where there cannot be so many.
   explicit Workers(int threads);
   // Ends after the job in hand; what waits is dropped.
   ~Workers();
@@ -23,6 +24,7 @@ class Workers {
 
  private:
   void run();
+  void end();
 
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -127,6 +127,38 @@ TEST(EngineLoop, ReportsStepsAndTimes) {
   EXPECT_GT(parts, 0.5 * r.busy_s) << "the parts are the step";
 }
 
+// A device that is gone ends what runs and what waits, and nothing is computed any more.
+TEST(EngineLoop, ALostDeviceEndsAllRequests) {
+  const auto tokenizer = Tokenizer::load(kModel).value();
+  EngineLoop loop(
+      Engine::create({.model = kModel, .threads = 2, .max_context = 2048, .max_sequences = 2, .lose_device_after = 20}).value(),
+      {});
+  std::vector<std::shared_ptr<Outbox>> outboxes;
+  for (int i = 0; i < 5; ++i) {
+    outboxes.push_back(std::make_shared<Outbox>());
+    ASSERT_TRUE(loop.submit(counting(tokenizer, 1000), outboxes.back()).ok());
+  }
+  EXPECT_TRUE(loop.health().ok());
+  int64_t tokens = 0;
+  for (const auto& outbox : outboxes)
+    for (bool ended = false; !ended;) {
+      const Event e = outbox->wait();
+      tokens += int64_t(e.tokens.size());
+      ended = e.finish != FinishReason::kNone;
+      EXPECT_EQ(e.error.code(), ended ? Code::kDevice : Code::kOk);
+    }
+  EXPECT_GE(tokens, 20);
+  EXPECT_LE(tokens, 40) << "two ran, three waited";
+  while (loop.health().ok()) std::this_thread::yield();
+  EXPECT_EQ(loop.health().code(), Code::kDevice);
+  EXPECT_EQ(loop.submit(counting(tokenizer, 1), outboxes[0]).status().code(), Code::kDevice);
+  const EngineLoop::Report r = loop.report();
+  EXPECT_EQ(r.scheduler.steps, 20);
+  EXPECT_EQ(r.scheduler.failed, 5);
+  EXPECT_EQ(r.failed_steps, 1);
+  EXPECT_EQ(r.kv_free, r.kv_pages) << "the pools are whole";
+}
+
 // The loop's end is the end of what runs: each answer gets its last event.
 TEST(EngineLoop, EndsWhatRuns) {
   const auto tokenizer = Tokenizer::load(kModel).value();

@@ -55,10 +55,10 @@ class Stream:
 
 
 class Server:
-    def __init__(self, *args, env=None):
+    def __init__(self, *args, env=None, **popen):
         self.log = tempfile.TemporaryFile("w+")
         command = [PROGRAM, "serve", "--port", "0", *map(str, args)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ, **(env or {})})
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ, **(env or {})}, **popen)
         self.line = self.process.stdout.readline()
         found = re.fullmatch(r"serving (\S+) at http://(\S+):(\d+)\n", self.line)
         assert found, f"{self.line!r} {self.stderr()}"
