@@ -22,5 +22,10 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "sluice: error: {}; `sluice --help` shows what there is\n", e.what());
     return kUsage;
   }
-  return command();
+  try {
+    return command();
+  } catch (const std::bad_alloc&) {
+    std::fputs("sluice: error: out of memory\n", stderr);
+    return kFailure;
+  }
 }

@@ -9,7 +9,6 @@
 // Not thread safe: submit(), cancel() and step() are of one thread. engine/loop.h puts a thread around it.
 #pragma once
 
-#include <deque>
 #include <list>
 #include <memory>
 #include <vector>
@@ -34,8 +33,9 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
 
   // Queues it under an id that no other request has; everything further comes through the outbox, an error of check_request() too.
+  // None of these throws: a request for which there is no memory ends with an error, and a step takes all that run with it.
   void submit(RequestId id, Request request, std::shared_ptr<Outbox> outbox);
-  // Ends a request before the next step, with finish kCancelled. No effect on one that has ended.
+  // Ends a request before the next step, with finish kCancelled; closing its outbox does the same. No effect on one that has ended.
   void cancel(RequestId id);
   void cancel_all();
 
@@ -83,6 +83,7 @@ class Scheduler {
   };
   using ActiveList = std::list<std::unique_ptr<Active>>;
 
+  void enqueue(RequestId id, Request request, std::shared_ptr<Outbox> outbox);
   void drop_cancelled();
   void admit();
   bool admit_one(Active& a);
@@ -94,6 +95,7 @@ class Scheduler {
   bool make_room();
   void preempt(ActiveList::iterator victim);
 
+  Status compute();
   Status commit(const StepOutput& out);
   Status draw(const StepOutput& out);
   Status score_prompts(const StepOutput& out);
@@ -103,6 +105,8 @@ class Scheduler {
   void keep_snapshot(Active& a, int64_t length);
   void finish_all();
   void finish(Active& a);
+  void write_end(Active& a);
+  void break_off(Active& a);
   void release(Active& a, bool keep);
   void fail_running(const Status& error);
   void send(Active& a);
@@ -110,8 +114,8 @@ class Scheduler {
   Engine& engine_;
   Speculator speculator_;
   std::function<void(RequestId, const Sequence&)> on_release_;
-  std::deque<std::unique_ptr<Active>> waiting_;  // by priority, then age
-  ActiveList running_;                           // by age
+  ActiveList waiting_;  // by priority, then age
+  ActiveList running_;  // by age
   std::vector<Piece> plan_;
   std::vector<Work> work_;
   std::vector<SampledToken> drawn_;

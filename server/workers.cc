@@ -5,10 +5,17 @@
 namespace sluice {
 
 Workers::Workers(int threads) {
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+  try {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+  } catch (const std::exception&) {
+    end();
+    throw;
+  }
 }
 
-Workers::~Workers() {
+Workers::~Workers() { end(); }
+
+void Workers::end() {
   std::deque<std::function<void()>> dropped;
   {
     const std::scoped_lock lock(mutex_);
@@ -38,7 +45,10 @@ void Workers::run() {
       job = std::move(jobs_.front());
       jobs_.pop_front();
     }
-    job();
+    try {
+      job();
+    } catch (const std::exception&) {
+    }
   }
 }
 
