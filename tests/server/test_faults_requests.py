@@ -183,14 +183,14 @@ class Fault13Bodies(Case):
         known = {*COMMON, *OWN[CHAT], *OWN[COMPLETIONS]}
         read = re.compile(r'\bf\.(?:find|has|boolean|integer|number|string|choice|object|array|token_ids|strings)\("([a-z_]+)"')
         keys = re.compile(r"const char\* key : \{([^}]*)\}")
-        of_messages = {"content", "tool_calls", "role", "reasoning", "reasoning_content", "name", "tool_call_id"}
+        of_messages_and_tools = {"content", "tool_calls", "role", "reasoning", "reasoning_content", "name", "tool_call_id", "description", "strict"}
         found = set()
         for file in ("sampling_fields", "openai_chat", "openai_completions", "chat_prompt"):
             source = (SOURCE / "server" / f"{file}.cc").read_text()
             found |= set(read.findall(source))
             found |= {key for part in keys.findall(source) for key in re.findall(r'"([a-z_]+)"', part)}
         self.assertGreater(len(found), 70)
-        self.assertEqual(found - known - of_messages, set())
+        self.assertEqual(found - known - of_messages_and_tools, set())
 
     def test_each_field_with_each_wrong_type(self):
         for path, name, kinds in self.fields():
