@@ -38,5 +38,8 @@ int main(int argc, char** argv) {
     return code == 0 ? exit_code(flush_output()) : code;
   } catch (const std::system_error& e) {  // a write to standard output, or a thread
     return fail({sluice::Code::kIo, e.what()});
+  } catch (const std::bad_alloc&) {
+    std::fputs("sluice: error: out of memory\n", stderr);
+    return kFailure;
   }
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "base/out_of_memory.h"
 #include "models/rows.h"
 #include "ops/token_logprobs/token_logprobs.h"
 
@@ -42,6 +43,10 @@ std::string layer_name(const ModelConfig& c, int64_t layer) {
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
+  return or_out_of_memory([&] { return load(options); });
+}
+
+Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   SLUICE_RETURN_IF_ERROR(check_forced(options.impl));
   std::unique_ptr<Engine> e(new Engine(options));
   SLUICE_ASSIGN_OR_RETURN(e->runtime_, CpuRuntime::create(options.threads, options.impl));
@@ -104,10 +109,9 @@ Status Engine::too_long(size_t tokens) const {
 
 Result<std::unique_ptr<Sequence>> Engine::open(std::vector<int32_t> ids) {
   SLUICE_RETURN_IF_ERROR(check(ids));
-  SLUICE_ASSIGN_OR_RETURN(const int32_t slot, states_.acquire());
   auto s = std::make_unique<Sequence>();
   s->tokens = std::move(ids);
-  s->slot = slot;
+  SLUICE_ASSIGN_OR_RETURN(s->slot, states_.acquire());
   return s;
 }
 
@@ -243,6 +247,8 @@ Status Engine::explain_not_finite(const Sequence& s) {
   auto again = open({s.tokens.begin(), s.tokens.begin() + std::min(s.computed, kMostTokens)});
   if (!again.ok()) return plain;
   Sequence& seq = **again;
+  const auto close_at_end = [this](Sequence* used) { close(*used); };
+  const std::unique_ptr<Sequence, decltype(close_at_end)> closer(&seq, close_at_end);
   Status found = plain;
   int64_t first_position = 0;
   const LayerObserver observe = [&](int64_t layer, const Tensor& hidden) -> Status {
@@ -265,7 +271,6 @@ Status Engine::explain_not_finite(const Sequence& s) {
     }
     seq.computed += work.count;
   }
-  close(seq);
   return found;
 }
 

@@ -91,6 +91,7 @@ class Engine {
 
  private:
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}
+  static Result<std::unique_ptr<Engine>> load(const EngineOptions& options);
   Status make_pools();
 
   EngineOptions options_;

@@ -4,8 +4,9 @@
 
 namespace sluice {
 
-EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, LoopLimits limits) : engine_(std::move(engine)), limits_(limits) {
-  publish(Scheduler(*engine_), 0, {});
+EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, LoopLimits limits)
+    : engine_(std::move(engine)), limits_(limits), scheduler_(*engine_) {
+  publish(0, {});
   thread_ = std::thread([this] { run(); });
 }
 
@@ -61,34 +62,33 @@ EngineLoop::Report EngineLoop::report() const {
 }
 
 void EngineLoop::run() {
-  Scheduler scheduler(*engine_);
   std::vector<Message> messages;
   for (;; messages.clear()) {
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || !inbox_.empty() || !scheduler.idle(); });
+      wake_.wait(lock, [&] { return stop_ || !inbox_.empty() || !scheduler_.idle(); });
       messages.swap(inbox_);
       if (stop_) break;
     }
     for (Message& m : messages) {
-      if (m.cancel) scheduler.cancel(m.id);
-      else scheduler.submit(m.id, std::move(m.request), std::move(m.outbox));
+      if (m.cancel) scheduler_.cancel(m.id);
+      else scheduler_.submit(m.id, std::move(m.request), std::move(m.outbox));
     }
     const double begin = now_seconds();
-    const Status stepped = scheduler.step();
-    publish(scheduler, now_seconds() - begin, stepped);
+    const Status stepped = scheduler_.step();
+    publish(now_seconds() - begin, stepped);
   }
   for (Message& m : messages)
-    if (!m.cancel) scheduler.submit(m.id, std::move(m.request), std::move(m.outbox));
-  scheduler.cancel_all();
+    if (!m.cancel) scheduler_.submit(m.id, std::move(m.request), std::move(m.outbox));
+  scheduler_.cancel_all();
 }
 
-void EngineLoop::publish(const Scheduler& scheduler, double step_s, const Status& stepped) {
+void EngineLoop::publish(double step_s, const Status& stepped) {
   StatePool& states = engine_->states();
   KvPool& kv = engine_->kv();
   PrefixCache& cache = engine_->cache();
   const std::scoped_lock lock(mutex_);
-  const Scheduler::Stats stats = scheduler.stats();
+  const Scheduler::Stats stats = scheduler_.stats();
   const Scheduler::Stats& before = report_.scheduler;
   const int64_t tokens = stats.prompt_tokens - before.prompt_tokens + stats.generated_tokens - before.generated_tokens;
   if (tokens > 0) report_.step_tokens.add(double(tokens)), report_.step_seconds.add(step_s);

@@ -64,10 +64,11 @@ class EngineLoop {
     std::shared_ptr<Outbox> outbox;
   };
   void run();
-  void publish(const Scheduler& scheduler, double step_s, const Status& stepped);
+  void publish(double step_s, const Status& stepped);
 
   const std::unique_ptr<Engine> engine_;
   const LoopLimits limits_;
+  Scheduler scheduler_;  // the thread's
   std::atomic<RequestId> next_id_{1};
 
   mutable std::mutex mutex_;

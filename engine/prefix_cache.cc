@@ -20,7 +20,7 @@ void PrefixCache::clear() {
 }
 
 const PrefixCache::Node* PrefixCache::root(std::string_view salt) const {
-  const auto it = roots_.find(std::string(salt));
+  const auto it = roots_.find(salt);
   return it == roots_.end() ? nullptr : it->second.get();
 }
 
@@ -76,27 +76,43 @@ bool PrefixCache::has(std::string_view salt, std::span<const int32_t> tokens) co
 
 void PrefixCache::insert(std::string_view salt, std::span<const int32_t> tokens, std::span<const int32_t> pages, int32_t snapshot) {
   assert(!tokens.empty() && tokens.size() % kPage == 0 && pages.size() * kPage >= tokens.size());
-  auto& top = roots_[std::string(salt)];
-  if (!top) top = std::make_unique<Node>();
-  Node* at = top.get();
-  for (size_t i = 0; i * kPage < tokens.size(); ++i) {
-    const auto part = tokens.subspan(i * kPage, kPage);
-    Node* next = child(at, part);
-    at = next ? next : add_child(at, part, pages[i]);
+  Node* end = nullptr;
+  if (!add_path(salt, tokens, pages, end)) {
+    if (end) prune(end);
+    return states_.release(snapshot);
   }
-  if (at->snapshot >= 0) states_.release(snapshot);
-  else at->snapshot = snapshot;
-  set_worth(*at);
+  if (end->snapshot >= 0) states_.release(snapshot);
+  else end->snapshot = snapshot;
+  set_worth(*end);
 }
 
-// Tokens from the nearest snapshot above, on top of the present age.
+// False: there is no memory for all of it, and `end` is how far it came.
+bool PrefixCache::add_path(std::string_view salt, std::span<const int32_t> tokens, std::span<const int32_t> pages, Node*& end) {
+  try {
+    auto top = roots_.find(salt);
+    if (top == roots_.end()) top = roots_.emplace(salt, std::make_unique<Node>()).first;
+    end = top->second.get();
+    for (size_t i = 0; i * kPage < tokens.size(); ++i) {
+      const auto part = tokens.subspan(i * kPage, kPage);
+      Node* next = child(end, part);
+      end = next ? next : add_child(end, part, pages[i]);
+    }
+    by_worth_.insert(worth_of(*end));
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+// Tokens from the nearest snapshot above, on top of the present age. The node is in by_worth_, and keeps its entry's memory.
 void PrefixCache::set_worth(Node& node) {
   const Node* above = node.parent;
   while (above->parent && above->snapshot < 0) above = above->parent;
-  by_worth_.erase(worth_of(node));
+  auto entry = by_worth_.extract(worth_of(node));
   node.worth = age_ + double((node.depth - above->depth) * kPage);
   node.used = ++uses_;
-  by_worth_.insert(worth_of(node));
+  entry.value() = worth_of(node);
+  by_worth_.insert(std::move(entry));
 }
 
 void PrefixCache::drop_snapshot(Node& node) {

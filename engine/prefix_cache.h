@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <span>
@@ -43,7 +44,8 @@ class PrefixCache {
   // Whether a snapshot stands at the end of these tokens.
   bool has(std::string_view salt, std::span<const int32_t> tokens) const;
   // Adds the path of `tokens`, a multiple of 64 above 0, with a snapshot at its end, which becomes the cache's. Pages get one more
-  // user where they are new. A snapshot that is there already is kept, and the new one released.
+  // user where they are new. A snapshot that is there already is kept, and the new one released. Without memory for it nothing is
+  // added, and the snapshot is released.
   void insert(std::string_view salt, std::span<const int32_t> tokens, std::span<const int32_t> pages, int32_t snapshot);
 
   // Gives up the snapshot of least worth; false where there is none.
@@ -87,6 +89,7 @@ class PrefixCache {
   const Node* root(std::string_view salt) const;
   Node* child(const Node* parent, std::span<const int32_t> page) const;
   Node* add_child(Node* parent, std::span<const int32_t> tokens, int32_t page);
+  bool add_path(std::string_view salt, std::span<const int32_t> tokens, std::span<const int32_t> pages, Node*& end);
   void set_worth(Node& node);
   void drop_snapshot(Node& node);
   // Removes leaves without a snapshot from `node` upwards.
@@ -94,7 +97,7 @@ class PrefixCache {
 
   StatePool& states_;
   KvPool& kv_;
-  std::unordered_map<std::string, std::unique_ptr<Node>> roots_;
+  std::map<std::string, std::unique_ptr<Node>, std::less<>> roots_;  // by salt
   std::unordered_map<Key, std::unique_ptr<Node>, Hash> nodes_;
   std::set<Worth> by_worth_;  // nodes with a snapshot
   double age_ = 0;            // worth of what was evicted last

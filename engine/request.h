@@ -1,6 +1,7 @@
 // What is asked of the engine, and what it answers: plain data between a frontend and the scheduler.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/out_of_memory.h"
 #include "base/status.h"
 #include "engine/sampling.h"
 
@@ -74,18 +76,30 @@ struct Event {
   Usage usage;              // so far
 };
 
-// A queue from the engine's thread to one consumer.
+// A queue from the engine's thread to one consumer. Without memory for an event the answer breaks off: what is there is followed by
+// an error.
 class Outbox {
  public:
-  // on_event, if given, is called on the engine's thread after each push; it must return at once.
+  // on_event, if given, is called on the engine's thread after each push; it must return at once, and not throw.
   explicit Outbox(std::function<void()> on_event = {}) : on_event_(std::move(on_event)) {}
-  void push(Event event) {
+  void push(Event event) noexcept {
     {
       const std::scoped_lock lock(mutex_);
-      events_.push_back(std::move(event));
+      try {
+        if (!broken_) events_.push_back(std::move(event));
+      } catch (const std::bad_alloc&) {
+        broken_ = closed_ = true;
+      }
     }
-    ready_.notify_one();
-    if (on_event_) on_event_();
+    tell();
+  }
+  // The answer's end where there is no memory for its last event.
+  void break_off() noexcept {
+    {
+      const std::scoped_lock lock(mutex_);
+      broken_ = true;
+    }
+    tell();
   }
   std::optional<Event> pop() {
     const std::scoped_lock lock(mutex_);
@@ -94,13 +108,24 @@ class Outbox {
   // Waits for one.
   Event wait() {
     std::unique_lock lock(mutex_);
-    ready_.wait(lock, [&] { return !events_.empty(); });
+    ready_.wait(lock, [&] { return !events_.empty() || (broken_ && !told_); });
     return *take();
   }
 
+  // Nobody wants more: the request ends before the next step, as by Scheduler::cancel(). From any thread; needs no memory.
+  void close() { closed_ = true; }
+  bool closed() const { return closed_; }
+
  private:
+  void tell() {
+    ready_.notify_one();
+    if (on_event_) on_event_();
+  }
   std::optional<Event> take() {
-    if (events_.empty()) return std::nullopt;
+    if (events_.empty()) {
+      if (!broken_ || std::exchange(told_, true)) return std::nullopt;
+      return Event{.finish = FinishReason::kError, .error = out_of_memory()};
+    }
     Event e = std::move(events_.front());
     events_.pop_front();
     return e;
@@ -108,6 +133,8 @@ class Outbox {
   std::mutex mutex_;
   std::condition_variable ready_;
   std::deque<Event> events_;
+  bool broken_ = false, told_ = false;  // told_: the consumer has been given the error
+  std::atomic<bool> closed_{false};
   std::function<void()> on_event_;
 };
 

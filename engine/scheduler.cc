@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
+#include "base/out_of_memory.h"
 
 namespace sluice {
 namespace {
@@ -31,6 +32,15 @@ Status check_request(const Engine& engine, const Request& r) {
 }
 
 void Scheduler::submit(RequestId id, Request request, std::shared_ptr<Outbox> outbox) {
+  try {
+    enqueue(id, std::move(request), outbox);
+  } catch (const std::bad_alloc&) {
+    ++stats_.failed;
+    outbox->break_off();
+  }
+}
+
+void Scheduler::enqueue(RequestId id, Request request, std::shared_ptr<Outbox> outbox) {
   auto a = std::make_unique<Active>();
   a->id = id;
   a->outbox = std::move(outbox);
@@ -79,20 +89,18 @@ Status Scheduler::step() {
   drop_cancelled();
   admit();
   if (running_.empty()) return {};
-  do plan();
-  while (!make_room());
-  if (plan_.empty()) return {};
-  work_.clear();
-  for (const Piece& p : plan_) work_.push_back(p.work);
-  spent(StepPart::kPlan);
-  const auto out = engine_.step(work_);
-  spent(StepPart::kForward);
-  const Status done = out.ok() ? commit(*out) : out.status();
-  if (!done.ok()) {
-    fail(running_, done);
-    if (done.code() == Code::kDevice) lost_ = done, fail(waiting_, done);
-    return done;
+  try {
+    if (const Status done = compute(); !done.ok()) {
+      fail(running_, done);
+      if (done.code() == Code::kDevice) lost_ = done, fail(waiting_, done);
+      return done;
+    }
+  } catch (const std::bad_alloc&) {  // nobody knows how far the step came
+    for (auto& a : running_) break_off(*a);
+    running_.clear();
+    return out_of_memory();
   }
+  if (plan_.empty()) return {};
   ++stats_.steps;
   keep_snapshots();
   finish_all();
@@ -101,23 +109,42 @@ Status Scheduler::step() {
   return {};
 }
 
+Status Scheduler::compute() {
+  do plan();
+  while (!make_room());
+  if (plan_.empty()) return {};
+  work_.clear();
+  for (const Piece& p : plan_) work_.push_back(p.work);
+  spent(StepPart::kPlan);
+  const auto out = engine_.step(work_);
+  spent(StepPart::kForward);
+  return out.ok() ? commit(*out) : out.status();
+}
+
 void Scheduler::drop_cancelled() {
-  const auto end = [&](Active& a) {
-    a.event.finish = FinishReason::kCancelled;
+  const auto dropped = [&](const auto& a) {
+    if (!a->cancelled && !a->outbox->closed()) return false;
+    a->event.finish = FinishReason::kCancelled;
     ++stats_.cancelled;
-    finish(a);
+    finish(*a);
     return true;
   };
-  std::erase_if(waiting_, [&](const auto& a) { return a->cancelled && end(*a); });
-  std::erase_if(running_, [&](const auto& a) { return a->cancelled && end(*a); });
+  std::erase_if(waiting_, dropped);
+  std::erase_if(running_, dropped);
 }
 
 // ---- admission ----
 
 void Scheduler::admit() {
-  while (!waiting_.empty() && int64_t(running_.size()) < engine_.options().max_sequences && admit_one(*waiting_.front())) {
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+  while (!waiting_.empty() && int64_t(running_.size()) < engine_.options().max_sequences) {
+    Active& a = *waiting_.front();
+    try {
+      if (!admit_one(a)) return;
+      running_.splice(running_.end(), waiting_, waiting_.begin());
+    } catch (const std::bad_alloc&) {
+      break_off(a);
+      waiting_.pop_front();
+    }
   }
 }
 
@@ -125,6 +152,36 @@ PrefixCache::Match Scheduler::find(const Active& a) {
   if (!a.shares()) return {};
   return engine_.cache().find(a.request.cache_salt, a.sequence.tokens, a.sequence.length() - 1);
 }
+namespace {
+
+// A hit of the prefix cache in hand, so that what is evicted for its request is not what the request goes on from.
+class HeldMatch {
+ public:
+  HeldMatch(StatePool& states, KvPool& kv, PrefixCache::Match match) : states_(states), kv_(kv), match_(std::move(match)) {
+    if (match_.snapshot >= 0) states_.retain(match_.snapshot);
+    for (const int32_t page : match_.pages) kv_.retain(page);
+  }
+  ~HeldMatch() { drop(); }
+  HeldMatch(const HeldMatch&) = delete;
+  HeldMatch& operator=(const HeldMatch&) = delete;
+
+  const PrefixCache::Match* operator->() const { return &match_; }
+  // Becomes a match of nothing.
+  void drop() {
+    if (match_.snapshot >= 0) states_.release(match_.snapshot);
+    kv_.release(match_.pages);
+    match_ = {.common = match_.common};
+  }
+  std::vector<int32_t> take_pages() { return std::exchange(match_.pages, {}); }
+  const PrefixCache::Match& get() const { return match_; }
+
+ private:
+  StatePool& states_;
+  KvPool& kv_;
+  PrefixCache::Match match_;
+};
+
+}  // namespace
 
 // A slot and pages for all tokens so far and one more, beside a page that each running request may need next.
 bool Scheduler::admit_one(Active& a) {
@@ -132,33 +189,24 @@ bool Scheduler::admit_one(Active& a) {
   KvPool& kv = engine_.kv();
   PrefixCache& cache = engine_.cache();
   Sequence& s = a.sequence;
-  PrefixCache::Match match = find(a);
-  if (match.snapshot >= 0) states.retain(match.snapshot);
-  for (const int32_t page : match.pages) kv.retain(page);
-  const auto give_up = [&] {
-    if (match.snapshot >= 0) states.release(match.snapshot);
-    kv.release(match.pages);
-    return false;
-  };
+  HeldMatch match(states, kv, find(a));
   const int64_t margin = running_.empty() ? 0 : int64_t(running_.size());
   const int64_t pages = std::min(ceil_div(s.length() + 1 + engine_.options().speculate, kPage), kv.pages());
-  const int64_t needed = pages - int64_t(match.pages.size()) + margin;
-  if (kv.free_pages() < needed && kv.free_pages() + cache.evictable_pages() < needed) return give_up();
+  const int64_t needed = pages - int64_t(match->pages.size()) + margin;
+  if (kv.free_pages() < needed && kv.free_pages() + cache.evictable_pages() < needed) return false;
   while (kv.free_pages() < needed)
-    if (!cache.evict_page()) return give_up();
+    if (!cache.evict_page()) return false;
   while (states.free_slots() == 0)
     if (!cache.evict_slot()) break;
-  auto slot = match.snapshot >= 0 ? states.resume(match.snapshot) : states.acquire();
-  if (!slot.ok() && match.snapshot >= 0) {  // the hit is in the only slot that is left: a cold start takes its place
-    give_up();
-    match = {};
+  auto slot = match->snapshot >= 0 ? states.resume(match->snapshot) : states.acquire();
+  if (!slot.ok() && match->snapshot >= 0) {  // the hit is in the only slot that is left: a cold start takes its place
+    match.drop();
     slot = states.acquire();
   }
-  if (!slot.ok()) return give_up();
-  if (match.snapshot >= 0) states.release(match.snapshot);
+  if (!slot.ok()) return false;
   s.slot = *slot;
-  s.pages = std::move(match.pages);
-  s.computed = match.length;
+  s.pages = match.take_pages();
+  s.computed = match->length;
   if (a.usage.admitted == 0) a.usage.admitted = now_seconds();
   return true;
 }
@@ -295,12 +343,11 @@ bool Scheduler::make_room() {
 }
 
 void Scheduler::preempt(ActiveList::iterator victim) {
-  auto a = std::move(*victim);
-  running_.erase(victim);
-  release(*a, false);
-  ++a->usage.preemptions, ++stats_.preemptions;
-  const auto before = std::ranges::find_if(waiting_, [&](const auto& w) { return w->request.priority <= a->request.priority; });
-  waiting_.insert(before, std::move(a));
+  Active& a = **victim;
+  release(a, false);
+  ++a.usage.preemptions, ++stats_.preemptions;
+  const auto before = std::ranges::find_if(waiting_, [&](const auto& w) { return w->request.priority <= a.request.priority; });
+  waiting_.splice(before, running_, victim);
 }
 
 // ---- what a step gave ----
@@ -443,21 +490,38 @@ void Scheduler::finish_all() {
 }
 
 void Scheduler::finish(Active& a) {
-  Event& e = a.event;
-  if (e.finish == FinishReason::kError) {
-    ++stats_.failed;
-    if (e.error.ok()) ++stats_.not_finite, e.error = engine_.explain_not_finite(a.sequence);
-  } else {
-    ++stats_.finished;
-    if (a.text && !a.text->stopped()) e.text += a.text->finish();
-    if (a.text && a.text->stopped() && e.finish != FinishReason::kCancelled) e.finish = FinishReason::kStop;
-    if (a.text && a.text->stopped() && e.finish == FinishReason::kStop) e.stop_string = a.text->stop_string();
+  try {
+    write_end(a);
+  } catch (const std::bad_alloc&) {
+    return break_off(a);
   }
-  release(a, e.finish != FinishReason::kError);
+  const bool failed = a.event.finish == FinishReason::kError;
+  ++(failed ? stats_.failed : stats_.finished);
+  release(a, !failed);
   send(a);
 }
 
-// Gives back what a request occupies. keep: what it has computed goes to the prefix cache, its slot as the snapshot.
+// What the last event says beside its tokens.
+void Scheduler::write_end(Active& a) {
+  Event& e = a.event;
+  if (e.finish == FinishReason::kError) {
+    if (e.error.ok()) ++stats_.not_finite, e.error = engine_.explain_not_finite(a.sequence);
+    return;
+  }
+  if (a.text && !a.text->stopped()) e.text += a.text->finish();
+  if (a.text && a.text->stopped() && e.finish != FinishReason::kCancelled) e.finish = FinishReason::kStop;
+  if (a.text && a.text->stopped() && e.finish == FinishReason::kStop) e.stop_string = a.text->stop_string();
+}
+
+// The end for lack of memory; takes none.
+void Scheduler::break_off(Active& a) {
+  ++stats_.failed;
+  release(a, false);
+  a.outbox->break_off();
+}
+
+// Gives back what a request occupies; takes no memory that it cannot do without. keep: what it has computed goes to the prefix
+// cache, its slot as the snapshot.
 void Scheduler::release(Active& a, bool keep) {
   Sequence& s = a.sequence;
   if (on_release_ && keep) on_release_(a.id, s);

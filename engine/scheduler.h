@@ -13,7 +13,6 @@
 #pragma once
 
 #include <array>
-#include <deque>
 #include <list>
 #include <memory>
 #include <vector>
@@ -43,8 +42,9 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
 
   // Queues it under an id that no other request has; everything further comes through the outbox, an error of check_request() too.
+  // None of these throws: a request for which there is no memory ends with an error, and a step takes all that run with it.
   void submit(RequestId id, Request request, std::shared_ptr<Outbox> outbox);
-  // Ends a request before the next step, with finish kCancelled. No effect on one that has ended.
+  // Ends a request before the next step, with finish kCancelled; closing its outbox does the same. No effect on one that has ended.
   void cancel(RequestId id);
   void cancel_all();
 
@@ -104,6 +104,7 @@ class Scheduler {
   // Where two requests are alike up to, if `older` has yet to leave a snapshot there and `a` has none; else 0.
   static int64_t common_ahead(const Active& a, const Active& older);
 
+  void enqueue(RequestId id, Request request, std::shared_ptr<Outbox> outbox);
   void drop_cancelled();
   void admit();
   bool admit_one(Active& a);
@@ -121,6 +122,7 @@ class Scheduler {
   // Counts the time since the last call, or since the step's begin.
   void spent(StepPart part);
 
+  Status compute();
   Status commit(const StepOutput& out);
   Status draft(const StepOutput& out);
   Status draw(const StepOutput& out);
@@ -131,6 +133,8 @@ class Scheduler {
   void keep_snapshot(Active& a, int64_t length);
   void finish_all();
   void finish(Active& a);
+  void write_end(Active& a);
+  void break_off(Active& a);
   void release(Active& a, bool keep);
   template <class Requests>
   void fail(Requests& all, const Status& error);
@@ -139,15 +143,15 @@ class Scheduler {
   Engine& engine_;
   Speculator speculator_;
   std::function<void(RequestId, const Sequence&)> on_release_;
-  std::deque<std::unique_ptr<Active>> waiting_;  // by priority, then age
-  ActiveList running_;                           // by age
+  ActiveList waiting_;  // by priority, then age
+  ActiveList running_;  // by age
   std::vector<Piece> plan_;
   std::vector<Work> work_;
   std::vector<SampledToken> drawn_;
   SampleRowStorage storage_;
   Stats stats_;
   double counted_until_ = 0;  // of the step in hand
-  Status lost_;  // the error by which the device went
+  Status lost_;               // the error by which the device went
 };
 
 // The whole answer to one request, by steps on this thread.

@@ -53,6 +53,43 @@ TEST(ChatPrompt, ToolChoiceNoneLeavesTheToolsOut) {
   EXPECT_EQ(render(*s, begin + R"(, "tool_choice": "required"})").param, "tool_choice");
 }
 
+// Fault 15: a schema is text for the prompt and a list of types for the parser, whatever it asks for. Its size and depth are
+// bounded.
+TEST(ChatPrompt, HostileSchemasOfTools) {
+  const auto tool = [](const std::string& parameters) {
+    return R"({"messages": [{"role": "user", "content": "go"}], "tools": [{"type": "function", "function": {"name": "f", "parameters": )" +
+           parameters + "}}]}";
+  };
+  const auto nested = [](int depth) {
+    std::string schema = "{}";
+    for (int i = 0; i < depth; ++i) schema = R"({"properties":{"a":)" + schema + "}}";
+    return schema;
+  };
+  const auto properties = [](int count, const std::string& schema) {
+    std::string all;
+    for (int i = 0; i < count; ++i) all += (i ? ",\"p" : "\"p") + std::to_string(i) + "\":" + schema;
+    return R"({"type":"object","properties":{)" + all + R"(},"$defs":{"a":{"anyOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/a"}]}}})";
+  };
+  const std::string answer = "<tool_call>\n<function=f>\n<parameter=p0>\n5\n</parameter>\n</function>\n</tool_call>";
+  for (const std::string& source : {xml_template(), hermes_template()}) {
+    const auto s = demo_service(source);
+    for (const std::string& schema :
+         {nested(25), properties(500, "{}"), properties(1, R"({"pattern":"(a+)+b","maxLength":1000000000})"),
+          properties(1, R"({"type":"integer","minimum":2,"maximum":1})"), properties(200, R"({"$ref":"#/$defs/a"})"),
+          std::string(R"({"$ref":"#"})"), std::string(R"({"type":["object",5,null],"properties":{"p0":[1]}})")}) {
+      const Rendered r = render(*s, tool(schema));
+      EXPECT_EQ(r.param, "") << schema.substr(0, 80);
+      OutputParser parser({s->tool_format(), Reasoning::kOff}, r.input.tools);
+      EXPECT_FALSE(parser.push(answer).empty());
+      (void)parser.finish();
+    }
+    EXPECT_EQ(render(*s, tool(properties(7000, "{}"))).param, "tools[0].function.parameters") << "more than 64 KiB";
+    MaybeError error;
+    boost::json::object body;
+    EXPECT_TRUE((error = parse_body(tool(nested(1000)), body)).has_value()) << "deeper than 64";
+  }
+}
+
 TEST(ChatPrompt, Thinking) {
   const auto s = demo_service(xml_template());
   const std::string begin = R"({"messages": [{"role": "user", "content": "go"}])";

@@ -59,16 +59,20 @@ Connection::Connection(ServerState& state, Worker& worker, Socket socket, std::s
 Connection::~Connection() { finish(); }
 
 void Connection::start() {
+  const auto self = shared_from_this();
   error_code ignored;
   socket_.non_blocking(true, ignored);
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   // The kernel would take megabytes for a client that does not read.
   socket_.set_option(NotSentLowAt(kUnsentInKernel), ignored);
-  asio::co_spawn(worker_.context.get_executor(), serve(), [self = shared_from_this()](std::exception_ptr) {
-    // An exception (no memory) ends this connection alone.
+  // An exception (no memory) ends this connection alone. Where an operation could not begin, asio destroys the coroutine and what
+  // was to be called at its end.
+  const std::shared_ptr<void> at_end(nullptr, [self](void*) {
     self->finish();
     self->worker_.connections.erase(self);
   });
+  worker_.connections.insert(self);
+  asio::co_spawn(worker_.context.get_executor(), serve(), [at_end](std::exception_ptr) {});
 }
 
 void Connection::finish() {
@@ -392,7 +396,7 @@ Awaitable<Connection::Next> Connection::send_answer() {
       exchange_->cancel(state_.stopping ? CancelReason::kShutdown : CancelReason::kClientGone);
       co_return Next::kAbort;
     }
-    co_await wait_until(Clock::now() + (reading_ ? Clock::duration(kNever) : std::chrono::seconds(1)));
+    co_await wait_until(Clock::now() + Exchange::kLookAgain);
   }
 }
 
@@ -441,7 +445,7 @@ Awaitable<Connection::Next> Connection::send_stream() {
     const auto beat = heartbeat.empty() ? Clock::now() + kNever : in_ms(limits_.heartbeat_ms);
     out_ = exchange_->take();
     while (out_.pieces.empty() && !out_.finished && !out_.broken && !client_gone() && Clock::now() < beat) {
-      co_await wait_until(reading_ ? beat : std::min(beat, in_ms(1000)));
+      co_await wait_until(std::min(beat, Clock::now() + Exchange::kLookAgain));
       out_ = exchange_->take();
     }
     // Between events only: a comment within one would break it.
@@ -527,7 +531,10 @@ void Connection::log() {
   }
   if (!state_.options.access_log) return;
   record_.seconds = std::chrono::duration<double>(Clock::now() - began_).count();
-  state_.options.access_log(record_);
+  try {
+    state_.options.access_log(record_);
+  } catch (const std::exception&) {  // no memory: the line is left out
+  }
 }
 
 }  // namespace sluice

@@ -8,7 +8,16 @@ namespace sluice {
 void Exchange::wake_locked() {
   if (wake_pending_ || !wake_) return;
   wake_pending_ = true;
-  wake_();
+  wake_now();
+}
+
+// Without memory for it the connection finds out by itself, see kLookAgain.
+void Exchange::wake_now() {
+  try {
+    wake_();
+  } catch (const std::bad_alloc&) {
+    wake_pending_ = false;
+  }
 }
 
 void Exchange::respond(HttpResponse response) {
@@ -61,7 +70,7 @@ WriteResult Exchange::write(std::string piece) {
     if (reason_ == CancelReason::kNone) callback = std::exchange(callback_, nullptr);
     reason_ = CancelReason::kSlowReader;
     wake_pending_ = true;
-    if (wake_) wake_();  // even if it was called already: the connection may be waiting for the client, not for us
+    if (wake_) wake_now();  // even if it was called already: the connection may be waiting for the client, not for us
   }
   if (callback) callback(CancelReason::kSlowReader);
   return WriteResult::kGone;

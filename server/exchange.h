@@ -1,6 +1,7 @@
 // One request's answer on its way from the handler's thread to the connection's: a bounded queue and a state, under one mutex.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -13,6 +14,9 @@ namespace sluice {
 
 class Exchange {
  public:
+  // A connection looks at least this often at a request that runs.
+  static constexpr std::chrono::seconds kLookAgain{1};
+
   // `wake` makes the connection look again. It is called with the mutex held and must only post.
   Exchange(std::function<void()> wake, size_t queue_limit, bool head_only)
       : queue_limit_(queue_limit), head_only_(head_only), wake_(std::move(wake)) {}
@@ -49,6 +53,7 @@ class Exchange {
  private:
   enum class State { kWaiting, kStreaming, kFinished };
   void wake_locked();
+  void wake_now();
 
   const double received_ = now_seconds();
   size_t queue_limit_;

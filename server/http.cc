@@ -14,6 +14,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/out_of_memory.h"
 #include "core/thread_errors.h"
 #include "server/connection.h"
 
@@ -75,8 +76,11 @@ struct HttpServer::Impl {
 
   Status listen();
   Status start_threads();
+  void start_accepting();
   Awaitable<void> accept_loop();
+  Awaitable<void> accept_one(Timer& pause);
   void take_in(Worker& worker, Socket socket);
+  void run(Worker& worker);
   void begin_drain();
   void cancel_all();
   void stop();
@@ -86,6 +90,7 @@ struct HttpServer::Impl {
   std::vector<Guard> guards;
   std::vector<std::thread> threads;
   std::unique_ptr<Acceptor> acceptor;
+  bool accepting = false, accept_lost = false;  // the first thread's
   size_t next_worker = 0;
   tcp::endpoint endpoint;
   std::mutex stop_mutex;
@@ -120,44 +125,77 @@ Status HttpServer::Impl::listen() {
 
 Status HttpServer::Impl::start_threads() {
   for (auto& w : workers) guards.emplace_back(w->context.get_executor());
-  asio::co_spawn(workers[0]->context.get_executor(), accept_loop(), asio::detached);
   // Signals are for the caller's threads.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   Status status;
   try {
-    for (auto& w : workers) threads.emplace_back([worker = w.get()] { worker->context.run(); });
+    for (auto& w : workers) threads.emplace_back([this, worker = w.get()] { run(*worker); });
   } catch (const std::system_error& e) {
     status = no_more_threads(e);
+  } catch (const std::bad_alloc&) {
+    status = out_of_memory();
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (!status.ok()) stop();
   return status;
 }
 
+// An I/O thread. What a handler throws, for lack of memory, ends that handler alone, and the first thread goes on accepting.
+void HttpServer::Impl::run(Worker& worker) {
+  const bool accepts = &worker == workers[0].get();
+  for (bool again = true; again;) {
+    try {
+      worker.context.restart();
+      if (accepts) start_accepting();
+      worker.context.run();
+      again = accepts && std::exchange(accept_lost, false);
+    } catch (const std::exception&) {
+    }
+  }
+}
+
+void HttpServer::Impl::start_accepting() {
+  if (accepting || !acceptor->is_open()) return;
+  asio::co_spawn(workers[0]->context.get_executor(), accept_loop(), asio::detached);
+  accepting = true;
+}
+
 Awaitable<void> HttpServer::Impl::accept_loop() {
+  // Where an operation finds no memory, asio destroys this coroutine, some time later. run() begins another one.
+  struct AtEnd {
+    Impl& impl;
+    ~AtEnd() {
+      impl.accepting = false;
+      if (impl.state.stopping) return;
+      impl.accept_lost = true;
+      impl.workers[0]->context.stop();
+    }
+  } at_end{*this};
   Timer pause(workers[0]->context.get_executor());
   while (acceptor->is_open()) {
-    Worker& worker = *workers[next_worker++ % workers.size()];
-    Socket socket(worker.context.get_executor());
-    error_code ec;
-    co_await acceptor->async_accept(socket, asio::redirect_error(kAwait, ec));
-    if (ec == asio::error::operation_aborted) break;
-    if (ec == asio::error::no_descriptors || ec == boost::system::errc::too_many_files_open_in_system ||
-        ec == asio::error::no_buffer_space || ec == asio::error::no_memory) {
-      // Those who wait stay in the backlog until a descriptor is free; trying at once would only burn the CPU.
-      state.counters.reject(Rejected::kDescriptors);
-      pause.expires_after(std::chrono::milliseconds(50));
-      co_await pause.async_wait(asio::redirect_error(kAwait, ec));
-      continue;
-    }
-    if (ec) continue;
     try {
-      take_in(worker, std::move(socket));
+      co_await accept_one(pause);
     } catch (const std::exception&) {
-      // No memory: this connection closes, the loop goes on.
+      // No memory: at most one connection closes, the loop goes on.
     }
+  }
+}
+
+Awaitable<void> HttpServer::Impl::accept_one(Timer& pause) {
+  Worker& worker = *workers[next_worker++ % workers.size()];
+  Socket socket(worker.context.get_executor());
+  error_code ec;
+  co_await acceptor->async_accept(socket, asio::redirect_error(kAwait, ec));
+  if (ec == asio::error::no_descriptors || ec == boost::system::errc::too_many_files_open_in_system ||
+      ec == asio::error::no_buffer_space || ec == asio::error::no_memory) {
+    // Those who wait stay in the backlog until a descriptor is free; trying at once would only burn the CPU.
+    state.counters.reject(Rejected::kDescriptors);
+    pause.expires_after(std::chrono::milliseconds(50));
+    co_await pause.async_wait(asio::redirect_error(kAwait, ec));
+  } else if (!ec) {
+    take_in(worker, std::move(socket));
   }
 }
 
@@ -175,9 +213,7 @@ void HttpServer::Impl::take_in(Worker& worker, Socket socket) {
   }
   auto connection = std::make_shared<Connection>(state, worker, std::move(socket), address.to_string(), key, refused);
   asio::post(worker.context.get_executor(), [this, &worker, connection = std::move(connection)] {
-    if (state.stopping) return;
-    worker.connections.insert(connection);
-    connection->start();
+    if (!state.stopping) connection->start();
   });
 }
 

@@ -40,8 +40,8 @@ Handler json_route(Service& service, BodyHandler handler, ErrorWriter write_erro
         held->body = {};
         if (!error) error = handler(*held, body, responder);
         if (error) responder.respond(write_error(*error, held->id));
-      } catch (const std::exception& e) {  // no memory
-        responder.respond(write_error(api_error(Status(Code::kIo, std::string("the request failed: ") + e.what())), held->id));
+      } catch (const std::bad_alloc&) {
+        responder.respond(write_error(unavailable("out of memory"), held->id));
       }
     });
   };

@@ -13,8 +13,8 @@
 #include <sstream>
 #include <string>
 
-#include "server/http.h"
 #include "server/embedded.h"
+#include "server/http.h"
 #include "tests/support/raw_client.h"
 
 namespace sluice {

@@ -19,7 +19,7 @@ class Workers {
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
 
-  // Jobs must not throw.
+  // A job that throws, for lack of memory, is dropped with all that it holds: a Responder then answers 500 by itself.
   void post(std::function<void()> job);
 
  private:

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/out_of_memory.h"
 #include "io/json.h"
 
 namespace sluice {
@@ -61,6 +62,10 @@ Result<ChatTemplate> ChatTemplate::parse(const std::string& source, boost::json:
 }
 
 Result<ChatTemplate> ChatTemplate::load(const std::string& dir) {
+  return or_out_of_memory([&] { return read(dir); });
+}
+
+Result<ChatTemplate> ChatTemplate::read(const std::string& dir) {
   const std::string config_path = dir + "/tokenizer_config.json";
   std::string path = dir + "/chat_template.jinja";
   SLUICE_ASSIGN_OR_RETURN(const boost::json::object config, read_config(config_path));

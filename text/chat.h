@@ -33,6 +33,7 @@ class ChatTemplate {
   const std::string& source() const { return *source_; }
 
  private:
+  static Result<ChatTemplate> read(const std::string& dir);
   ChatTemplate(jinja::Template parsed, std::string source, boost::json::object special_tokens)
       : template_(std::move(parsed)),
         source_(std::make_shared<const std::string>(std::move(source))),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/out_of_memory.h"
 #include "io/json.h"
 #include "text/bpe.h"
 #include "text/pretokenize.h"
@@ -86,11 +87,13 @@ class Tokenizer::Encoder {
 };
 
 Result<Tokenizer> Tokenizer::load(const std::string& dir) {
-  const std::string path = dir + "/tokenizer.json", config_path = dir + "/tokenizer_config.json";
-  SLUICE_ASSIGN_OR_RETURN(const std::string text, read_small_file(path, kMaxFileBytes));
-  Result<std::string> config = read_small_file(config_path, kMaxFileBytes);
-  if (!config.ok() && config.status().code() != Code::kNotFound) return config.status();
-  return parse(text, path, config.ok() ? *config : std::string(), config_path);
+  return or_out_of_memory([&]() -> Result<Tokenizer> {
+    const std::string path = dir + "/tokenizer.json", config_path = dir + "/tokenizer_config.json";
+    SLUICE_ASSIGN_OR_RETURN(const std::string text, read_small_file(path, kMaxFileBytes));
+    Result<std::string> config = read_small_file(config_path, kMaxFileBytes);
+    if (!config.ok() && config.status().code() != Code::kNotFound) return config.status();
+    return parse(text, path, config.ok() ? *config : std::string(), config_path);
+  });
 }
 
 Result<Tokenizer> Tokenizer::load_file(const std::string& tokenizer_json) {

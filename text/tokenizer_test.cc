@@ -153,6 +153,27 @@ TEST(Tokenizer, LongInputsRoundTrip) {
   EXPECT_TRUE(t.decode(t.encode(mixed, true), false) == t.decode(t.encode(ordered, true), false));
 }
 
+// Fault 11: work that grew with the square of the length would take hours here.
+TEST(Tokenizer, HostilePromptsTakeLinearTime) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr size_t kShort = 1 << 18, kLong = 1 << 20;
+#else
+  constexpr size_t kShort = 1 << 20, kLong = 8 << 20;  // the latter: a body's limit
+#endif
+  const auto repeated = [](std::string_view unit, size_t bytes) {
+    std::string text;
+    while (text.size() < bytes) text += unit;
+    return text + "x";
+  };
+  const Tokenizer demo = Tokenizer::load(SLUICE_SOURCE_DIR "/demo/model").value();
+  for (const Tokenizer* t : {&oracle_tokenizer(), &demo}) {
+    for (const char* unit :
+         {" ", "\n", "\t", " \n", "1", "!", "'s", "\xCC\x81", "a\xCC\x81", "\xE5\xA4\xA7", "\xF0\x9F\x87\xA9", "\xC2\xA0"})
+      EXPECT_EQ(t->token_bytes(t->encode(std::string_view(repeated(unit, kShort)), false).back()).back(), 'x') << unit;
+    EXPECT_EQ(t->token_bytes(t->encode(std::string_view(repeated("a", kLong)), false).back()).back(), 'x');
+  }
+}
+
 TEST(Tokenizer, IdsOutOfRange) {
   const Tokenizer& t = oracle_tokenizer();
   for (const int32_t id : {-1, int32_t(t.vocab_size()), INT32_MAX, INT32_MIN}) {

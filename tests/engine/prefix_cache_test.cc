@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <random>
 #include <set>
@@ -104,6 +105,36 @@ TEST_F(PrefixCacheTest, PagesOfRunningSequencesStay) {
   EXPECT_EQ(cache->evictable_pages(), 3);
   EXPECT_TRUE(cache->evict_page());
   EXPECT_EQ(kv.free_pages(), 16);
+}
+
+// Fault 32. What is freed becomes NaN, so that its use would be seen.
+TEST_F(PrefixCacheTest, WhatIsEvictedInUseStaysUntilItIsGivenBack) {
+  make(4, 8);
+  states.poison_freed(), kv.poison_freed();
+  ASSERT_TRUE(remember("ab"));
+  auto match = cache->find("", tokens("ab"), 128);
+  ASSERT_EQ(match.length, 128);
+  float* const state = states.layers()[0].gdn.s[match.snapshot].as<float>();
+  Bf16* const key = kv.layers()[0].k[match.pages[1]].as<Bf16>();
+  state[5] = 42, key[7] = Bf16(43.0f);
+  states.retain(match.snapshot);
+  for (const int32_t page : match.pages) kv.retain(page);
+  while (cache->evict_slot()) {
+  }
+  EXPECT_EQ(hit("ab"), 0);
+  EXPECT_EQ(states.free_slots(), 3);
+  EXPECT_EQ(kv.free_pages(), 6);
+  for (int i = 0; i < 3; ++i) EXPECT_NE(states.acquire().value(), match.snapshot);
+  std::vector<int32_t> others;
+  ASSERT_TRUE(kv.grow(others, 6 * 64).ok());
+  EXPECT_EQ(std::ranges::count(others, match.pages[1]), 0);
+  EXPECT_EQ(state[5], 42);
+  EXPECT_EQ(float(key[7]), 43);
+  states.release(match.snapshot);
+  kv.release(match.pages);
+  EXPECT_TRUE(std::isnan(state[5])) << "the poison works";
+  EXPECT_TRUE(std::isnan(float(key[7])));
+  EXPECT_EQ(states.acquire().value(), match.snapshot);
 }
 
 // Against the obvious: the cache's pages that have one user, counted, while sequences come and go and snapshots are evicted.

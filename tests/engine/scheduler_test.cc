@@ -79,6 +79,7 @@ uint64_t state_of(Engine& e, const Sequence& s) {
 struct Setting {
   int64_t speculate = 0, prefill_chunk = 512, sequences = 1, slots = 0, kv_tokens = 0;
   DTypeChoice dtype = DTypeChoice::kBF16;
+  bool poison = true;
 };
 
 std::unique_ptr<Engine> make(const Setting& s) {
@@ -92,7 +93,7 @@ std::unique_ptr<Engine> make(const Setting& s) {
                            .kv_tokens = s.kv_tokens,
                            .speculate = s.speculate});
   EXPECT_TRUE(e.ok()) << e.status().to_string();
-  (*e)->states().poison_freed(), (*e)->kv().poison_freed();
+  if (s.poison) (*e)->states().poison_freed(), (*e)->kv().poison_freed();
   return std::move(e).value();
 }
 
@@ -376,6 +377,122 @@ TEST_F(Siblings, ComputeAloneWhereNoSnapshotFits) {
   submit_all();
   finish();
   EXPECT_EQ(scheduler_->stats().finished, kCount);
+}
+
+std::vector<Request> long_requests(size_t count, std::mt19937_64& rng) {
+  std::vector<Request> all = requests(count, rng);
+  for (Request& r : all) {
+    while (r.prompt.size() < 90) r.prompt.push_back(int32_t(rng() % kVocab));
+    r.prompt.resize(90 + rng() % 40);
+    r.max_tokens = 60;
+    r.sampling.stop_ids.clear(), r.sampling.min_tokens = 0;
+  }
+  return all;
+}
+
+// Fault 22: slots are all taken, or pages, or both. Who finds no slot waits, and when pages run out the youngest gives way; all end
+// as if each were alone.
+TEST(Scheduler, FullPoolsQueueAndTheYoungestGivesWay) {
+  std::mt19937_64 rng(11);
+  const std::vector<Request> all = long_requests(4, rng);
+  const std::vector<Outcome> want = alone(all, DTypeChoice::kBF16);
+  for (const int64_t slots : {1, 2, 4})
+    for (const int64_t kv_tokens : {256, 8192}) {
+      const bool cache = kv_tokens == 256;
+      const std::string what =
+          std::to_string(slots) + " slots, " + std::to_string(kv_tokens) + " kv tokens, cache " + (cache ? "on" : "off");
+      auto engine = make({.sequences = 4, .slots = slots, .kv_tokens = kv_tokens});
+      Scheduler scheduler(*engine);
+      std::vector<Running> running(all.size());
+      std::vector<int64_t> preemptions(all.size()), order;
+      for (size_t i = 0; i < all.size(); ++i) {
+        Request r = all[i];
+        r.use_cache = cache;
+        scheduler.submit(i + 1, r, running[i].outbox);
+      }
+      for (size_t ended = 0; ended < all.size();) {
+        ASSERT_TRUE(scheduler.step().ok()) << what;
+        ASSERT_LE(scheduler.stats().running, slots) << what;
+        for (size_t i = 0; i < all.size(); ++i)
+          while (const auto e = running[i].outbox->pop()) {
+            for (const SampledToken& t : e->tokens)
+              running[i].got.ids.push_back(t.id), running[i].got.logprobs.push_back(t.logprob);
+            if (e->finish == FinishReason::kNone) continue;
+            EXPECT_EQ(e->finish, FinishReason::kLength) << what << e->error.to_string();
+            preemptions[i] = e->usage.preemptions, order.push_back(int64_t(i)), ++ended;
+          }
+      }
+      for (size_t i = 0; i < all.size(); ++i) {
+        EXPECT_EQ(running[i].got.ids, want[i].ids) << what << ", request " << i;
+        EXPECT_EQ(running[i].got.logprobs, want[i].logprobs) << what << ", request " << i;
+      }
+      EXPECT_EQ(preemptions[0], 0) << what << ": the oldest goes on";
+      const bool crowded = slots > 1 && kv_tokens == 256;
+      if (crowded) {
+        EXPECT_GT(scheduler.stats().preemptions, 0) << what;
+      }
+      if (slots == 1 || kv_tokens == 8192) {
+        EXPECT_EQ(scheduler.stats().preemptions, 0) << what;
+      }
+      if (slots == 1) {
+        EXPECT_TRUE(std::ranges::is_sorted(order)) << what << ": one after another";
+      }
+      engine->cache().clear();
+      EXPECT_EQ(engine->states().free_slots(), engine->states().slots()) << what;
+      EXPECT_EQ(engine->kv().free_pages(), engine->kv().pages()) << what;
+    }
+}
+
+// Fault 22: what no pool of this size can hold is refused when it comes, and disturbs nobody.
+TEST(Scheduler, WhatCanNeverFitIsRefusedAtOnce) {
+  std::mt19937_64 rng(12);
+  const std::vector<Request> all = long_requests(1, rng);
+  const std::vector<Outcome> want = alone(all, DTypeChoice::kBF16);
+  auto engine = make({.slots = 1, .kv_tokens = 256});
+  Scheduler scheduler(*engine);
+  Running good, bad;
+  scheduler.submit(1, all[0], good.outbox);
+  scheduler.submit(2, {.prompt = std::vector<int32_t>(300, 5)}, bad.outbox);
+  const auto refused = bad.outbox->pop();
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->finish, FinishReason::kError);
+  EXPECT_EQ(refused->error.message(), "the prompt has 300 tokens, the context holds 256");
+  while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
+  collect(good);
+  EXPECT_EQ(good.got.ids, want[0].ids);
+}
+
+// Fault 32: the only slot goes from a request that is cancelled, at any step, to another one. It sees neither the old state nor
+// the poison of what was freed.
+TEST(Scheduler, ASlotTakenOverFromAnAbortedRequestIsAsNew) {
+  std::mt19937_64 rng(13);
+  std::vector<Request> all = long_requests(2, rng);
+  all[1].max_tokens = 12;
+  const Outcome want = alone({all[1]}, DTypeChoice::kBF16)[0];
+  for (const bool poison : {false, true})
+    for (const int64_t speculate : {0, 2})
+      for (const int steps : {0, 1, 5, 9, 30}) {
+        auto engine = make({.speculate = speculate, .prefill_chunk = 16, .slots = 1, .poison = poison});
+        Scheduler scheduler(*engine);
+        uint64_t state = 0;
+        scheduler.on_release([&](RequestId id, const Sequence& s) {
+          if (id == 2) state = state_of(*engine, s);
+        });
+        Running a, b;
+        scheduler.submit(1, all[0], a.outbox);
+        scheduler.submit(2, all[1], b.outbox);
+        for (int i = 0; i < steps; ++i) ASSERT_TRUE(scheduler.step().ok());
+        scheduler.cancel(1);
+        while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
+        collect(a), collect(b);
+        const std::string what = "cancelled after " + std::to_string(steps) + " steps, poison " + std::to_string(poison);
+        EXPECT_EQ(a.finish, FinishReason::kCancelled) << what;
+        EXPECT_EQ(b.got.ids, want.ids) << what;
+        EXPECT_EQ(b.got.logprobs, want.logprobs) << what;
+        if (speculate > 0) {
+          EXPECT_EQ(state, want.state) << what;
+        }
+      }
 }
 
 // SLUICE_CASES: how many requests are compared; SLUICE_SEED: another set of schedules.

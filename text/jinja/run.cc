@@ -112,18 +112,13 @@ class Run {
   class Inner {
    public:
     Inner(Run& run, Scope* outer) : run_(run) {
-      if (run.spare_.empty()) {
-        scope_ = run.heap_.make<Scope>();
-      } else {
-        scope_ = run.spare_.back();
-        run.spare_.pop_back();
-      }
+      scope_ = run.spare_ ? std::exchange(run.spare_, run.spare_->outer) : run.heap_.make<Scope>();
       scope_->outer = outer;
     }
     ~Inner() {
       if (scope_->kept) return;
       scope_->variables.clear();
-      run_.spare_.push_back(scope_);
+      scope_->outer = std::exchange(run_.spare_, scope_);  // a list that needs no memory: the run may be ending for lack of it
     }
     Inner(const Inner&) = delete;
     Inner& operator=(const Inner&) = delete;
@@ -203,7 +198,7 @@ class Run {
   Heap heap_;
   TextBuilder* out_ = nullptr;
   TextRef filtered_;  // the text that a filter block or a set block sends through its filters
-  std::vector<Scope*> spare_;
+  Scope* spare_ = nullptr;
   int frames_ = 0, calls_ = 0;
   int line_ = 1;
 };
@@ -549,8 +544,6 @@ Result<Rendering> Template::render(const std::vector<Variable>& variables, const
     return run.render(variables);
   } catch (const Failure& f) {
     return Status(f.code, fmt::format("line {}: {}", run.line(), f.message));
-  } catch (const std::bad_alloc&) {
-    return Status(Code::kResourceExhausted, fmt::format("line {}: out of memory", run.line()));
   }
 }
 
