@@ -66,15 +66,15 @@ Shot bad_shot(Random& random) {
 // Mostly short, some long, a few of several steps' chunks.
 int64_t prompt_words(Random& random) {
   const double u = random.uniform();
-  if (u < 0.8) return 3 + int64_t(random.below(30));
-  return u < 0.97 ? 40 + int64_t(random.below(120)) : 300 + int64_t(random.below(500));
+  if (u < 0.85) return 3 + int64_t(random.below(15));
+  return u < 0.98 ? 20 + int64_t(random.below(60)) : 200 + int64_t(random.below(300));
 }
 
 // Half of the prompts begin like others.
 std::string prefix(uint64_t seed, Random& random) {
   if (random.below(2) == 0) return {};
   Random shared(seed, kPrefixStream + random.below(kPrefixes));
-  return bench::random_words(shared, 60 + int64_t(shared.below(120)));
+  return bench::random_words(shared, 30 + int64_t(shared.below(60)));
 }
 
 json::object message(const char* role, std::string text) { return {{"role", role}, {"content", std::move(text)}}; }
@@ -150,8 +150,8 @@ void make_aborted(Random& random, Shot& s, json::object& body) {
       break;
     case 1:
       s.name = "aborted in the prefill";
-      body[s.chat ? "messages" : "prompt"] = s.chat ? json::value(json::array{message("user", bench::random_words(random, 1200))})
-                                                    : json::value(bench::random_words(random, 1200));
+      body[s.chat ? "messages" : "prompt"] = s.chat ? json::value(json::array{message("user", bench::random_words(random, 400))})
+                                                    : json::value(bench::random_words(random, 400));
       s.call.leave_after_s = 0.002 + random.uniform() * 0.04;
       break;
     case 2:
@@ -180,7 +180,7 @@ Shot shot(uint64_t seed, int64_t number) {
   const uint64_t stream = repeated ? kRepeatStream + 2 * random.below(kRepeats) + with_tools : 0;
   Random content = repeated ? Random(seed, stream) : random;
   s.chat = with_tools || content.below(2) == 0;
-  s.max_tokens = 1 + int64_t(content.below(24));
+  s.max_tokens = 1 + int64_t(content.below(16));
   const int64_t words = prompt_words(content);
   json::object body = s.chat ? chat_body(seed, content, with_tools, words) : completion_body(seed, content, words);
   add_sampling(content, s.chat, body);

@@ -81,6 +81,17 @@ int ServerProcess::stop(double seconds) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+double ServerProcess::cpu_seconds() const {
+  std::ifstream stat(proc("stat"));
+  std::string name;
+  std::getline(stat, name, ')');  // it may have spaces
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) stat >> skipped;
+  double user = 0, system = 0;
+  stat >> user >> system;
+  return (user + system) / double(sysconf(_SC_CLK_TCK));
+}
+
 int64_t ServerProcess::descriptors() const { return std::distance(fs::directory_iterator(proc("fd")), {}); }
 int64_t ServerProcess::threads() const { return std::distance(fs::directory_iterator(proc("task")), {}); }
 

@@ -37,6 +37,7 @@ class ServerProcess {
   // SIGTERM; the exit code, or 128 + the signal that ended it, or -1 if it still ran after `seconds`.
   int stop(double seconds);
 
+  double cpu_seconds() const;  // of all its threads so far
   int64_t descriptors() const;
   int64_t threads() const;
   // Memory that is the process's own: what it has written, resident or swapped out. Pages of mapped files come and go as the system

@@ -252,7 +252,7 @@ bool Soak::run() {
   wait_until_idle();
   std::this_thread::sleep_for(std::chrono::seconds(1));  // the connection of that question goes
   const int64_t descriptors = server_.descriptors(), threads = server_.threads();
-  const double begin = now_seconds();
+  const double begin = now_seconds(), cpu = server_.cpu_seconds();
   for (int64_t r = 1; r <= o_.rounds; ++r) {
     round(o_.requests * r / o_.rounds);
     sample();
@@ -264,18 +264,22 @@ bool Soak::run() {
         double(own_bytes_.back().second) / kMiB);
     std::fflush(stdout);
   }
-  const double seconds = now_seconds() - begin;
+  const double seconds = now_seconds() - begin, cpu_seconds = server_.cpu_seconds() - cpu;
   if (o_.within_s > 0 && seconds > o_.within_s)
     faults_.add("time", fmt::format("{:.0f} s instead of {:.0f}", seconds, o_.within_s));
   const json::value last = status();
   for (const auto& [what, wanted] : {std::pair{"/requests/failed", counts_.by_engine}, {"/engine/failed_steps", int64_t{0}}})
     if (number_at(last, what) != wanted) faults_.add(what, fmt::format("is {}, wanted {}", number_at(last, what), wanted));
+  fmt::print(
+      "{} steps, {} prompt tokens computed and {} from the cache, {} tokens generated, {} preemptions, {} snapshots given up\n",
+      number_at(last, "/engine/steps"), number_at(last, "/tokens/prompt_computed"), number_at(last, "/tokens/prompt_cached"),
+      number_at(last, "/tokens/generated"), number_at(last, "/requests/preemptions"), number_at(last, "/prefix_cache/evictions"));
   expect_back("descriptors", descriptors, &ServerProcess::descriptors);
   expect_back("threads", threads, &ServerProcess::threads);
   judge_memory();
   if (const int code = server_.stop(30); code != 0) faults_.add("the server's end", fmt::format("exit code {}", code));
-  fmt::print("{} requests of {} clients in {:.1f} s, {:.0f} a second\n", counts_.ended, o_.clients, seconds,
-             double(counts_.ended) / seconds);
+  fmt::print("{} requests of {} clients in {:.1f} s, {:.0f} a second; the server had {:.2f} of a core\n", counts_.ended, o_.clients,
+             seconds, double(counts_.ended) / seconds, cpu_seconds / seconds);
   faults_.print();
   return !faults_.any();
 }
