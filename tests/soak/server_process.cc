@@ -2,7 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,23 +38,21 @@ Result<ServerProcess> ServerProcess::start(const std::string& program, std::vect
   argv.push_back(nullptr);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return Status(Code::kIo, "cannot make a pipe");
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  pid_t pid = -1;
-  const int error = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // whatever ends this program ends the server
+    dup2(ends[1], STDOUT_FILENO);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
   close(ends[1]);
   FILE* output = fdopen(ends[0], "r");
-  if (error != 0) {
-    fclose(output);
-    return Status(Code::kNotFound, program + ": cannot be started", "give --program the path of sluice");
-  }
   ServerProcess server(pid, output, {});
   char line[4096] = "";
   const std::string said = fgets(line, sizeof line, output) ? line : "";
   const size_t at = said.find("http://");
-  if (at == std::string::npos) return Status(Code::kIo, "the server did not say its address but '" + said + "'");
+  if (at == std::string::npos)
+    return Status(Code::kIo, "the server did not say its address but '" + said + "'", "give --program the path of sluice");
   SLUICE_ASSIGN_OR_RETURN(server.url_, bench::parse_url(said.substr(at, said.find_last_not_of('\n') + 1 - at)));
   return server;
 }
