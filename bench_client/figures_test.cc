@@ -104,6 +104,7 @@ TEST(Figures, ThroughputAndLatencies) {
   EXPECT_EQ(s.unfinished, 2);
   EXPECT_EQ(s.errors.at("HTTP 503").count, 1);
   EXPECT_EQ(s.errors.at("HTTP 503").example, "busy");
+  EXPECT_NEAR(s.errors.at("HTTP 503").latency.p99, 9 + 4 * 9, 1e-9);
   EXPECT_EQ(s.input_tokens, 200);
   EXPECT_EQ(s.cached_tokens, 50);
   EXPECT_EQ(s.output_tokens, 14);

@@ -19,6 +19,7 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
 using boost::system::error_code;
+using Clock = std::chrono::steady_clock;
 
 constexpr size_t kReadBytes = 16384;
 constexpr size_t kMaxErrorBody = 65536;
@@ -44,6 +45,19 @@ const char* kind_of(const error_code& ec) {
   return ec.category() == http::make_error_code(http::error::bad_chunk).category() ? kMalformed : kLost;
 }
 
+Clock::duration duration_of(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+void set_headers(http::request<http::string_body>& request, const ClientOptions& options) {
+  request.set(http::field::host, options.url.host_header());
+  request.set(http::field::user_agent, "sluice-bench");
+  if (!options.api_key.empty()) request.set(http::field::authorization, "Bearer " + options.api_key);
+  if (request.body().empty()) return;
+  request.set(http::field::content_type, "application/json");
+  request.prepare_payload();
+}
+
 }  // namespace
 
 struct HttpClient::Connection {
@@ -57,12 +71,14 @@ struct HttpClient::Connection {
 struct HttpClient::Exchange {
   http::request<http::string_body> request;
   std::function<void(const http::response_header<>&)> head;
-  std::function<void(std::string_view)> take;
+  std::function<bool(std::string_view)> take;  // false: no more is wanted
+  Clock::time_point leave = Clock::time_point::max();
   const char* error = nullptr;  // one of the kinds
   std::string detail;
-  bool complete = false, again = false;
+  bool complete = false, again = false, left = false;
 
   void fail(const char* kind, const error_code& ec) {
+    left = ec == beast::error::timeout && Clock::now() >= leave;
     error = kind;
     detail = ec.message();
   }
@@ -80,10 +96,12 @@ std::unique_ptr<HttpClient::Connection> HttpClient::connection() {
 }
 
 asio::awaitable<void> HttpClient::try_once(Exchange& e, std::unique_ptr<Connection> c) {
-  const auto timeout = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(options_.timeout_s));
+  const auto patience = [&, timeout = duration_of(options_.timeout_s)] {
+    c->stream.expires_at(std::min(Clock::now() + timeout, e.leave));
+  };
   error_code ec;
   auto token = asio::redirect_error(asio::use_awaitable, ec);
-  c->stream.expires_after(timeout);
+  patience();
   if (!c->used) {
     co_await c->stream.async_connect(endpoints_, token);
     if (ec) co_return e.fail(ec == beast::error::timeout ? kTimeout : kCannotConnect, ec);
@@ -107,10 +125,11 @@ asio::awaitable<void> HttpClient::try_once(Exchange& e, std::unique_ptr<Connecti
   while (!parser.is_done()) {
     parser.get().body().data = bytes.data();
     parser.get().body().size = bytes.size();
-    c->stream.expires_after(timeout);
+    patience();
     co_await http::async_read_some(c->stream, c->buffer, parser, token);
     if (ec == http::error::need_buffer) ec = {};
-    e.take(std::string_view(bytes).substr(0, bytes.size() - parser.get().body().size));
+    e.left = !e.take(std::string_view(bytes).substr(0, bytes.size() - parser.get().body().size));
+    if (e.left) co_return;
     if (ec) co_return e.fail(kind_of(ec), ec);
   }
   e.complete = true;
@@ -125,17 +144,15 @@ asio::awaitable<void> HttpClient::ask(const RequestText& q, double zero, Request
   AnswerReader reader(q.chat, record);
   record.input_tokens = q.input_tokens;
   int status = 0;
+  bool told_when = false;  // to come again
   std::string error_body;
   Exchange e;
   e.request = {http::verb::post, options_.url.target(q.path), 11, q.body};
-  e.request.set(http::field::host, options_.url.host_header());
-  e.request.set(http::field::content_type, "application/json");
   e.request.set(http::field::accept, "text/event-stream");
-  e.request.set(http::field::user_agent, "sluice-bench");
-  if (!options_.api_key.empty()) e.request.set(http::field::authorization, "Bearer " + options_.api_key);
-  e.request.prepare_payload();
+  set_headers(e.request, options_);
   e.head = [&](const http::response_header<>& head) {
     status = int(head.result_int());
+    told_when = head.count(http::field::retry_after) > 0;
     const auto type = head[http::field::content_type];
     if (status != 200 || type.starts_with("text/event-stream")) return;
     record.error = kMalformed;
@@ -144,6 +161,7 @@ asio::awaitable<void> HttpClient::ask(const RequestText& q, double zero, Request
   e.take = [&](std::string_view bytes) {
     if (status == 200) reader.feed(bytes, now_seconds() - zero);
     else if (error_body.size() < kMaxErrorBody) error_body += bytes;
+    return true;
   };
   record.start = now_seconds() - zero;
   do {
@@ -156,7 +174,7 @@ asio::awaitable<void> HttpClient::ask(const RequestText& q, double zero, Request
   } else {
     record.end = now;
     if (status != 0 && status != 200) {
-      record.error = "HTTP " + std::to_string(status);
+      record.error = "HTTP " + std::to_string(status) + (status == 429 && !told_when ? " without Retry-After" : "");
       record.detail = message_of(error_body);
     } else if (record.ok()) {
       record.error = e.error;
@@ -166,17 +184,24 @@ asio::awaitable<void> HttpClient::ask(const RequestText& q, double zero, Request
   text = reader.text();
 }
 
-asio::awaitable<void> HttpClient::get(std::string path, Page& page) {
+asio::awaitable<void> HttpClient::call(Call call, Page& page) {
   Exchange e;
-  e.request = {http::verb::get, options_.url.target(path), 11};
-  e.request.set(http::field::host, options_.url.host_header());
-  if (!options_.api_key.empty()) e.request.set(http::field::authorization, "Bearer " + options_.api_key);
+  e.request = {http::string_to_verb(call.method), options_.url.target(call.path), 11, std::move(call.body)};
+  set_headers(e.request, options_);
+  if (call.leave_after_s < kInf) e.leave = Clock::now() + duration_of(call.leave_after_s);
   int status = 0;
   e.head = [&](const http::response_header<>& head) { status = int(head.result_int()); };
-  e.take = [&](std::string_view bytes) { page.body += bytes; };
-  co_await try_once(e, connection());
+  e.take = [&](std::string_view bytes) {
+    page.body += bytes;
+    return page.body.size() < call.leave_after_bytes;
+  };
+  do {
+    e.again = false;
+    co_await try_once(e, connection());
+  } while (e.again);
+  page.left = e.left;
   if (e.complete) page.status = status;
-  else page.error = std::string(e.error) + " (" + e.detail + ")";
+  else if (e.error) page.error = std::string(e.error) + " (" + e.detail + ")";
 }
 
 Result<HttpClient::Endpoints> resolve(const ServerUrl& url) {

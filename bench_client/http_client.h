@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "bench_client/arrivals.h"
 #include "bench_client/record.h"
 #include "bench_client/url.h"
 #include "bench_client/workload.h"
@@ -32,12 +33,18 @@ class HttpClient {
   // answer.
   boost::asio::awaitable<void> ask(const RequestText& request, double zero, RequestRecord& record, std::string& text);
 
-  // GET, for what is asked once.
+  // For what is not measured. The client may leave before the answer is whole, as users do.
+  struct Call {
+    std::string method = "GET", path = {}, body = {};
+    double leave_after_s = kInf;
+    size_t leave_after_bytes = SIZE_MAX;  // of the answer's body
+  };
   struct Page {
     int status = 0;  // 0: `error` says why
     std::string body, error;
+    bool left = false;
   };
-  boost::asio::awaitable<void> get(std::string path, Page& page);
+  boost::asio::awaitable<void> call(Call call, Page& page);
 
  private:
   struct Connection;

@@ -250,7 +250,7 @@ Result<std::string> first_model(const ClientOptions& client) {
   asio::io_context io;
   HttpClient http(io, client, endpoints);
   HttpClient::Page page;
-  asio::co_spawn(io, http.get("/v1/models", page), asio::detached);
+  asio::co_spawn(io, http.call({.path = "/v1/models"}, page), asio::detached);
   io.run();
   const std::string where = client.url.text() + "/v1/models";
   if (page.status == 0) return Status(Code::kIo, where + ": " + page.error, "start the server, or give its --url");

@@ -108,12 +108,14 @@ Summary summarise(const std::vector<RequestRecord>& records, double seconds, int
   s.seconds = seconds;
   s.unfinished = unfinished;
   Values values;
+  std::map<std::string, std::vector<double>> until_known;  // of the failed, by error
   int64_t good = 0;
   for (const RequestRecord& r : records) {
     if (!r.ok()) {
       ++s.failed;
       ErrorCount& e = s.errors[r.error];
       if (e.count++ == 0) e.example = r.detail;
+      until_known[r.error].push_back(r.latency());
       continue;
     }
     ++s.completed;
@@ -137,6 +139,7 @@ Summary summarise(const std::vector<RequestRecord>& records, double seconds, int
   s.itl = distribution(std::move(values.itl));
   s.e2el = distribution(std::move(values.e2el));
   s.delay = distribution(std::move(values.delay));
+  for (auto& [error, seconds] : until_known) s.errors[error].latency = distribution(std::move(seconds));
   s.turns = by_turn(records);
   return s;
 }

@@ -31,6 +31,7 @@ struct Slo {
 struct ErrorCount {
   int64_t count = 0;
   std::string example;
+  Distribution latency;  // until the client knew
 };
 
 // One turn of all conversations.

@@ -17,7 +17,6 @@ constexpr uint64_t kInputStream = 1ull << 60, kPrefixStream = 2ull << 60, kTurnS
 // Ids below this are special tokens or single bytes in most vocabularies.
 constexpr int64_t kFirstId = 16;
 
-// Short and common: about one token each in every large vocabulary.
 constexpr const char* kWords[] = {
     "time",    "year",   "people", "way",   "day",   "man",  "thing", "life",   "child",  "world",   "school", "state",   "family",
     "group",   "hand",   "part",   "place", "case",  "week", "work",  "point",  "water",  "room",    "area",   "money",   "story",
@@ -28,6 +27,15 @@ constexpr const char* kWords[] = {
 json::object message(const char* role, std::string text) { return {{"role", role}, {"content", std::move(text)}}; }
 
 }  // namespace
+
+std::string random_words(Random& random, int64_t count) {
+  std::string text;
+  for (int64_t i = 0; i < count; ++i) {
+    if (i > 0) text += ' ';
+    text += kWords[random.below(std::size(kWords))];
+  }
+  return text;
+}
 
 json::array Workload::token_ids(int64_t session) const {
   const WorkloadOptions& o = options_;
@@ -41,16 +49,6 @@ json::array Workload::token_ids(int64_t session) const {
   draw(kPrefixStream + uint64_t(session % o.num_prefixes), o.prefix_len);
   draw(kInputStream + uint64_t(session), o.input_len);
   return ids;
-}
-
-std::string Workload::words(uint64_t stream, int64_t count) const {
-  Random random(options_.seed, stream);
-  std::string text;
-  for (int64_t i = 0; i < count; ++i) {
-    if (i > 0) text += ' ';
-    text += kWords[random.below(std::size(kWords))];
-  }
-  return text;
 }
 
 RequestText Workload::complete(json::object body, bool chat) const {
@@ -88,6 +86,10 @@ RequestText Workload::request(int64_t session, int64_t turn, json::array& histor
     text.input_tokens = o.prefix_len + o.input_len;
     return text;
   }
+  const auto words = [&](uint64_t stream, int64_t count) {
+    Random random(o.seed, stream);
+    return random_words(random, count);
+  };
   if (turn == 0 && o.prefix_len > 0)
     history.push_back(message("system", words(kPrefixStream + uint64_t(session % o.num_prefixes), o.prefix_len)));
   history.push_back(message("user", words(kTurnStream + uint64_t(session * o.turns + turn), o.input_len)));

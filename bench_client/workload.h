@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "bench_client/random.h"
 
 namespace sluice::bench {
 
@@ -41,12 +42,14 @@ class Workload {
 
  private:
   boost::json::array token_ids(int64_t session) const;
-  std::string words(uint64_t stream, int64_t count) const;
   RequestText from_row(const boost::json::object& row) const;
   RequestText complete(boost::json::object body, bool chat) const;
 
   WorkloadOptions options_;
 };
+
+// Short and common words, about a token each in large vocabularies.
+std::string random_words(Random& random, int64_t count);
 
 // A line is a prompt (string or token ids) or an object: a request with "prompt" or "messages" and any other field, where
 // "output_len" stands for max_tokens.

@@ -67,7 +67,9 @@ json::object flat(const ServeRun& run) {
 json::object whole(const ServeRun& run) {
   json::object o = flat(run);
   json::object errors;
-  for (const auto& [kind, e] : run.summary.errors) errors[kind] = {{"count", e.count}, {"example", e.example}};
+  for (const auto& [kind, e] : run.summary.errors)
+    errors[kind] = {
+        {"count", e.count}, {"example", e.example}, {"median_ms", e.latency.median * kMs}, {"p99_ms", e.latency.p99 * kMs}};
   o["errors"] = std::move(errors);
   json::array turns;
   for (const bench::TurnSummary& t : run.summary.turns)
@@ -139,8 +141,10 @@ std::string md(const ServeRun& run) {
                          t.ttft.p99 * kMs, t.tpot.median * kMs);
   }
   if (!s.errors.empty()) {
-    out += "\n| error | requests | the first of them |\n| --- | ---: | --- |\n";
-    for (const auto& [kind, e] : s.errors) out += fmt::format("| {} | {} | {} |\n", cell(kind), e.count, cell(e.example));
+    out += "\n| error | requests | after ms, median | p99 | the first of them |\n| --- | ---: | ---: | ---: | --- |\n";
+    for (const auto& [kind, e] : s.errors)
+      out += fmt::format("| {} | {} | {:.2f} | {:.2f} | {} |\n", cell(kind), e.count, e.latency.median * kMs, e.latency.p99 * kMs,
+                         cell(e.example));
   }
   if (s.uncounted > 0)
     out += fmt::format("\n{} answers came without usage: their output tokens are the events of the stream.\n", s.uncounted);

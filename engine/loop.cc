@@ -1,5 +1,7 @@
 #include "engine/loop.h"
 
+#include <algorithm>
+
 #include "base/clock.h"
 
 namespace sluice {
@@ -26,12 +28,7 @@ Result<RequestId> EngineLoop::submit(Request request, std::shared_ptr<Outbox> ou
   const int64_t tokens = int64_t(request.prompt.size());
   {
     const std::scoped_lock lock(mutex_);
-    if (!health_.ok()) return health_;
-    const int64_t waiting = unseen_requests_ + report_.scheduler.waiting;
-    if (waiting >= limits_.waiting_requests) {
-      ++report_.refused;
-      return Status(Code::kResourceExhausted, std::to_string(waiting) + " requests are waiting", "try again later");
-    }
+    SLUICE_RETURN_IF_ERROR(room_locked(0));
     if (unseen_tokens_ + report_.scheduler.waiting_tokens + tokens > limits_.waiting_tokens) {
       ++report_.refused;
       return Status(Code::kResourceExhausted, "prompts of too many tokens are waiting", "try again later");
@@ -41,6 +38,22 @@ Result<RequestId> EngineLoop::submit(Request request, std::shared_ptr<Outbox> ou
   }
   wake_.notify_one();
   return id;
+}
+
+Status EngineLoop::room(int64_t ahead) {
+  const std::scoped_lock lock(mutex_);
+  return room_locked(ahead);
+}
+
+Status EngineLoop::room_locked(int64_t ahead) {
+  if (!health_.ok()) return health_;
+  const Scheduler::Stats& s = report_.scheduler;
+  // Where some wait, it is not for places.
+  const int64_t places = s.waiting > 0 ? 0 : engine_->options().max_sequences - s.running;
+  const int64_t waiting = s.waiting + std::max<int64_t>(0, unseen_requests_ + ahead - places);
+  if (waiting < limits_.waiting_requests) return {};
+  ++report_.refused;
+  return {Code::kResourceExhausted, std::to_string(waiting) + " requests are waiting", "try again later"};
 }
 
 void EngineLoop::cancel(RequestId id) {

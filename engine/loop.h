@@ -18,7 +18,8 @@
 namespace sluice {
 
 struct LoopLimits {
-  int64_t waiting_requests = 512;       // beyond it a request is refused, so that a client can go elsewhere at once
+  // Beyond it a request is refused, so that a client can go elsewhere at once. Those that can run at once do not wait.
+  int64_t waiting_requests = 512;
   int64_t waiting_tokens = 16'777'216;  // of prompts that wait: 64 MiB of ids
 };
 
@@ -36,6 +37,8 @@ class EngineLoop {
   // kInvalidArgument: it can never be served. kResourceExhausted: too many wait. kDevice: see health(). Otherwise events
   // follow, the last with a finish.
   Result<RequestId> submit(Request request, std::shared_ptr<Outbox> outbox);
+  // What submit() would say to one more request behind `ahead` others that are on their way to it; cheap, and needs no tokens.
+  Status room(int64_t ahead = 0);
   void cancel(RequestId id);
   // kDevice once a step found its device gone: all requests were given that, and no more are served.
   Status health() const;
@@ -65,6 +68,7 @@ class EngineLoop {
   };
   void run();
   void publish(double step_s, const Status& stepped);
+  Status room_locked(int64_t ahead);
 
   const std::unique_ptr<Engine> engine_;
   const LoopLimits limits_;

@@ -70,16 +70,16 @@ MaybeError count_tokens(const Service& service, const HttpRequest& q, const json
 }  // namespace
 
 void add_messages_routes(Router& router, Service& service) {
-  const auto route = [&service](auto answer) {
+  const auto route = [&service](auto answer, Needs needs) {
     return json_route(
         service,
         [&service, answer](const HttpRequest& q, const json::object& body, const Responder& r) {
           return answer(service, q, body, r);
         },
-        anthropic_error_response);
+        anthropic_error_response, needs);
   };
-  router.add("POST", "/v1/messages", route(messages));
-  router.add("POST", "/v1/messages/count_tokens", route(count_tokens));
+  router.add("POST", "/v1/messages", route(messages, Needs::kEngine));
+  router.add("POST", "/v1/messages/count_tokens", route(count_tokens, Needs::kTokenizer));
   router.add_errors("/v1/messages", [](const HttpError& e) { return anthropic_error_response(api_error(e), e.request_id); });
 }
 

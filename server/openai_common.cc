@@ -30,10 +30,16 @@ json::object token_object(const TokenLogprob& t, const Tokenizer& tokenizer, boo
 
 }  // namespace
 
-Handler json_route(Service& service, BodyHandler handler, ErrorWriter write_error) {
-  return [&service, write_error, handler = std::move(handler)](HttpRequest request, Responder responder) {
+Handler json_route(Service& service, BodyHandler handler, ErrorWriter write_error, Needs needs) {
+  return [&service, write_error, needs, handler = std::move(handler)](HttpRequest request, Responder responder) {
+    std::shared_ptr<void> on_its_way;
+    if (needs == Needs::kEngine) {
+      if (const Status s = service.loop().room(service.on_their_way()); !s.ok())
+        return responder.respond(write_error(api_error(s), request.id));
+      on_its_way = service.count_on_its_way();
+    }
     auto held = std::make_shared<HttpRequest>(std::move(request));
-    service.workers().post([handler, write_error, held, responder] {
+    service.workers().post([handler, write_error, held, responder, on_its_way] {
       try {
         json::object body;
         MaybeError error = parse_body(held->body, body);

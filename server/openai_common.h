@@ -16,7 +16,9 @@ namespace sluice {
 
 // Reads a body on a worker thread and answers with what the function returns as an error, if anything.
 using BodyHandler = std::function<MaybeError(const HttpRequest&, const boost::json::object&, const Responder&)>;
-Handler json_route(Service& service, BodyHandler handler, ErrorWriter write_error = error_response);
+// What needs the engine is refused before its body is looked at when too many wait.
+enum class Needs { kEngine, kTokenizer };
+Handler json_route(Service& service, BodyHandler handler, ErrorWriter write_error = error_response, Needs needs = Needs::kEngine);
 
 void respond_json(const Responder& responder, const boost::json::value& value);
 

@@ -77,13 +77,17 @@ json::object tokenizer_info(const Service& service) {
 }  // namespace
 
 void add_token_routes(Router& router, Service& service) {
-  router.add("POST", "/tokenize", json_route(service, [&service](const HttpRequest&, const json::object& body, const Responder& r) {
-               return tokenize(service, body, r);
-             }));
-  router.add("POST", "/detokenize",
-             json_route(service, [&service](const HttpRequest&, const json::object& body, const Responder& r) {
-               return detokenize(service, body, r);
-             }));
+  const auto add = [&](const char* path, MaybeError (*handler)(const Service&, const json::object&, const Responder&)) {
+    router.add("POST", path,
+               json_route(
+                   service,
+                   [&service, handler](const HttpRequest&, const json::object& body, const Responder& r) {
+                     return handler(service, body, r);
+                   },
+                   error_response, Needs::kTokenizer));
+  };
+  add("/tokenize", tokenize);
+  add("/detokenize", detokenize);
   router.add("GET", "/tokenizer_info", [&service](HttpRequest, Responder r) { respond_json(r, tokenizer_info(service)); });
 }
 

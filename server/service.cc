@@ -26,6 +26,11 @@ Result<std::unique_ptr<Service>> Service::create(std::unique_ptr<Engine> engine,
 
 bool Service::has_name(std::string_view name) const { return std::ranges::count(options_.names, name) > 0; }
 
+std::shared_ptr<void> Service::count_on_its_way() {
+  ++on_their_way_;
+  return {nullptr, [this](void*) { --on_their_way_; }};
+}
+
 Reasoning Service::reasoning(std::string_view prompt) const {
   return texts_.chat ? reasoning_of(texts_.chat->source(), prompt) : Reasoning::kOff;
 }

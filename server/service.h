@@ -64,6 +64,10 @@ class Service {
   ToolFormat tool_format() const { return tool_format_; }
   Reasoning reasoning(std::string_view prompt) const;
 
+  // Requests for the engine that are being read: counted for as long as the result lives.
+  int64_t on_their_way() const { return on_their_way_; }
+  std::shared_ptr<void> count_on_its_way();
+
   // Set when the server drains: /ready says so.
   std::atomic<bool> draining{false};
 
@@ -72,6 +76,7 @@ class Service {
   const ServiceTexts texts_;
   const ToolFormat tool_format_;
   const int64_t created_;
+  std::atomic<int64_t> on_their_way_{0};
   Metrics metrics_;  // before the loop, whose last answers are told to it
   EngineLoop loop_;
   Workers workers_;  // last: its jobs use the rest

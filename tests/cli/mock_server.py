@@ -63,14 +63,15 @@ class MockServer:
         finally:
             self.now -= 1
 
-    def _plain(self, status, value):
+    def _plain(self, status, value, header=""):
         data = json.dumps(value).encode()
-        return f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+        return f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{header}Content-Length: {len(data)}\r\n\r\n".encode() + data
 
     async def _answer(self, path, q, writer):
         fault = self.fault
         if fault == "every other" and len(self.requests) % 2 == 0:
-            writer.write(self._plain(429, {"error": {"message": "too many", "type": "rate_limit_error"}}))
+            header = "Retry-After: 1\r\n" if len(self.requests) % 4 == 0 else ""
+            writer.write(self._plain(429, {"error": {"message": "too many", "type": "rate_limit_error"}}, header))
             return True
         if fault == "silent":
             await asyncio.sleep(60)

@@ -149,7 +149,11 @@ class Faults(unittest.TestCase):
         with MockServer(fault="every other") as s:
             r, o = bench(s.url, "--num-prompts", 6, "--random-output-len", 2)
         self.assertEqual((r.returncode, o["completed"], o["failed"]), (0, 3, 3))
-        self.assertEqual(o["errors"], {"HTTP 429": {"count": 3, "example": "too many"}})
+        errors = o["errors"]
+        self.assertEqual({kind: (e["count"], e["example"]) for kind, e in errors.items()},
+                         {"HTTP 429": (1, "too many"), "HTTP 429 without Retry-After": (2, "too many")})
+        for e in errors.values():
+            self.assertTrue(0 < e["median_ms"] <= e["p99_ms"], e)
 
     def test_chunks_split_at_every_byte(self):
         with MockServer(fault="split") as s:

@@ -90,8 +90,18 @@ TEST(EngineLoop, RefusesWhatItCannotServeAndWhatIsTooMuch) {
   }
   EXPECT_EQ(refused.code(), Code::kResourceExhausted);
   EXPECT_EQ(loop.report().refused, 1) << "what can never be served is another matter";
-  EXPECT_GE(ids.size(), 2u);
-  EXPECT_LE(ids.size(), 8u) << "four run and two wait, and as many may be on their way";
+  EXPECT_EQ(ids.size(), 6u) << "four run and two wait, whether the engine has seen them or not";
+  EXPECT_EQ(loop.room().code(), Code::kResourceExhausted);
+  EXPECT_EQ(loop.report().refused, 2);
+}
+
+// Requests that nobody has handed over yet take the places that are free, then those in the queue.
+TEST(EngineLoop, CountsWhatIsOnItsWay) {
+  EngineLoop loop(engine(), {.waiting_requests = 2});
+  EXPECT_TRUE(loop.room().ok());
+  EXPECT_TRUE(loop.room(5).ok());
+  EXPECT_EQ(loop.room(6).code(), Code::kResourceExhausted);
+  EXPECT_EQ(loop.report().refused, 1);
 }
 
 // What the report says of steps and times, of two answers to a slot.

@@ -247,11 +247,13 @@ class Queue(unittest.TestCase):
             for r in replies:
                 self.assertEqual((r.status, r.error["type"]), (429, "rate_limit_error"))
                 self.assertEqual(r.headers["Retry-After"], "1")
-            never = s.complete("Hi", n=2, max_tokens=1)
-            self.assertEqual((never.status, never.error["param"]), (400, "prompt"))
+            self.assertEqual(s.post(COMPLETIONS, "{").status, 429, "a body is not looked at while the queue is full")
+            self.assertEqual(s.post("/tokenize", {"prompt": "Hi"}).status, 200)
             running.close()
             self.assertTrue(list(waiting))
             self.assertTrue(waiting.done)
+            never = s.complete("Hi", n=2, max_tokens=1)
+            self.assertEqual((never.status, never.error["param"]), (400, "prompt"))
 
 
 if __name__ == "__main__":
