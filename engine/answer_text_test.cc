@@ -81,7 +81,9 @@ TEST(AnswerText, StopsAreCutExactlyHoweverTheyAreSplit) {
     got += answer.finish();
     ASSERT_EQ(got, want) << text;
     ASSERT_EQ(answer.stopped(), stop.has_value());
-    if (stop) ASSERT_EQ(answer.stop_string(), text.substr(stop->first, stop->second - stop->first));
+    if (stop) {
+      ASSERT_EQ(answer.stop_string(), text.substr(stop->first, stop->second - stop->first));
+    }
     stopped += stop.has_value();
   }
   EXPECT_GT(stopped, 1000);

@@ -170,7 +170,9 @@ TEST_F(MessagesPrompt, RefusalsNameTheField) {
   };
   for (const Case& c : cases) {
     EXPECT_EQ(refusal(c.body), (std::pair{c.status, c.param})) << c.body;
-    if (error) EXPECT_TRUE(error->message.starts_with(c.param)) << error->message;
+    if (error) {
+      EXPECT_TRUE(error->message.starts_with(c.param)) << error->message;
+    }
   }
 }
 

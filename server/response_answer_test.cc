@@ -78,7 +78,9 @@ class Client {
     EXPECT_TRUE(type.starts_with(is_message ? "response.output_text." : "response.reasoning_text.")) << type;
     if (!type.ends_with(".delta")) {
       EXPECT_EQ(e.at("text"), part.at("text"));
-      if (is_message) EXPECT_EQ(e.at("logprobs"), part.at("logprobs"));
+      if (is_message) {
+        EXPECT_EQ(e.at("logprobs"), part.at("logprobs"));
+      }
       return;
     }
     append(part["text"], e.at("delta"));

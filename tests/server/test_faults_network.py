@@ -343,6 +343,7 @@ class Fault27Clocks(unittest.TestCase):
     WALL = {
         "server/connection.cc": "the Date header",
         "server/openai_common.cc": "`created` of an answer",
+        "server/response_answer.cc": "`completed_at` of an answer",
         "server/service.cc": "`created` of a model",
         "text/jinja/globals.cc": "strftime_now",
     }  # fmt: skip
