@@ -88,7 +88,6 @@ TEST(KvAppend, EveryRowInItsPlaceAndNothingElse) {
 }
 
 TEST(KvAppend, OnAGpuWhatHasNoPageIsNotWritten) {
-  const KvAppendCase c{3, 0, 2, 16, 4, 0};
   const Storage cu = ints({0, 4, 6, 9}), start = ints({1, 7, -2});
   Storage x(DType::kF32, {9, 2, 16});
   x.fill([] { return 3; });

@@ -67,14 +67,14 @@ Shot bad_shot(Random& random) {
 int64_t prompt_words(Random& random) {
   const double u = random.uniform();
   if (u < 0.85) return 3 + int64_t(random.below(15));
-  return u < 0.98 ? 20 + int64_t(random.below(60)) : 200 + int64_t(random.below(300));
+  return u < 0.98 ? 20 + int64_t(random.below(40)) : 150 + int64_t(random.below(150));
 }
 
 // Half of the prompts begin like others.
 std::string prefix(uint64_t seed, Random& random) {
   if (random.below(2) == 0) return {};
   Random shared(seed, kPrefixStream + random.below(kPrefixes));
-  return bench::random_words(shared, 30 + int64_t(shared.below(60)));
+  return bench::random_words(shared, 20 + int64_t(shared.below(40)));
 }
 
 json::object message(const char* role, std::string text) { return {{"role", role}, {"content", std::move(text)}}; }
@@ -136,6 +136,8 @@ void add_sampling(Random& random, bool chat, json::object& body) {
   else body["logprobs"] = 3;
 }
 
+constexpr int64_t kLongWords = 200;  // 20 ms or so
+
 // When the client leaves: before a reply, while a long prompt is computed, within the stream, or while it waits for a whole answer.
 // What is asked for takes longer than that.
 void make_aborted(Random& random, Shot& s, json::object& body) {
@@ -150,19 +152,20 @@ void make_aborted(Random& random, Shot& s, json::object& body) {
       break;
     case 1:
       s.name = "aborted in the prefill";
-      body[s.chat ? "messages" : "prompt"] = s.chat ? json::value(json::array{message("user", bench::random_words(random, 400))})
-                                                    : json::value(bench::random_words(random, 400));
-      s.call.leave_after_s = 0.002 + random.uniform() * 0.04;
+      body[s.chat ? "messages" : "prompt"] =
+          s.chat ? json::value(json::array{message("user", bench::random_words(random, kLongWords))})
+                 : json::value(bench::random_words(random, kLongWords));
+      s.call.leave_after_s = 0.002 + random.uniform() * 0.02;
       break;
     case 2:
       s.name = "aborted within the stream";
       s.stream = true;
-      s.call.leave_after_bytes = 1 + size_t(random.below(6000));
+      s.call.leave_after_bytes = 1 + size_t(random.below(3000));
       break;
     default:
       s.name = "aborted while waiting";
       s.stream = false;
-      s.call.leave_after_s = random.uniform() * 0.3;
+      s.call.leave_after_s = random.uniform() * 0.15;
   }
 }
 
