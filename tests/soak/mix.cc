@@ -67,7 +67,7 @@ Shot bad_shot(Random& random) {
 int64_t prompt_words(Random& random) {
   const double u = random.uniform();
   if (u < 0.85) return 3 + int64_t(random.below(15));
-  return u < 0.98 ? 20 + int64_t(random.below(40)) : 150 + int64_t(random.below(150));
+  return u < 0.98 ? 20 + int64_t(random.below(40)) : 80 + int64_t(random.below(120));
 }
 
 // Half of the prompts begin like others.
@@ -136,7 +136,7 @@ void add_sampling(Random& random, bool chat, json::object& body) {
   else body["logprobs"] = 3;
 }
 
-constexpr int64_t kLongWords = 200;  // 20 ms or so
+constexpr int64_t kLongWords = 100;  // 10 ms or so
 
 // When the client leaves: before a reply, while a long prompt is computed, within the stream, or while it waits for a whole answer.
 // What is asked for takes longer than that.
@@ -155,7 +155,7 @@ void make_aborted(Random& random, Shot& s, json::object& body) {
       body[s.chat ? "messages" : "prompt"] =
           s.chat ? json::value(json::array{message("user", bench::random_words(random, kLongWords))})
                  : json::value(bench::random_words(random, kLongWords));
-      s.call.leave_after_s = 0.002 + random.uniform() * 0.02;
+      s.call.leave_after_s = 0.001 + random.uniform() * 0.012;
       break;
     case 2:
       s.name = "aborted within the stream";
