@@ -36,7 +36,7 @@ struct HttpOptions {
   // If set: on a loopback address, or if any are given, routes that need a key are for the names of allowed_hosts.h, `host` and
   // these.
   std::optional<std::vector<std::string>> allowed_hosts;
-  ErrorFormatter error_formatter;     // where the router has none for the path; none: plain text
+  ErrorFormatter error_formatter;  // where the router has none for the path; none: plain text
   AccessLog access_log;
   // Whether a drain leaves the socket listening, so that probes learn of it from /ready instead of a refused connection.
   bool listen_while_draining = true;

@@ -17,7 +17,8 @@ import unittest
 KEY = "a-secret-key"
 CONTEXT, VOCAB, CHOICES, TOP = 32768, 2048, 8, 20
 MAX_TOKENS = 4  # of an answer: the cases are many
-TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize")
+TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/tokenize")
+MESSAGES = ("/v1/messages", "/v1/messages/count_tokens")
 
 # All checks are on. 501 is the answer to what is well-formed and not offered; an operation that may give it says so.
 CONFIG = """
@@ -27,6 +28,9 @@ expected-statuses = ["2xx", "3xx", "4xx", "501"]
 expected-statuses = ["2xx", "501"]
 [checks.negative_data_rejection]
 expected-statuses = ["400", "404", "501"]
+[[operations]]  # whose answers are not kept
+include-path-regex = "/v1/responses/.*"
+checks.positive_data_acceptance.expected-statuses = ["404"]
 """
 
 # The demo model's, with calls. Templates of real models refuse many orders of messages, which no schema can say.
@@ -58,13 +62,13 @@ def keep_sizes(value):
     return value % 2**63 if isinstance(value, int) and not -(2**63) <= value < 2**64 else value
 
 
-def keep_length_rules(body):
-    limits = [key for key in ("max_tokens", "max_completion_tokens") if body.get(key) is not None]
+def keep_length_rules(body, path):
+    limits = [key for key in ("max_tokens", "max_completion_tokens", "max_output_tokens") if body.get(key) is not None]
     least = 0 if body.get("echo") is True or is_count(body.get("prompt_logprobs"), TOP) else 1
     for key in limits:
         if is_count(body[key], CONTEXT) and ("prompt" in body or body[key] > 0):
             body[key] = max(least, min(body[key], MAX_TOKENS))
-    if not limits:
+    if not limits and path not in MESSAGES:  # where it is required
         body["max_tokens"] = MAX_TOKENS
     if is_count(body.get("min_tokens"), CONTEXT):
         counts = [body[key] for key in limits if is_count(body[key], CONTEXT)]
@@ -85,13 +89,16 @@ def keep_message_rules(messages):
             message["content"] = "x"
         calls = message.get("tool_calls")
         for call in calls if isinstance(calls, list) else []:
-            function = call.get("function") if isinstance(call, dict) else None
-            arguments = function.get("arguments") if isinstance(function, dict) else None
-            if isinstance(arguments, str) and not is_object(arguments):
-                function["arguments"] = "{}"
+            keep_arguments(call.get("function") if isinstance(call, dict) else None)
 
 
-def keep_rules(body):
+def keep_arguments(function):
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if isinstance(arguments, str) and not is_object(arguments):
+        function["arguments"] = "{}"
+
+
+def keep_rules(body, path):
     """Rules between fields, which the description tells and the schema does not: what is valid by the schema comes to be valid by
     them. What is not valid stays so."""
     if body.get("stream") is True and is_count(body.get("prompt_logprobs"), TOP):
@@ -100,7 +107,7 @@ def keep_rules(body):
         body["stream_options"] = None
     if is_count(body.get("top_logprobs"), TOP) and body.get("logprobs") in (False, None):
         body["top_logprobs"] = 0
-    keep_length_rules(body)
+    keep_length_rules(body, path)
     bias = body.get("logit_bias")
     if isinstance(bias, dict) and all(key.isascii() and key.isdigit() and len(key) <= 9 for key in bias):
         body["logit_bias"] = {str(int(key) % VOCAB): value for key, value in bias.items()}
@@ -108,6 +115,11 @@ def keep_rules(body):
         body["n"] = 1  # the queue holds so many choices
     if isinstance(body.get("messages"), list):
         keep_message_rules([m for m in body["messages"] if isinstance(m, dict)])
+        last = body["messages"][-1] if body["messages"] else None
+        if path in MESSAGES and isinstance(last, dict) and last.get("role") == "assistant":
+            body["messages"].append({"role": "user", "content": "x"})
+    for item in body["input"] if isinstance(body.get("input"), list) else []:
+        keep_arguments(item)
     if body.get("continue_final_message") is True:
         body["continue_final_message"] = False
 
@@ -132,10 +144,10 @@ def register_hooks(path):
         if not isinstance(case.body, dict):
             return
         for key, value in case.body.items():
-            if key not in KNOWN or not isinstance(value, int):  # whose range is in the schema
+            if key not in KNOWN or not isinstance(value, int) or case.operation.path in MESSAGES:  # else its range is in the schema
                 case.body[key] = keep_sizes(value)
         if case.operation.path in TEXT_PATHS:
-            keep_rules(case.body)
+            keep_rules(case.body, case.operation.path)
 
     def after_call(context, case, response):
         mode = case.meta.generation.mode.value if case.meta else "probe"
