@@ -13,6 +13,8 @@ namespace {
 
 using namespace cuda;
 
+constexpr int kBlocks = 8;  // of a multiprocessor at once: 64 registers
+
 // Where a key and its value lie, in elements from the caches' starts.
 struct KeyPlace {
   int64_t k = -1, v = -1;
@@ -58,7 +60,7 @@ __device__ int64_t keys_of(const GqaArgs& a, int64_t token, int& sequence) {
 }
 
 template <class X, class O>
-__global__ void __launch_bounds__(kPlainThreads) gqa_kernel(const __grid_constant__ GqaArgs a) {
+__global__ void __launch_bounds__(kPlainThreads, kBlocks) gqa_kernel(const __grid_constant__ GqaArgs a) {
   extern __shared__ float memory[];
   __shared__ PlainBlock<KeyPlace> block;
   wait_for_previous_kernel();
