@@ -225,5 +225,5 @@ if __name__ == "__main__":
     SOURCE = pathlib.Path(os.environ["SLUICE_SOURCE"])
     sys.path.insert(0, str(SOURCE / "tests" / "server"))
     LEAST_CASES = 2000
-    ARGUMENTS = ["--seed", "1", "--max-examples", "40"] + sys.argv[1:]  # given ones come last, and so count
+    ARGUMENTS = ["--seed", "1", "--max-examples", "100"] + sys.argv[1:]  # given ones come last, and so count
     unittest.main(argv=sys.argv[:1], verbosity=2)
