@@ -27,9 +27,9 @@ inline constexpr GqaCase kGqaCases[] = {
 // Pages of a multiple of 64, heads of 64, 128 and 256: what tensor cores take. Tiles of 128 rows with none, one and several before
 // them, ends inside of a page, at its end and one behind it.
 inline constexpr GqaCase kGqaTileCases[] = {
-    {2, 2, 64, 64, 5, {0, 63, 64, 1, 300}, {1, 130, 64, 63, 200}},
+    {2, 2, 64, 64, 5, {0, 63, 64, 1, 300}, {1, 130, 64, 63, 150}},
     {1, 4, 128, 128, 4, {0, 1, 255, 128}, {257, 128, 3, 0}},
-    {2, 3, 256, 64, 4, {0, 65, 191, 0}, {129, 63, 66, 128}},
+    {1, 3, 256, 64, 4, {0, 65, 191, 0}, {129, 63, 66, 128}},
     {1, 4, 256, 64, 2, {3000, 700}, {1, 5}},
 };
 // Contexts of several spans: a few rows (spans are tasks), and enough tiles to keep each whole.

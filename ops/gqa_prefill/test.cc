@@ -41,8 +41,8 @@ TEST(GqaPrefill, MatchesReferenceAllBf16) {  // only conversions are new: small 
   for (const int i : {2, 4, 7, 9}) expect_matches_reference(kGqaCases[i], DType::kBF16, DType::kBF16, DType::kBF16, true);
 }
 TEST(GqaPrefill, MatchesReferenceInTiles) {  // of a GPU's tensor cores: tiles of 128 rows, blocks of 64 and 128 keys
-  for (const GqaCase& c : kGqaTileCases)
-    for (const bool gated : {false, true}) expect_matches_reference(c, DType::kBF16, DType::kBF16, DType::kBF16, gated);
+  for (const GqaCase& c : kGqaTileCases) expect_matches_reference(c, DType::kBF16, DType::kBF16, DType::kBF16, true);
+  expect_matches_reference(kGqaTileCases[0], DType::kBF16, DType::kBF16, DType::kBF16, false);
 }
 TEST(GqaPrefill, MatchesReferenceOverSpans) {
   for (const GqaCase& c : kGqaLongCases)
