@@ -264,6 +264,7 @@ class Fault25LostDevice(unittest.TestCase):
 
 
 class Fault26Resources(unittest.TestCase):
+    @unittest.skipIf(QUICK, "UBSan looks at memory through a pipe: without descriptors it takes each object for a broken one")
     def test_no_descriptors(self):
         with Server(preexec_fn=limited(resource.RLIMIT_NOFILE, 64, 64)) as s:
             self.assertIn("may open 64 files", s.stderr())
@@ -275,7 +276,8 @@ class Fault26Resources(unittest.TestCase):
             time.sleep(1)
             self.assertLess(cpu_seconds(s) - before, 0.5, "it waits for descriptors in a busy loop")
             for c in clients:  # each that goes makes room for another
-                self.assertTrue(c is clients[0] or c.recv(1000).startswith(b"HTTP/1.1 200 "))
+                if c is not clients[0]:
+                    self.assertEqual(c.recv(1000)[:13], b"HTTP/1.1 200 ")
                 c.close()
             self.assertGreater(metric(s, 'sluice_http_rejected_total{reason="descriptors"}'), 0)
             self.assertEqual(s.complete("Hi", max_tokens=2).status, 200)
