@@ -7,19 +7,10 @@
 #include <random>
 #include <set>
 
+#include "tests/support/small_pools.h"
+
 namespace sluice {
 namespace {
-
-constexpr PoolSpec kSpec{.linear_layers = 1,
-                         .key_heads = 1,
-                         .value_heads = 1,
-                         .key_dim = 16,
-                         .value_dim = 16,
-                         .conv_channels = 16,
-                         .conv_width = 4,
-                         .attention_layers = 1,
-                         .kv_heads = 1,
-                         .head_dim = 16};
 
 // Page i of a path is 64 times its name, so that a path is a short text: "aab" has 192 tokens.
 std::vector<int32_t> tokens(const std::string& path) {
@@ -31,7 +22,7 @@ std::vector<int32_t> tokens(const std::string& path) {
 class PrefixCacheTest : public ::testing::Test {
  protected:
   void make(int64_t slots, int64_t pages) {
-    states = StatePool::create(kSpec, slots).value(), kv = KvPool::create(kSpec, pages).value();
+    states = StatePool::create(testing::kSmallPools, slots).value(), kv = KvPool::create(testing::kSmallPools, pages).value();
     cache = std::make_unique<PrefixCache>(states, kv);
   }
   // What a request does that computes `path` and ends: false where the pools are full.

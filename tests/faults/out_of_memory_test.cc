@@ -13,6 +13,7 @@
 #include "server/openai_routes.h"
 #include "server/test_server.h"
 #include "tests/support/failing_allocator.h"
+#include "tests/support/small_pools.h"
 #include "tests/support/watchdog.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -212,18 +213,8 @@ TEST(OutOfMemory, AdmissionAndStepsWhileNothingIsLeft) { expect_errors_or_the_sa
 
 // What cannot be remembered is not, and what was begun is taken back.
 TEST(OutOfMemory, ThePrefixCache) {
-  constexpr PoolSpec kSpec{.linear_layers = 1,
-                           .key_heads = 1,
-                           .value_heads = 1,
-                           .key_dim = 16,
-                           .value_dim = 16,
-                           .conv_channels = 16,
-                           .conv_width = 4,
-                           .attention_layers = 1,
-                           .kv_heads = 1,
-                           .head_dim = 16};
-  auto states = StatePool::create(kSpec, 4).value();
-  auto kv = KvPool::create(kSpec, 16).value();
+  auto states = StatePool::create(testing::kSmallPools, 4).value();
+  auto kv = KvPool::create(testing::kSmallPools, 16).value();
   PrefixCache cache(states, kv);
   std::vector<int32_t> tokens(8 * KvPool::kPageTokens), pages;
   for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = int32_t(i);
