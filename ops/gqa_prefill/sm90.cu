@@ -42,13 +42,7 @@ class Source {
   __device__ explicit Source(const Call& c) : c_(c), taker_(c.queue) {}
 
   __device__ sm90::TileRows next() {
-    uint32_t index;
-    int head;
-    while (taker_.take(index, head)) {
-      const MlaTile tile(c_.sequences, index, sm90::kRows);
-      if (tile.found) return rows_of(tile, head);
-    }
-    return {};
+    return sm90::next_tile<MlaTile>(taker_, c_.sequences, [&](const MlaTile& tile, int head) { return rows_of(tile, head); });
   }
   __device__ void query(const sm90::TileRows& t, int row, uint8_t* to, uint64_t* bar) const {
 #pragma unroll

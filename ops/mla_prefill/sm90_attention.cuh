@@ -146,6 +146,19 @@ class TileTaker {
   bool begun_ = false;
 };
 
+// The next tile of `sequences` (MlaTile, ops/mla_prefill/sequences.cuh), as rows_of(tile, head) makes it; one without rows: no
+// more.
+template <class Tile, class Sequences, class RowsOf>
+__device__ inline TileRows next_tile(TileTaker& taker, const Sequences& sequences, RowsOf&& rows_of) {
+  uint32_t index;
+  int head;
+  while (taker.take(index, head)) {
+    const Tile tile(sequences, index, kRows);
+    if (tile.found) return rows_of(tile, head);
+  }
+  return {};
+}
+
 template <class S, class Source>
 __device__ inline void find_tiles(Source& source, Shared<S>& sm) {
   const bool leader = threadIdx.x % kWarp == 0;
