@@ -82,6 +82,7 @@ Result<double> time_prefill(Engine& engine, const BenchOptions& o, int64_t promp
     const auto logits = engine.prefill(*s);
     if (!logits.ok()) return logits.status();
   }
+  SLUICE_RETURN_IF_ERROR(engine.wait());
   const double seconds = now_seconds() - begin;
   close_all(engine, sequences);
   return seconds;
@@ -174,15 +175,9 @@ void print_json(const Facts& f, const std::vector<Series>& all) {
 
 Result<std::unique_ptr<Engine>> bench_engine(const BenchOptions& o) {
   if (!o.random_weights) return make_engine(o.model, {.max_sequences = o.batch});
-  SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
-  EngineOptions e{.model = o.config,
-                  .random_weights = true,
-                  .threads = o.model.threads,
-                  .prefill_chunk = o.model.prefill_chunk,
-                  .max_context = o.model.max_context,
-                  .max_sequences = o.batch,
-                  .impl = env.impl};
-  e.dtype = o.model.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kBF16;
+  SLUICE_ASSIGN_OR_RETURN(EngineOptions e, engine_options(o.model, {.max_sequences = o.batch}));
+  e.model = o.config, e.random_weights = true;
+  if (e.dtype == DTypeChoice::kAuto) e.dtype = DTypeChoice::kBF16;
   return Engine::create(e);
 }
 
@@ -195,7 +190,7 @@ Status bench_model(const BenchOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, o.random_weights ? Result<std::string>(o.config) : model_dir(o.model));
   const Facts facts{fs::path(dir).lexically_normal().filename().string(),
                     engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",
-                    double(engine->model().weight_bytes()) / 1e6, engine->context().team->size(), o.batch};
+                    double(engine->model().weight_bytes()) / 1e6, engine->threads(), o.batch};
   if (o.format == "json") print_json(facts, all);
   else if (o.format == "csv") print_csv(facts, all);
   else print_md(facts, all);

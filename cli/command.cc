@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "base/clock.h"
+#include "core/gpu.h"
 #include "core/impl.h"
 #include "core/pdl.h"
 #include "core/tile.h"
@@ -31,8 +32,11 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
       ->check(CLI::IsMember({"auto", "bf16", "fp32"}))
       ->envname("SLUICE_DTYPE")
       ->capture_default_str();
-  app.add_option("--device", o.device, "where to run")
-      ->check(CLI::IsMember({"cpu"}))
+  app.add_option("--device", o.device, "where to run: cpu or cuda:N")
+      ->check([](const std::string& name) {
+        const auto device = parse_device(name);
+        return device.ok() ? std::string() : device.status().to_string();
+      })
       ->envname("SLUICE_DEVICE")
       ->capture_default_str();
   app.add_option("--threads", o.threads, "threads; 0 means one for each physical core")
@@ -52,7 +56,8 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
       ->envname("SLUICE_STATE_DTYPE")
       ->capture_default_str();
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
-               "a sequence's bits do not depend on what runs beside it; on the CPU always so");
+               "a sequence's bits do not depend on what runs beside it; on the CPU always so, on a GPU not yet");
+  add_backend_options(app, o.backend);
 }
 
 void add_backend_options(CLI::App& app, BackendFlags& flags) {
@@ -121,10 +126,18 @@ Result<std::string> model_dir(const ModelOptions& o) {
   return o.model;
 }
 
-Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity) {
-  SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
-  SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o));
-  EngineOptions e{.model = dir,
+Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity) {
+  SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
+  const bool gpu = device.kind == DeviceKind::kCuda;
+  if (gpu && o.batch_invariant.value_or(false))
+    return Status(Code::kUnsupported, "--batch-invariant: on a GPU results depend on what runs beside them so far",
+                  "leave it out, or use --device cpu");
+  const GpuList found = gpu ? detect_gpus() : GpuList{};
+  const bool there = gpu && device.index < int(found.gpus.size());  // Engine::create() says what is wrong otherwise
+  SLUICE_ASSIGN_OR_RETURN(ImplChoices impl, choose_implementations(o.backend, there ? &found.gpus[size_t(device.index)] : nullptr));
+  SLUICE_ASSIGN_OR_RETURN(TileChoices tiles, choose_tiles());
+  SLUICE_ASSIGN_OR_RETURN(PdlChoice pdl, choose_pdl());
+  EngineOptions e{.device = device,
                   .threads = o.threads,
                   .prefill_chunk = o.prefill_chunk,
                   .max_context = o.max_context,
@@ -132,9 +145,17 @@ Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacit
                   .state_slots = capacity.state_slots,
                   .kv_tokens = capacity.kv_tokens,
                   .speculate = o.speculate,
-                  .impl = env.impl,
+                  .impl = std::move(impl),
+                  .tiles = std::move(tiles),
+                  .pdl = std::move(pdl),
                   .lose_device_after = o.lose_device_after};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
+  return e;
+}
+
+Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity) {
+  SLUICE_ASSIGN_OR_RETURN(EngineOptions e, engine_options(o, capacity));
+  SLUICE_ASSIGN_OR_RETURN(e.model, model_dir(o));
   return Engine::create(e);
 }
 

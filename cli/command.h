@@ -37,7 +37,8 @@ struct ModelOptions {
   std::string dtype = "auto", device = "cpu", state_dtype = "fp32";
   int threads = 0;
   int64_t prefill_chunk = 512, max_context = 0, speculate = 0;
-  bool batch_invariant = true;
+  std::optional<bool> batch_invariant;
+  BackendFlags backend;
   int64_t lose_device_after = 0;  // steps; 0: never
 };
 
@@ -72,6 +73,8 @@ struct Capacity {
   int64_t max_sequences = 1, state_slots = 0, kv_tokens = 0;
 };
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity = {});
+// The same without the model's place, for a caller that has another.
+Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity = {});
 
 // A checkpoint's tokenizer, chat template (where it has one) and defaults for generation.
 struct Texts {

@@ -127,6 +127,7 @@ Status run_once(const RunOptions& o, Engine& engine, const Texts* texts, Request
   if (o.json) print_json(request.prompt, t, load_s);
   else fmt::print("\n");
   if (o.stats || stderr_is_terminal()) print_stats(t);
+  warn_about(engine.fallbacks());
   return {};
 }
 

@@ -1,9 +1,8 @@
 // sluice score: the logits of every position, for comparison with other programs.
 #include <fmt/core.h>
 
-#include <cstring>
-
 #include "cli/command.h"
+#include "core/memory.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 
@@ -29,7 +28,7 @@ Status score(const ScoreOptions& o) {
     const Work work{sequence.get(), std::min(o.model.prefill_chunk, sequence->pending()), WantLogits::kAll};
     const int64_t first = sequence->computed;
     SLUICE_ASSIGN_OR_RETURN(const StepOutput step, engine->step({&work, 1}));
-    std::memcpy(logits + first * vocab, step.logits.data, step.logits.bytes());
+    SLUICE_RETURN_IF_ERROR(to_host(engine->context(), step.logits.data, step.logits.bytes(), logits + first * vocab));
     progress.show(sequence->computed, length);
   }
   const std::pair<std::string, Tensor> tensors[] = {{"ids", Tensor::of(ids.data(), {length})},

@@ -41,9 +41,9 @@ Result<Arena> Arena::reserve(size_t bytes) {
                 "raise the limit on virtual memory (ulimit -v)");
 }
 
-Arena Arena::over(Buffer memory) {
+Arena Arena::over(Buffer memory, Device device) {
   Arena a;
-  a.memory_ = std::move(memory);
+  a.memory_ = std::move(memory), a.device_ = device;
   return a;
 }
 
@@ -57,7 +57,7 @@ void* Arena::allocate(size_t bytes) {
 }
 
 Tensor Arena::tensor(DType dtype, std::initializer_list<int64_t> dims) {
-  Tensor t(nullptr, dtype, dims);
+  Tensor t(nullptr, dtype, dims, device_);
   t.data = allocate(t.bytes());
   return t.data ? t : Tensor();
 }

@@ -47,8 +47,8 @@ class Arena {
   static constexpr size_t kDefaultReserve = size_t(64) << 30;  // bytes of address space, not of memory
 
   static Result<Arena> reserve(size_t bytes = kDefaultReserve);
-  // Over memory that exists already.
-  static Arena over(Buffer memory);
+  // Over memory that exists already, of a device.
+  static Arena over(Buffer memory, Device device = {});
 
   // 256-byte aligned (what a GPU's allocator promises, and a multiple of a cache line), uninitialised. Null when the reservation is
   // used up.
@@ -63,6 +63,7 @@ class Arena {
 
  private:
   Buffer memory_;
+  Device device_{};
   size_t used_ = 0, peak_ = 0;
 };
 

@@ -17,14 +17,15 @@ Result<Device> parse_device(const std::string& name) {
   return invalid("'" + name + "' is no device", "write cpu or cuda:0; `sluice doctor` lists the GPUs");
 }
 
-Result<std::unique_ptr<Runtime>> Runtime::create(Device device, int threads) {
+Result<std::unique_ptr<Runtime>> Runtime::create(Device device, int threads, ImplChoices forced,
+                                                 [[maybe_unused]] size_t workspace) {
   auto runtime = std::make_unique<Runtime>();
   if (device.kind == DeviceKind::kCpu) {
-    SLUICE_ASSIGN_OR_RETURN(runtime->cpu_, CpuRuntime::create(threads));
+    SLUICE_ASSIGN_OR_RETURN(runtime->cpu_, CpuRuntime::create(threads, std::move(forced)));
     return runtime;
   }
 #if SLUICE_HAS_CUDA
-  SLUICE_ASSIGN_OR_RETURN(runtime->cuda_, CudaRuntime::create(device.index));
+  SLUICE_ASSIGN_OR_RETURN(runtime->cuda_, CudaRuntime::create(device.index, workspace, std::move(forced)));
   return runtime;
 #else
   return Status(Code::kUnsupported, "there is no GPU cuda:" + std::to_string(device.index) + " (" + detect_gpus().why_none + ")",
@@ -37,6 +38,13 @@ Context Runtime::context() {
   if (cuda_) return cuda_->context();
 #endif
   return cpu_->context();
+}
+
+Status Runtime::enter_thread() {
+#if SLUICE_HAS_CUDA
+  if (cuda_) return cuda_->enter_thread();
+#endif
+  return {};
 }
 
 Status Runtime::synchronize() {

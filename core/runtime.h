@@ -16,10 +16,13 @@ Result<Device> parse_device(const std::string& name);
 
 class Runtime {
  public:
-  // `threads` as for CpuRuntime. Fails where the GPU does not exist, with the reason.
-  static Result<std::unique_ptr<Runtime>> create(Device device, int threads = 0);
+  // `threads` as for CpuRuntime, `workspace` as for CudaRuntime. Fails where the GPU does not exist, with
+  // the reason.
+  static Result<std::unique_ptr<Runtime>> create(Device device, int threads = 0, ImplChoices forced = {}, size_t workspace = 0);
 
   Context context();
+  // Before the first use from a thread other than the one that made it.
+  Status enter_thread();
   // Waits for all work given to the device, and reports what went wrong in it.
   Status synchronize();
 

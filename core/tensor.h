@@ -118,6 +118,13 @@ struct Tensor {
 
   bool on_gpu() const { return device.kind == DeviceKind::kCuda; }
 
+  // The strides of a tensor as a layout has them: the last two dimensions change places within what they span.
+  Tensor laid_out(GpuLayout layout) const {
+    Tensor t = *this;
+    if (layout == GpuLayout::kSwapLastTwo) t.stride[rank - 2] = 1, t.stride[rank - 1] = shape[rank - 2];
+    return t;
+  }
+
   // A contiguous tensor seen with other dimensions.
   Tensor reshape(std::initializer_list<int64_t> dims) const {
     assert(contiguous());

@@ -14,6 +14,7 @@ namespace {
 Status check_forced(const ImplChoices& forced) {
   const std::vector<OpInfo> ops = all_ops();
   for (const auto& [op, choice] : forced) {
+    if (!choice.strict) continue;
     const auto it = std::ranges::find_if(ops, [&](const OpInfo& o) { return op == o.name; });
     if (it == ops.end()) return invalid("SLUICE_IMPL: there is no operator '" + op + "'", "`sluice doctor --ops` lists them");
     if (std::ranges::none_of(it->impls, [&](const ImplInfo& i) { return choice.impl == i.name; }))
@@ -49,10 +50,11 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
 Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   SLUICE_RETURN_IF_ERROR(check_forced(options.impl));
   std::unique_ptr<Engine> e(new Engine(options));
-  SLUICE_ASSIGN_OR_RETURN(e->runtime_, CpuRuntime::create(options.threads, options.impl));
+  SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, options.impl, options.workspace));
   e->ctx_ = e->runtime_->context();
-  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights ? random_model(options.model, options.dtype)
-                                                                     : load_model(options.model, options.dtype));
+  e->ctx_.tiles = &e->options_.tiles, e->ctx_.pdl = &e->options_.pdl, e->ctx_.fallbacks = &e->fallbacks_;
+  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights ? random_model(options.model, options.dtype, e->ctx_)
+                                                                     : load_model(options.model, options.dtype, e->ctx_));
   e->model_ = std::move(loaded.model);
   e->notes_ = std::move(loaded.notes);
   const int64_t allowed = e->model_->config().max_position_embeddings;
@@ -81,8 +83,8 @@ Status Engine::make_pools() {
     place = std::move(*pool);
     return {};
   };
-  SLUICE_RETURN_IF_ERROR(made(StatePool::create(spec, slots), states_));
-  SLUICE_RETURN_IF_ERROR(made(KvPool::create(spec, pages), kv_));
+  SLUICE_RETURN_IF_ERROR(made(StatePool::create(spec, slots, ctx_), states_));
+  SLUICE_RETURN_IF_ERROR(made(KvPool::create(spec, pages, ctx_), kv_));
   // A sequence by itself always fits, with the rows of its drafts.
   max_context_ = std::min(max_context_, pages * page - options_.speculate);
   if (max_context_ < 1) return invalid("a KV cache of " + std::to_string(options_.kv_tokens) + " tokens holds no sequence");
@@ -179,28 +181,35 @@ Result<Tensor> Engine::prefill(Sequence& s) {
 namespace {
 
 template <class Wanted>
-Result<Tensor> rows_of(Arena& arena, const Tensor& logits, std::span<const Wanted> wanted) {
-  const Tensor rows = gather_rows(arena, logits, int64_t(wanted.size()), [&](int64_t i) { return wanted[size_t(i)].row; });
-  if (!rows.present()) return Status(Code::kResourceExhausted, "the logits do not fit in the workspace");
-  return rows;
+Result<Tensor> rows_of(Context& ctx, const Tensor& logits, std::span<const Wanted> wanted) {
+  std::vector<int32_t> rows;
+  for (const Wanted& w : wanted) rows.push_back(int32_t(w.row));
+  return gather_rows(ctx, logits, rows);
+}
+
+Status no_room(size_t rows) {
+  return {Code::kResourceExhausted, "the results of " + std::to_string(rows) + " rows of logits do not fit in the workspace"};
 }
 
 }  // namespace
 
 Status Engine::draw(const Tensor& logits, std::span<const Draw> draws, std::vector<SampledToken>& tokens) {
   const int64_t count = int64_t(draws.size());
-  SLUICE_ASSIGN_OR_RETURN(const Tensor rows, rows_of(*ctx_.arena, logits, draws));
+  SLUICE_ASSIGN_OR_RETURN(const Tensor rows, rows_of(ctx_, logits, draws));
   std::vector<SamplingParams> params;
   std::vector<SampleRow> adjust;
-  std::vector<int32_t> positions, ids(draws.size());
-  std::vector<float> logprobs(draws.size());
+  std::vector<int32_t> positions;
   for (const Draw& d : draws) params.push_back(*d.params), adjust.push_back(d.adjust), positions.push_back(int32_t(d.position));
-  SLUICE_RETURN_IF_ERROR(sample(ctx_, {.logits = rows,
-                                       .params = params,
-                                       .rows = adjust,
-                                       .positions = Tensor::of(positions.data(), {count}),
-                                       .ids = Tensor::of(ids.data(), {count}),
-                                       .logprobs = Tensor::of(logprobs.data(), {count})}));
+  SampleArgs args{.logits = rows,
+                  .params = params,
+                  .rows = adjust,
+                  .ids = ctx_.arena->tensor(DType::kI32, {count}),
+                  .logprobs = ctx_.arena->tensor(DType::kF32, {count})};
+  if (!args.ids.present() || !args.logprobs.present()) return no_room(draws.size());
+  SLUICE_RETURN_IF_ERROR(bring(ctx_, {{&args.positions, Tensor::of(positions.data(), {count})}}));
+  SLUICE_RETURN_IF_ERROR(sample(ctx_, args));
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, host_copy<int32_t>(ctx_, args.ids));
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<float> logprobs, host_copy<float>(ctx_, args.logprobs));
   tokens.clear();
   tokens.resize(draws.size());
   std::vector<Score> scores;
@@ -220,17 +229,22 @@ Status Engine::draw(const Tensor& logits, std::span<const Draw> draws, std::vect
 Status Engine::score(const Tensor& logits, std::span<const Score> scores, std::vector<SampledToken>& tokens) {
   const int64_t count = int64_t(scores.size());
   constexpr int64_t kMost = kMostTokenLogprobs;
-  SLUICE_ASSIGN_OR_RETURN(const Tensor rows, rows_of(*ctx_.arena, logits, scores));
-  std::vector<int32_t> ids, counts, ranks(scores.size()), best_ids(scores.size() * kMost);
-  std::vector<float> logprobs(scores.size()), best(scores.size() * kMost);
+  SLUICE_ASSIGN_OR_RETURN(const Tensor rows, rows_of(ctx_, logits, scores));
+  std::vector<int32_t> ids, counts;
   for (const Score& s : scores) ids.push_back(s.id), counts.push_back(s.best);
-  SLUICE_RETURN_IF_ERROR(token_logprobs(ctx_, {.logits = rows,
-                                               .ids = Tensor::of(ids.data(), {count}),
-                                               .logprobs = Tensor::of(logprobs.data(), {count}),
-                                               .ranks = Tensor::of(ranks.data(), {count}),
-                                               .counts = Tensor::of(counts.data(), {count}),
-                                               .best_ids = Tensor::of(best_ids.data(), {count, kMost}),
-                                               .best_logprobs = Tensor::of(best.data(), {count, kMost})}));
+  Arena& arena = *ctx_.arena;
+  TokenLogprobsArgs args{.logits = rows,
+                         .logprobs = arena.tensor(DType::kF32, {count}),
+                         .ranks = arena.tensor(DType::kI32, {count}),
+                         .best_ids = arena.tensor(DType::kI32, {count, kMost}),
+                         .best_logprobs = arena.tensor(DType::kF32, {count, kMost})};
+  if (!args.best_logprobs.present()) return no_room(scores.size());
+  SLUICE_RETURN_IF_ERROR(
+      bring(ctx_, {{&args.ids, Tensor::of(ids.data(), {count})}, {&args.counts, Tensor::of(counts.data(), {count})}}));
+  SLUICE_RETURN_IF_ERROR(token_logprobs(ctx_, args));
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<float> logprobs, host_copy<float>(ctx_, args.logprobs));
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> best_ids, host_copy<int32_t>(ctx_, args.best_ids));
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<float> best, host_copy<float>(ctx_, args.best_logprobs));
   tokens.clear();
   for (size_t i = 0; i < scores.size(); ++i) {
     SampledToken& t = tokens.emplace_back();

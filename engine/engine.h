@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/runtime.h"
 #include "engine/batch.h"
 #include "engine/kv_pool.h"
 #include "engine/prefix_cache.h"
@@ -23,7 +24,9 @@ struct EngineOptions {
   std::string model;            // a checkpoint's folder
   bool random_weights = false;  // `model` is a config.json or its folder; no checkpoint is read
   DTypeChoice dtype = DTypeChoice::kAuto;
+  Device device{};
   int threads = 0;              // 0: one a physical core
+  size_t workspace = 0;         // bytes on a GPU for what a step computes; 0: a sixteenth of its memory, at least 1 GiB
   int64_t prefill_chunk = 512;  // most prompt tokens of one sequence in a step
   int64_t max_context = 0;      // tokens a sequence may have; 0: what the model allows
   int64_t max_sequences = 1;    // at once
@@ -31,6 +34,8 @@ struct EngineOptions {
   int64_t kv_tokens = 0;        // in all sequences and the prefix cache; 0: every sequence at full length
   int64_t speculate = 0;        // most tokens that the draft head guesses ahead; 0: it is not used
   ImplChoices impl;
+  TileChoices tiles;
+  PdlChoice pdl;
   int64_t lose_device_after = 0;  // steps, for rehearsals: from then on each fails as on a device that is gone; 0: never
 };
 
@@ -56,6 +61,13 @@ class Engine {
   const EngineOptions& options() const { return options_; }
   const std::vector<std::string>& notes() const { return notes_; }
   Context& context() { return ctx_; }
+  int threads() const { return ctx_.team ? ctx_.team->size() : 0; }  // of the CPU that compute
+  // Calls that the implementation chosen for them could not serve.
+  const std::vector<Fallback>& fallbacks() const { return fallbacks_; }
+  // Before the first call from a thread other than the one that made the engine.
+  Status enter_thread() { return runtime_->enter_thread(); }
+  // Waits for all that the device was given to do.
+  Status wait() { return runtime_->synchronize(); }
   int64_t max_context() const { return max_context_; }
   StatePool& states() { return states_; }
   KvPool& kv() { return kv_; }
@@ -95,8 +107,9 @@ class Engine {
   Status make_pools();
 
   EngineOptions options_;
-  std::unique_ptr<CpuRuntime> runtime_;
+  std::unique_ptr<Runtime> runtime_;
   Context ctx_;
+  std::vector<Fallback> fallbacks_;
   std::unique_ptr<Model> model_;
   std::vector<std::string> notes_;
   int64_t max_context_ = 0;

@@ -1,20 +1,27 @@
 #include "engine/kv_pool.h"
 
+#include <algorithm>
 #include <cassert>
-#include <cstring>
 
 #include "base/checked.h"
+#include "core/memory.h"
 
 namespace sluice {
 
-Result<KvPool> KvPool::create(const PoolSpec& spec, int64_t pages) {
+size_t KvPool::page_bytes(const PoolSpec& spec) {
+  return size_t(2 * spec.attention_layers * kPageTokens * spec.kv_heads * spec.head_dim) * dtype_size(spec.kv_dtype);
+}
+
+Result<KvPool> KvPool::create(const PoolSpec& spec, int64_t pages, const Context& where) {
   KvPool p;
-  const size_t layer = size_t(pages * kPageTokens * spec.kv_heads * spec.head_dim) * dtype_size(spec.kv_dtype);
-  SLUICE_ASSIGN_OR_RETURN(p.memory_, Buffer::allocate(2 * layer * size_t(spec.attention_layers)));
+  p.where_ = where;
+  const size_t layer = page_bytes(spec) / 2 / size_t(std::max<int64_t>(spec.attention_layers, 1)) * size_t(pages);
+  SLUICE_ASSIGN_OR_RETURN(p.memory_, allocate_memory(p.where_, 2 * layer * size_t(spec.attention_layers)));
   std::byte* at = p.memory_.data();
   for (int64_t l = 0; l < spec.attention_layers; ++l, at += 2 * layer) {
     const std::initializer_list<int64_t> dims{pages, kPageTokens, spec.kv_heads, spec.head_dim};
-    p.layers_.push_back({.k = Tensor(at, spec.kv_dtype, dims), .v = Tensor(at + layer, spec.kv_dtype, dims)});
+    p.layers_.push_back(
+        {.k = Tensor(at, spec.kv_dtype, dims, where.device), .v = Tensor(at + layer, spec.kv_dtype, dims, where.device)});
   }
   for (int64_t i = pages - 1; i >= 0; --i) p.free_.push_back(int32_t(i));
   p.users_.assign(size_t(pages), 0);
@@ -39,7 +46,7 @@ Status KvPool::grow(std::vector<int32_t>& pages, int64_t tokens) {
 
 void KvPool::poison(int32_t page) {
   for (const AttentionLayerCache& layer : layers_)
-    for (const Tensor& t : {layer.k, layer.v}) std::memset(t[page].data, 0xff, t[page].bytes());
+    for (const Tensor& t : {layer.k, layer.v}) (void)fill_memory(where_, t[page].data, 0xff, t[page].bytes());
 }
 
 void KvPool::release(std::vector<int32_t>& pages) {

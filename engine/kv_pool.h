@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "core/buffer.h"
+#include "core/context.h"
 #include "models/model.h"
 
 namespace sluice {
@@ -14,7 +14,10 @@ class KvPool {
  public:
   static constexpr int64_t kPageTokens = 64;  // the delta layers' chunk, so that prefix cache nodes end on both
 
-  static Result<KvPool> create(const PoolSpec& spec, int64_t pages);
+  // In the memory of a context's device; by default the CPU's.
+  static Result<KvPool> create(const PoolSpec& spec, int64_t pages, const Context& where = {});
+  // What a page takes in all layers.
+  static size_t page_bytes(const PoolSpec& spec);
 
   // Adds pages to `pages` until they hold `tokens` tokens. All or none: kResourceExhausted leaves the list as it was.
   Status grow(std::vector<int32_t>& pages, int64_t tokens);
@@ -40,6 +43,7 @@ class KvPool {
   void poison(int32_t page);
   void release(int32_t page);
 
+  Context where_;
   Buffer memory_;
   bool poison_ = false;
   std::vector<AttentionLayerCache> layers_;

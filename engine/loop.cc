@@ -75,6 +75,7 @@ EngineLoop::Report EngineLoop::report() const {
 }
 
 void EngineLoop::run() {
+  (void)engine_->enter_thread();  // a failure comes again with the first step
   std::vector<Message> messages;
   for (;; messages.clear()) {
     {

@@ -16,18 +16,23 @@ Status no_memory() {
 
 // Row j continues the hidden row of position j - 1: of this step, or, where a sequence went on from a snapshot, kept with it.
 Result<Tensor> Speculator::hidden_before(std::span<const DraftRows> rows, std::span<const Drafting> all, const StepOutput& step) {
-  int64_t total = 0;
-  for (const DraftRows& r : rows) total += r.end - r.sequence->drafted;
-  const Tensor out = engine_.context().arena->tensor(step.hidden.dtype, {total, step.hidden.dim(1)});
-  if (!out.present()) return no_memory();
-  int64_t at = 0;
+  std::vector<int32_t> of_step, resumed;  // the row of the one, or the slot of the other; -1
   for (size_t i = 0; i < rows.size(); ++i)
-    for (int64_t j = rows[i].sequence->drafted; j < rows[i].end; ++j, ++at) {
-      const int64_t before = j - 1;
+    for (int64_t before = rows[i].sequence->drafted - 1; before < rows[i].end - 1; ++before) {
       assert(before >= all[i].start - 1);
-      if (before >= all[i].start) copy_row(step.hidden, all[i].first_row + before - all[i].start, out, at);
-      else copy_row(engine_.states().resumed_hidden(), rows[i].sequence->slot, out, at);
+      const bool here = before >= all[i].start;
+      of_step.push_back(here ? int32_t(all[i].first_row + before - all[i].start) : -1);
+      resumed.push_back(here ? -1 : rows[i].sequence->slot);
     }
+  Context& ctx = engine_.context();
+  const int64_t total = int64_t(of_step.size());
+  const Tensor out = ctx.arena->tensor(step.hidden.dtype, {total, step.hidden.dim(1)});
+  if (!out.present()) return no_memory();
+  Tensor from_step, from_slot;
+  SLUICE_RETURN_IF_ERROR(
+      bring(ctx, {{&from_step, Tensor::of(of_step.data(), {total})}, {&from_slot, Tensor::of(resumed.data(), {total})}}));
+  SLUICE_RETURN_IF_ERROR(copy_rows(ctx, {.x = step.hidden, .out = out, .from = from_step}));
+  SLUICE_RETURN_IF_ERROR(copy_rows(ctx, {.x = engine_.states().resumed_hidden(), .out = out, .from = from_slot}));
   return out;
 }
 
@@ -62,18 +67,17 @@ Status Speculator::guess_on(std::vector<Guess> guesses, StepOutput out) {
     SLUICE_RETURN_IF_ERROR(draw(guesses, out.logits));
     std::erase_if(guesses, [](const Guess& g) { return int64_t(g.of.sequence->drafts.size()) >= g.of.wanted; });
     if (guesses.empty()) break;
-    const int64_t count = int64_t(guesses.size());
-    const Tensor before = engine_.context().arena->tensor(out.hidden.dtype, {count, out.hidden.dim(1)});
-    if (!before.present()) return no_memory();
+    std::vector<int32_t> hidden_rows;
     std::vector<DraftRows> rows;
-    for (int64_t i = 0; i < count; ++i) {
-      Guess& g = guesses[size_t(i)];
+    for (size_t i = 0; i < guesses.size(); ++i) {
+      Guess& g = guesses[i];
       Sequence& s = *g.of.sequence;
-      copy_row(out.hidden, g.row, before, i);
+      hidden_rows.push_back(int32_t(g.row));
       rows.push_back({&s, s.length() + int64_t(s.drafts.size()), true});
       s.drafted = rows.back().end - 1;
-      g.row = g.logit = i;
+      g.row = g.logit = int64_t(i);
     }
+    SLUICE_ASSIGN_OR_RETURN(const Tensor before, gather_rows(engine_.context(), out.hidden, hidden_rows));
     auto next = engine_.draft(rows, before);
     for (const DraftRows& r : rows) r.sequence->drafted = r.sequence->length();
     if (!next.ok()) return next.status();

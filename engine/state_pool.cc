@@ -1,17 +1,17 @@
 #include "engine/state_pool.h"
 
 #include <cassert>
-#include <cstring>
 
 #include "base/checked.h"
+#include "core/memory.h"
 
 namespace sluice {
 namespace {
 
 // A tensor of one layer over all slots: `offset` floats into each slot. `pitch`: floats from slot to slot.
 Tensor over_slots(float* base, size_t offset, int64_t slots, size_t pitch, std::initializer_list<int64_t> dims,
-                  DType dtype = DType::kF32) {
-  Tensor one(base + offset, dtype, dims), t = one;
+                  DType dtype = DType::kF32, Device device = {}) {
+  Tensor one(base + offset, dtype, dims, device), t = one;
   t.rank = one.rank + 1;
   t.shape[0] = slots, t.stride[0] = int64_t(pitch * sizeof(float) / dtype_size(dtype));
   for (int i = 0; i < one.rank; ++i) t.shape[i + 1] = one.shape[i], t.stride[i + 1] = one.stride[i];
@@ -23,10 +23,11 @@ size_t floats(int64_t n) { return size_t(round_up(n, int64_t(kCacheLine / sizeof
 
 }  // namespace
 
-Result<StatePool> StatePool::create(const PoolSpec& spec, int64_t slots) {
+Result<StatePool> StatePool::create(const PoolSpec& spec, int64_t slots, const Context& where) {
   StatePool p;
+  p.where_ = where;
   p.lay_out(spec, slots);
-  SLUICE_ASSIGN_OR_RETURN(p.memory_, Buffer::allocate(p.slot_floats_ * sizeof(float) * size_t(slots)));
+  SLUICE_ASSIGN_OR_RETURN(p.memory_, allocate_memory(p.where_, p.slot_floats_ * sizeof(float) * size_t(slots)));
   p.lay_out(spec, slots);
   for (int64_t s = slots - 1; s >= 0; --s) p.free_.push_back(int32_t(s));
   p.users_.assign(size_t(slots), 0);
@@ -46,13 +47,13 @@ void StatePool::lay_out(const PoolSpec& c, int64_t slots) {
   layers_.clear();
   if (!base) return;
   if (c.hidden_size > 0) {
-    closed_hidden_ = over_slots(base, layers * (s + tail), slots, pitch, {c.hidden_size}, c.kv_dtype);
-    resumed_hidden_ = over_slots(base, resumed, slots, pitch, {c.hidden_size}, c.kv_dtype);
+    closed_hidden_ = over_slots(base, layers * (s + tail), slots, pitch, {c.hidden_size}, c.kv_dtype, where_.device);
+    resumed_hidden_ = over_slots(base, resumed, slots, pitch, {c.hidden_size}, c.kv_dtype, where_.device);
   }
   for (size_t l = 0; l < layers; ++l) {
     const size_t closed = l * (s + tail), open = closed_floats_ + l * (ring + k + u + g);
     const auto part = [&](size_t offset, std::initializer_list<int64_t> dims) {
-      return over_slots(base, offset, slots, pitch, dims);
+      return over_slots(base, offset, slots, pitch, dims, DType::kF32, where_.device);
     };
     layers_.push_back({.gdn = {.s = part(closed, {c.value_heads, c.key_dim, c.value_dim}),
                                .k = part(open + ring, {c.key_heads, c.key_dim, kChunk}),
@@ -60,14 +61,18 @@ void StatePool::lay_out(const PoolSpec& c, int64_t slots) {
                                .g = part(open + ring + k + u, {c.value_heads, kChunk})},
                        .conv_ring = part(open, {kRingRows, c.conv_channels}),
                        .conv_tail = part(closed + s, {c.conv_width - 1, c.conv_channels})});
+    each_tensor(layers_.back().gdn, [&](Tensor& t, GpuLayout layout = GpuLayout::kAsIs) {
+      if (t.on_gpu()) t = t.laid_out(layout);
+    });
   }
 }
 
 float* StatePool::slot_data(int32_t slot) const { return reinterpret_cast<float*>(memory_.data()) + size_t(slot) * slot_floats_; }
 
-void StatePool::copy_closed(int32_t from, int32_t to) {
-  if (closed_floats_) std::memcpy(slot_data(to), slot_data(from), closed_floats_ * sizeof(float));
-}
+// A copy that fails means a lost device, which the next step reports.
+void StatePool::copy(const void* from, size_t bytes, void* to) { (void)copy_memory(where_, from, bytes, to); }
+
+void StatePool::copy_closed(int32_t from, int32_t to) { copy(slot_data(from), closed_floats_ * sizeof(float), slot_data(to)); }
 
 Result<int32_t> StatePool::acquire() {
   if (free_.empty()) return Status(Code::kResourceExhausted, "all " + std::to_string(users_.size()) + " state slots are taken");
@@ -96,9 +101,9 @@ Result<int32_t> StatePool::resume(int32_t snapshot) {
   copy_closed(snapshot, slot);
   for (const auto& layer : layers_) {  // the tail is the end of the ring: a snapshot stands at a multiple of its rows
     const Tensor tail = layer.conv_tail[slot], ring = layer.conv_ring[slot];
-    std::memcpy(ring[kRingRows - tail.dim(0)].data, tail.data, tail.bytes());
+    copy(tail.data, tail.bytes(), ring[kRingRows - tail.dim(0)].data);
   }
-  if (closed_hidden_.present()) std::memcpy(resumed_hidden_[slot].data, closed_hidden_[slot].data, closed_hidden_[slot].bytes());
+  if (closed_hidden_.present()) copy(closed_hidden_[slot].data, closed_hidden_[slot].bytes(), resumed_hidden_[slot].data);
   return slot;
 }
 
@@ -111,7 +116,7 @@ void StatePool::release(int32_t slot) {
   assert(users_[slot] != 0);
   if (users_[slot] != kLive && --users_[slot] > 0) return;
   users_[slot] = 0;
-  if (poison_) std::memset(slot_data(slot), 0xff, slot_bytes());
+  if (poison_) (void)fill_memory(where_, slot_data(slot), 0xff, slot_bytes());
   free_.push_back(slot);
 }
 

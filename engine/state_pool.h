@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "core/buffer.h"
+#include "core/context.h"
 #include "models/model.h"
 
 namespace sluice {
@@ -20,7 +20,8 @@ class StatePool {
   // Rows of the convolution ring: a draft may be this minus (conv width - 1) tokens long and still be taken back.
   static constexpr int64_t kRingRows = 16;
 
-  static Result<StatePool> create(const PoolSpec& spec, int64_t slots);
+  // In the memory of a context's device; by default the CPU's.
+  static Result<StatePool> create(const PoolSpec& spec, int64_t slots, const Context& where = {});
 
   // kResourceExhausted when no slot is free; the caller queues, evicts or preempts.
   Result<int32_t> acquire();
@@ -48,8 +49,10 @@ class StatePool {
  private:
   void lay_out(const PoolSpec& spec, int64_t slots);
   float* slot_data(int32_t slot) const;
+  void copy(const void* from, size_t bytes, void* to);
   void copy_closed(int32_t from, int32_t to);
 
+  Context where_;
   Buffer memory_;
   bool poison_ = false;
   size_t slot_floats_ = 0;    // one slot: [states and tails of all layers, hidden row | the same of all open parts]

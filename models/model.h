@@ -70,8 +70,8 @@ struct StepOutput {
   Tensor hidden;  // [T, hidden] in the activations' dtype: after the final norm
 };
 
-// Sees the residual stream [T, hidden] f32: after the embedding (layer -1), after each layer, after the final norm (layer L; in
-// the activations' dtype). A returned error ends the step.
+// Sees the residual stream [T, hidden] f32, in the CPU's memory: after the embedding (layer -1), after each layer, after the final
+// norm (layer L; in the activations' dtype). A returned error ends the step.
 using LayerObserver = std::function<Status(int64_t layer, const Tensor& hidden)>;
 
 class Model {
@@ -105,11 +105,12 @@ struct LoadedModel {
   std::vector<std::string> notes;  // for people: what was ignored
 };
 
-Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype);
+// With its weights in the memory of a context's device; by default the CPU's.
+Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where = {});
 // What the above does with the folder's configuration and checkpoint, for a caller that has them open.
-Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype);
+Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where = {});
 
 // The same architecture with random weights, for measurements: config is a directory or a config.json.
-Result<LoadedModel> random_model(const std::string& config, DTypeChoice dtype);
+Result<LoadedModel> random_model(const std::string& config, DTypeChoice dtype, const Context& where = {});
 
 }  // namespace sluice

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <variant>
 
+#include "models/observe.h"
 #include "models/rows.h"
 #include "ops/conv_tail/conv_tail.h"
 #include "ops/embed/embed.h"
@@ -85,7 +86,7 @@ class Qwen3_5 final : public Model {
   Tensor embed_, norm_, head_;
   std::vector<Layer> layers_;
   std::unique_ptr<Mtp> mtp_;
-  std::vector<double> inv_freq_;
+  Tensor inv_freq_;  // of rope
 };
 
 // ---- weights ----
@@ -142,6 +143,7 @@ void Qwen3_5::take_weights() {
                                      .norm = source_.take("mtp.norm.weight", {h}),
                                      .layer = take_layer("mtp.layers.0.", LayerKind::kFullAttention)});
   }
+  inv_freq_ = source_.keep("inv_freq", rope_frequencies(c_.rope_theta, int(c_.rotary_dim)));
   source_.ignore("model.visual.");
 }
 
@@ -151,7 +153,6 @@ Result<LoadedModel> Qwen3_5::make(const ModelConfig& config, WeightSource source
   SLUICE_RETURN_IF_ERROR(m->source_.finish());
   if (dtype == DTypeChoice::kAuto) m->act_ = m->source_.common_dtype();
   else m->act_ = dtype == DTypeChoice::kBF16 ? DType::kBF16 : DType::kF32;
-  m->inv_freq_ = rope_frequencies(config.rope_theta, int(config.rotary_dim));
   std::vector<std::string> notes = m->source_.notes();
   return LoadedModel{std::move(m), std::move(notes)};
 }
@@ -173,20 +174,23 @@ struct Qwen3_5::Step {
   Context& ctx;
   const Batch& batch;
   int64_t T, B;
-  Tensor positions, cu, cu_settled, start, slots, seq_lens, block_table;
+  Tensor ids = {}, positions = {}, cu = {}, cu_settled = {}, start = {}, slots = {}, seq_lens = {}, block_table = {};
   int64_t first_key = 0;  // of attention
   bool closes = false;    // a sequence closes a chunk: one step of 64 in decoding
   bool out_of_memory = false;
 
-  Step(Context& ctx, const Batch& b) : ctx(ctx), batch(b), T(b.rows()), B(b.sequences()) {
-    positions = Tensor::of(b.positions.data(), {T});
-    cu = Tensor::of(b.cu_seqlens.data(), {B + 1});
-    cu_settled = Tensor::of(b.cu_settled.data(), {int64_t(b.cu_settled.size())});
-    start = Tensor::of(b.start.data(), {B});
-    slots = Tensor::of(b.slots.data(), {B});
-    seq_lens = Tensor::of(b.seq_lens.data(), {B});
-    block_table = Tensor::of(b.block_table.data(), {B, b.pages_per_sequence});
-    for (size_t i = size_t(b.verify_sequences); i < size_t(B); ++i) closes |= b.closed_end(i) > 0;
+  static Result<Step> of(Context& ctx, const Batch& b) {
+    Step s{.ctx = ctx, .batch = b, .T = b.rows(), .B = b.sequences()};
+    SLUICE_RETURN_IF_ERROR(bring(ctx, {{&s.ids, Tensor::of(b.ids.data(), {s.T})},
+                                       {&s.positions, Tensor::of(b.positions.data(), {s.T})},
+                                       {&s.cu, Tensor::of(b.cu_seqlens.data(), {s.B + 1})},
+                                       {&s.cu_settled, Tensor::of(b.cu_settled.data(), {int64_t(b.cu_settled.size())})},
+                                       {&s.start, Tensor::of(b.start.data(), {s.B})},
+                                       {&s.slots, Tensor::of(b.slots.data(), {s.B})},
+                                       {&s.seq_lens, Tensor::of(b.seq_lens.data(), {s.B})},
+                                       {&s.block_table, Tensor::of(b.block_table.data(), {s.B, b.pages_per_sequence})}}));
+    for (size_t i = size_t(b.verify_sequences); i < size_t(s.B); ++i) s.closes |= b.closed_end(i) > 0;
+    return s;
   }
   Tensor make(DType dtype, std::initializer_list<int64_t> dims) {
     Tensor t = ctx.arena->tensor(dtype, dims);
@@ -305,8 +309,7 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
   const float eps = float(c_.rms_norm_eps);
   SLUICE_RETURN_IF_ERROR(rmsnorm(s.ctx, {.x = q, .weight = w.q_norm, .y = q, .eps = eps, .weight_offset = 1}));
   SLUICE_RETURN_IF_ERROR(rmsnorm(s.ctx, {.x = k, .weight = w.k_norm, .y = k, .eps = eps, .weight_offset = 1}));
-  const Tensor inv_freq = Tensor::of(inv_freq_.data(), {int64_t(inv_freq_.size())});
-  SLUICE_RETURN_IF_ERROR(rope(s.ctx, {.q = q, .k = k, .positions = s.positions, .inv_freq = inv_freq, .q_out = q, .k_out = k}));
+  SLUICE_RETURN_IF_ERROR(rope(s.ctx, {.q = q, .k = k, .positions = s.positions, .inv_freq = inv_freq_, .q_out = q, .k_out = k}));
   SLUICE_RETURN_IF_ERROR(kv_append(s.ctx, {.k = k,
                                            .v = v,
                                            .cu_seqlens = s.cu,
@@ -340,9 +343,16 @@ Status Qwen3_5::mlp(Step& s, const Mlp& w, const Tensor& x, const Tensor& out) c
 }
 
 // For sequences that close a chunk in this step: the hidden row of its last token.
-void keep_closed_hidden(const Batch& b, const Tensor& hidden, const Tensor& kept) {
+Status keep_closed_hidden(Context& ctx, const Batch& b, const Tensor& hidden, const Tensor& kept) {
+  std::vector<int32_t> rows, slots;
   for (size_t i = size_t(b.verify_sequences); i < b.start.size(); ++i)
-    if (const int64_t closed = b.closed_end(i)) copy_row(hidden, b.cu_seqlens[i] + closed - 1 - b.start[i], kept, b.slots[i]);
+    if (const int64_t closed = b.closed_end(i))
+      rows.push_back(int32_t(b.cu_seqlens[i] + closed - 1 - b.start[i])), slots.push_back(b.slots[i]);
+  if (rows.empty()) return {};
+  Tensor from, to;
+  const int64_t count = int64_t(rows.size());
+  SLUICE_RETURN_IF_ERROR(bring(ctx, {{&from, Tensor::of(rows.data(), {count})}, {&to, Tensor::of(slots.data(), {count})}}));
+  return copy_rows(ctx, {.x = hidden, .out = kept, .from = from, .to = to});
 }
 
 Status Qwen3_5::norm(Step& s, Residual& r, const Tensor& weight) const {
@@ -359,27 +369,25 @@ Status Qwen3_5::norm(Step& s, Residual& r, const Tensor& weight) const {
 // The logits asked for, from x after the last norm.
 Result<StepOutput> Qwen3_5::head(Step& s, const Residual& r) const {
   StepOutput out{.logits = s.f32({int64_t(s.batch.logit_rows.size()), c_.vocab_size}), .hidden = r.x};
-  const std::vector<int32_t>& wanted = s.batch.logit_rows;
-  const Tensor rows = gather_rows(*s.ctx.arena, r.x, int64_t(wanted.size()), [&](int64_t i) { return wanted[size_t(i)]; });
-  s.out_of_memory |= !rows.present();
   SLUICE_RETURN_IF_ERROR(s.memory());
+  SLUICE_ASSIGN_OR_RETURN(const Tensor rows, gather_rows(s.ctx, r.x, s.batch.logit_rows));
   SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = rows, .w = head_, .y = out.logits}));
   return out;
 }
 
 Result<StepOutput> Qwen3_5::forward(Context& ctx, const Batch& batch, const Pools& pools, const LayerObserver& observe) const {
-  Step s(ctx, batch);
+  SLUICE_ASSIGN_OR_RETURN(Step s, Step::of(ctx, batch));
   const int64_t h = c_.hidden_size;
   Residual r{.hidden = s.f32({s.T, h}), .delta = s.f32({s.T, h}), .x = s.make(act_, {s.T, h})};
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = Tensor::of(batch.ids.data(), {s.T}), .table = embed_, .out = r.hidden}));
-  if (observe) SLUICE_RETURN_IF_ERROR(observe(-1, r.hidden));
+  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.ids, .table = embed_, .out = r.hidden}));
+  SLUICE_RETURN_IF_ERROR(show(ctx, observe, -1, r.hidden));
   size_t linear = 0, full = 0;
   for (int64_t l = 0; l < c_.num_layers; ++l) {
     const Layer& layer = layers_[l];
     const ArenaScope scratch(*ctx.arena);
     SLUICE_RETURN_IF_ERROR(norm(s, r, layer.input_norm));
-    if (observe && l > 0) SLUICE_RETURN_IF_ERROR(observe(l - 1, r.hidden));
+    if (l > 0) SLUICE_RETURN_IF_ERROR(show(ctx, observe, l - 1, r.hidden));
     if (const auto* w = std::get_if<LinearAttention>(&layer.mixer)) {
       SLUICE_RETURN_IF_ERROR(linear_attention(s, *w, pools.linear[linear++], r.x, r.delta));
     } else {
@@ -390,24 +398,22 @@ Result<StepOutput> Qwen3_5::forward(Context& ctx, const Batch& batch, const Pool
     SLUICE_RETURN_IF_ERROR(mlp(s, layer.mlp, r.x, r.delta));
   }
   SLUICE_RETURN_IF_ERROR(norm(s, r, norm_));
-  if (observe) {
-    SLUICE_RETURN_IF_ERROR(observe(c_.num_layers - 1, r.hidden));
-    SLUICE_RETURN_IF_ERROR(observe(c_.num_layers, r.x));
-  }
-  if (pools.closed_hidden.present()) keep_closed_hidden(batch, r.x, pools.closed_hidden);
+  SLUICE_RETURN_IF_ERROR(show(ctx, observe, c_.num_layers - 1, r.hidden));
+  SLUICE_RETURN_IF_ERROR(show(ctx, observe, c_.num_layers, r.x));
+  if (pools.closed_hidden.present()) SLUICE_RETURN_IF_ERROR(keep_closed_hidden(ctx, batch, r.x, pools.closed_hidden));
   return head(s, r);
 }
 
 Result<StepOutput> Qwen3_5::draft(Context& ctx, const Batch& batch, const Tensor& hidden_before, const Pools& pools) const {
   if (!mtp_) return Status(Code::kUnsupported, "the checkpoint has no multi-token prediction head");
-  Step s(ctx, batch);
+  SLUICE_ASSIGN_OR_RETURN(Step s, Step::of(ctx, batch));
   s.first_key = 1;
   const int64_t h = c_.hidden_size;
   const float eps = float(c_.rms_norm_eps);
   const Tensor embedding = s.f32({s.T, h}), both = s.make(act_, {s.T, 2 * h});
   Residual r{.hidden = s.f32({s.T, h}), .delta = s.f32({s.T, h}), .x = s.make(act_, {s.T, h})};
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = Tensor::of(batch.ids.data(), {s.T}), .table = embed_, .out = embedding}));
+  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.ids, .table = embed_, .out = embedding}));
   SLUICE_RETURN_IF_ERROR(
       rmsnorm(ctx, {.x = embedding, .weight = mtp_->norm_embedding, .y = both.slice(1, 0, h), .eps = eps, .weight_offset = 1}));
   SLUICE_RETURN_IF_ERROR(rmsnorm(
@@ -425,20 +431,23 @@ Result<StepOutput> Qwen3_5::draft(Context& ctx, const Batch& batch, const Tensor
 Status Qwen3_5::close_chunks(Context& ctx, const std::vector<int32_t>& slots, const std::vector<int32_t>& lengths,
                              const Tensor& hidden, const Pools& pools) const {
   const int64_t B = int64_t(slots.size());
-  const std::vector<int32_t> full(slots.size(), kChunk), no_rows(slots.size() + 1, 0);
-  const Tensor slot = Tensor::of(slots.data(), {B});
+  const std::vector<int32_t> full(slots.size(), kChunk), none(slots.size() + 1, 0);
+  Tensor slot, length, rows, no_rows;
+  SLUICE_RETURN_IF_ERROR(bring(ctx, {{&slot, Tensor::of(slots.data(), {B})},
+                                     {&length, Tensor::of(lengths.data(), {B})},
+                                     {&rows, Tensor::of(full.data(), {B})},
+                                     {&no_rows, Tensor::of(none.data(), {B + 1})}}));
   for (const auto& layer : pools.linear) {
-    SLUICE_RETURN_IF_ERROR(gdn_close(ctx, {.slots = slot, .rows = Tensor::of(full.data(), {B}), .state = layer.gdn}));
+    SLUICE_RETURN_IF_ERROR(gdn_close(ctx, {.slots = slot, .rows = rows, .state = layer.gdn}));
     SLUICE_RETURN_IF_ERROR(conv_tail(ctx, {.qkv = Tensor::of(static_cast<const float*>(nullptr), {0, layer.conv_tail.dim(2)}),
                                            .conv_ring = layer.conv_ring,
-                                           .cu_seqlens = Tensor::of(no_rows.data(), {B + 1}),
-                                           .start = Tensor::of(lengths.data(), {B}),
+                                           .cu_seqlens = no_rows,
+                                           .start = length,
                                            .slots = slot,
                                            .tail = layer.conv_tail}));
   }
-  if (pools.closed_hidden.present())
-    for (int64_t b = 0; b < B; ++b) copy_row(hidden, b, pools.closed_hidden, slots[size_t(b)]);
-  return {};
+  if (!pools.closed_hidden.present()) return {};
+  return copy_rows(ctx, {.x = hidden, .out = pools.closed_hidden, .to = slot});
 }
 
 }  // namespace

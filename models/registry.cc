@@ -22,21 +22,21 @@ Result<LoadedModel> make(const ModelConfig& config, WeightSource source, DTypeCh
 
 }  // namespace
 
-Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype) {
+Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where) {
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(dir));
   SLUICE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(dir));
-  auto model = load_model(config, std::move(checkpoint), dtype);
+  auto model = load_model(config, std::move(checkpoint), dtype, where);
   if (!model.ok()) return model.status().in(dir);
   return model;
 }
 
-Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype) {
-  return make(config, WeightSource(std::move(checkpoint)), dtype);
+Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where) {
+  return make(config, WeightSource(std::move(checkpoint), where), dtype);
 }
 
-Result<LoadedModel> random_model(const std::string& config_path, DTypeChoice dtype) {
+Result<LoadedModel> random_model(const std::string& config_path, DTypeChoice dtype, const Context& where) {
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(config_path));
-  return make(config, WeightSource(), dtype);
+  return make(config, WeightSource(where), dtype);
 }
 
 }  // namespace sluice

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/memory.h"
+
 namespace sluice {
 namespace {
 
@@ -44,7 +46,24 @@ Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t
   }
   bytes_ += found->bytes();
   if (found->dtype == DType::kBF16) bf16_bytes_ += found->bytes();
-  return *found;
+  return where_.device.kind == DeviceKind::kCpu ? *found : copy_to_device(name, *found);
+}
+
+Tensor WeightSource::copy_to_device(const std::string& name, const Tensor& host) {
+  auto memory = allocate_memory(where_, host.bytes());
+  Status copied = memory.ok() ? to_device(where_, host.data, host.bytes(), memory->data()) : memory.status();
+  if (!copied.ok()) {
+    problems_.push_back(name + ": " + copied.message());
+    return {};
+  }
+  Tensor t = host;
+  t.data = memory->data(), t.device = where_.device;
+  made_.push_back(std::move(*memory));
+  return t;
+}
+
+Tensor WeightSource::keep(const std::string& name, const std::vector<double>& values) {
+  return copy_to_device(name, Tensor::of(values.data(), {int64_t(values.size())}));
 }
 
 // Uniform numbers of variance 1 / fan-in, so that activations keep their size through the layers.
@@ -56,12 +75,13 @@ Tensor WeightSource::make_random(const std::string& name, const Tensor& wanted) 
   }
   Tensor t = wanted;
   t.data = buffer->data();
-  made_.push_back(std::move(buffer).value());
   const int64_t fan_in = t.rank > 1 ? t.numel() / t.shape[0] : 100;
   const float scale = std::sqrt(3.0f / float(std::max<int64_t>(fan_in, 1)));
   FastRandom random{std::hash<std::string>{}(name) | 1};
   for (int64_t i = 0, n = t.numel(); i < n; ++i) t.as<Bf16>()[i] = Bf16(scale * random.uniform());
   bytes_ += t.bytes(), bf16_bytes_ += t.bytes();
+  if (where_.device.kind != DeviceKind::kCpu) return copy_to_device(name, t);
+  made_.push_back(std::move(buffer).value());
   return t;
 }
 
@@ -72,6 +92,7 @@ Status WeightSource::finish() {
     if (problems_.size() > kShownProblems) text += "; and " + std::to_string(problems_.size() - kShownProblems) + " more";
     return bad_file(text, "config.json and the safetensors files must come from the same checkpoint");
   }
+  SLUICE_RETURN_IF_ERROR(wait_for(where_));
   if (random()) return {};
   for (const auto& w : checkpoint_->warnings) notes_.push_back(w);
   size_t unused = 0, vision = 0;

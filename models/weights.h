@@ -8,24 +8,28 @@
 #include <string>
 #include <vector>
 
-#include "core/buffer.h"
+#include "core/context.h"
 #include "io/checkpoint.h"
 
 namespace sluice {
 
 class WeightSource {
  public:
-  // Weights that lie where the checkpoint is mapped; no copy.
-  explicit WeightSource(Checkpoint checkpoint) : checkpoint_(std::make_unique<Checkpoint>(std::move(checkpoint))) {}
+  // Weights in the memory of a context's device: on the CPU they stay where the checkpoint is mapped; no copy.
+  WeightSource(Checkpoint checkpoint, const Context& where)
+      : where_(where), checkpoint_(std::make_unique<Checkpoint>(std::move(checkpoint))) {}
   // Random bf16 weights of whatever shape is asked for.
-  WeightSource() = default;
+  explicit WeightSource(const Context& where) : where_(where) {}
 
   // The tensor `name` of this shape, F32 or BF16. An absent tensor on any failure; finish() has the reason.
   Tensor take(const std::string& name, std::initializer_list<int64_t> shape);
+  // Constants of the model beside its weights, kept as long as these.
+  Tensor keep(const std::string& name, const std::vector<double>& values);
   bool has(const std::string& name) const { return random() || checkpoint_->find(name); }
   // Names with this prefix are not used, and that is as it should be.
   void ignore(const std::string& prefix) { ignored_.push_back(prefix); }
 
+  // Waits for the device to have all of it.
   Status finish();
   std::vector<std::string> notes() const { return notes_; }
   size_t bytes() const { return bytes_; }
@@ -34,6 +38,9 @@ class WeightSource {
 
  private:
   Tensor make_random(const std::string& name, const Tensor& wanted);
+  // A copy on the device, which this owns.
+  Tensor copy_to_device(const std::string& name, const Tensor& host);
+  Context where_;
   std::unique_ptr<Checkpoint> checkpoint_;  // null: random weights
   std::vector<Buffer> made_;
   std::set<std::string, std::less<>> taken_;

@@ -1,5 +1,6 @@
 #include "core/cuda/runtime.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "core/cuda/memory.h"
@@ -18,11 +19,13 @@ Result<std::unique_ptr<CudaRuntime>> CudaRuntime::create(int index, size_t works
                       (found.gpus.empty() ? found.why_none : std::to_string(found.gpus.size()) + " found") + ")",
                   "use --device cpu, or look at `sluice doctor`");
   SLUICE_RETURN_IF_ERROR(to_status(cudaSetDevice(index), "cudaSetDevice"));
+  if (workspace == 0) workspace = std::max(kDefaultWorkspace, found.gpus[size_t(index)].memory / 16);
   SLUICE_ASSIGN_OR_RETURN(Buffer memory, cuda::allocate(workspace));
   SLUICE_ASSIGN_OR_RETURN(cuda::UploadRing uploads, cuda::UploadRing::create());
   cudaStream_t stream = nullptr;
   SLUICE_RETURN_IF_ERROR(to_status(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate"));
-  return std::unique_ptr<CudaRuntime>(new CudaRuntime(index, std::move(found.gpus[index]), stream, Arena::over(std::move(memory)),
+  return std::unique_ptr<CudaRuntime>(new CudaRuntime(index, std::move(found.gpus[index]), stream,
+                                                      Arena::over(std::move(memory), {DeviceKind::kCuda, index}),
                                                       std::move(uploads), std::move(forced)));
 }
 
@@ -50,6 +53,8 @@ Context CudaRuntime::context() {
           .uploads = &uploads_,
           .forced = &forced_};
 }
+
+Status CudaRuntime::enter_thread() { return to_status(cudaSetDevice(index_), "cudaSetDevice"); }
 
 Status CudaRuntime::synchronize() {
   return to_status(cudaStreamSynchronize(static_cast<cudaStream_t>(stream_)), "the GPU's stream");

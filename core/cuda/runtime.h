@@ -13,12 +13,15 @@ class CudaRuntime {
  public:
   static constexpr size_t kDefaultWorkspace = size_t(1) << 30;  // bytes
 
-  // Loads all kernels at once, so that the first call of each is as fast as the next ones.
+  // A workspace of 0 bytes is a sixteenth of the GPU's memory, at least the default. Loads all kernels at once, so that the first
+  // call of each is as fast as the next ones.
   static Result<std::unique_ptr<CudaRuntime>> create(int index, size_t workspace = kDefaultWorkspace, ImplChoices forced = {});
   ~CudaRuntime();
 
   Context context();
   const Gpu& gpu() const { return gpu_; }
+  // CUDA keeps a current device for each thread.
+  Status enter_thread();
   // Waits for all work given to the stream, and reports what went wrong in it.
   Status synchronize();
 

@@ -26,12 +26,7 @@ void copy_elements(const Tensor& from, const Tensor& to) {
   for (int64_t i = 0; i < from.shape[0]; ++i) copy_elements(from[i], to[i]);
 }
 
-// The strides of `t` on the GPU: the last two dimensions change places within what they span.
-Tensor swapped(const Tensor& t) {
-  Tensor s = t;
-  s.stride[t.rank - 2] = 1, s.stride[t.rank - 1] = t.shape[t.rank - 2];
-  return s;
-}
+Tensor swapped(const Tensor& t) { return t.laid_out(GpuLayout::kSwapLastTwo); }
 
 }  // namespace
 

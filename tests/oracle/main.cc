@@ -23,8 +23,7 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
-  app.add_option("--device", device, "where operators run: cpu or cuda:0; models and tokenizer run on the CPU")
-      ->capture_default_str();
+  app.add_option("--device", device, "where operators and models run: cpu or cuda:0")->capture_default_str();
   app.add_option("--threads", o.threads, "threads; 0: one for each physical core");
   CLI11_PARSE(app, argc, argv);
   o.dtypes = {dtypes.begin(), dtypes.end()};

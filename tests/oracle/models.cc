@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/memory.h"
 #include "engine/scheduler.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -37,8 +38,7 @@ Result<std::vector<float>> all_logits(Engine& engine, const std::vector<int32_t>
   const auto step = engine.step({&work, 1});
   engine.close(*s);
   if (!step.ok()) return step.status();
-  const Tensor& logits = step->logits;
-  return std::vector<float>(logits.as<float>(), logits.as<float>() + logits.numel());
+  return host_copy<float>(engine.context(), step->logits);
 }
 
 Result<std::vector<int32_t>> greedy(Engine& engine, const std::vector<int32_t>& prompt, int64_t count, bool stop_at_eos) {
@@ -178,8 +178,10 @@ Status check_model(const OracleOptions& o, const fs::path& folder, Report& repor
         if (dtype != "fp32" || !fs::exists(folder / "config.published_style.json")) continue;
         SLUICE_ASSIGN_OR_RETURN(dir, published_style_folder(folder));
       }
-      const auto engine =
-          Engine::create({.model = dir, .dtype = dtype == "bf16" ? DTypeChoice::kBF16 : DTypeChoice::kF32, .threads = o.threads});
+      const auto engine = Engine::create({.model = dir,
+                                          .dtype = dtype == "bf16" ? DTypeChoice::kBF16 : DTypeChoice::kF32,
+                                          .device = o.device,
+                                          .threads = o.threads});
       if (published) fs::remove_all(dir);
       const std::string label = name + " " + dtype + (published ? " published style" : "");
       if (!engine.ok()) {

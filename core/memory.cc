@@ -1,0 +1,89 @@
+#include "core/memory.h"
+
+#include <cstring>
+#include <limits>
+
+#include "base/checked.h"
+#if SLUICE_HAS_CUDA
+#include "core/cuda/memory.h"
+#include "core/cuda/upload.h"
+#endif
+
+namespace sluice {
+namespace {
+
+[[maybe_unused]] bool on_gpu(const Context& ctx) { return ctx.device.kind == DeviceKind::kCuda; }
+
+}  // namespace
+
+Result<Buffer> allocate_memory([[maybe_unused]] Context& ctx, size_t bytes) {
+#if SLUICE_HAS_CUDA
+  if (on_gpu(ctx)) {
+    SLUICE_ASSIGN_OR_RETURN(Buffer memory, cuda::allocate(bytes));
+    SLUICE_RETURN_IF_ERROR(fill_memory(ctx, memory.data(), 0, bytes));
+    return memory;
+  }
+#endif
+  return Buffer::allocate(bytes);
+}
+
+size_t memory_left([[maybe_unused]] const Context& ctx) {
+#if SLUICE_HAS_CUDA
+  if (on_gpu(ctx)) return cuda::memory_left();
+#endif
+  return std::numeric_limits<size_t>::max();
+}
+
+Status to_device([[maybe_unused]] Context& ctx, const void* host, size_t bytes, void* device) {
+#if SLUICE_HAS_CUDA
+  if (on_gpu(ctx)) return cuda::upload(ctx, host, bytes, device);
+#endif
+  if (bytes > 0) std::memcpy(device, host, bytes);
+  return {};
+}
+
+Status to_host([[maybe_unused]] Context& ctx, const void* device, size_t bytes, void* host) {
+#if SLUICE_HAS_CUDA
+  if (on_gpu(ctx)) return cuda::download(ctx.stream, device, bytes, host);
+#endif
+  if (bytes > 0) std::memcpy(host, device, bytes);
+  return {};
+}
+
+Status copy_memory([[maybe_unused]] Context& ctx, const void* from, size_t bytes, void* to) {
+#if SLUICE_HAS_CUDA
+  if (on_gpu(ctx)) return cuda::copy(ctx.stream, from, bytes, to);
+#endif
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return {};
+}
+
+Status fill_memory([[maybe_unused]] Context& ctx, void* to, int value, size_t bytes) {
+#if SLUICE_HAS_CUDA
+  if (on_gpu(ctx)) return cuda::fill(ctx.stream, to, value, bytes);
+#endif
+  if (bytes > 0) std::memset(to, value, bytes);
+  return {};
+}
+
+Status wait_for([[maybe_unused]] Context& ctx) { return to_host(ctx, nullptr, 0, nullptr); }
+
+Status bring(Context& ctx, std::initializer_list<HostArray> arrays) {
+  for (const HostArray& a : arrays) *a.seen = a.host;
+  if (!on_gpu(ctx)) return {};
+  const auto padded = [](const Tensor& t) { return size_t(round_up(int64_t(t.bytes()), int64_t(kCacheLine))); };
+  size_t bytes = 0;
+  for (const HostArray& a : arrays) bytes += padded(a.host);
+  auto* place = static_cast<std::byte*>(ctx.arena->allocate(bytes));
+  if (!place) return {Code::kResourceExhausted, "the step's tables do not fit in the workspace", "use a smaller --prefill-chunk"};
+  std::vector<std::byte> packed(bytes);
+  size_t at = 0;
+  for (const HostArray& a : arrays) {
+    if (a.host.numel() > 0) std::memcpy(packed.data() + at, a.host.data, a.host.bytes());
+    a.seen->data = place + at, a.seen->device = ctx.device;
+    at += padded(a.host);
+  }
+  return to_device(ctx, packed.data(), bytes, place);
+}
+
+}  // namespace sluice
