@@ -36,12 +36,17 @@ CudaRuntime::CudaRuntime(int index, Gpu gpu, void* stream, Arena arena, ImplChoi
 CudaRuntime::~CudaRuntime() { cudaStreamDestroy(static_cast<cudaStream_t>(stream_)); }
 
 Context CudaRuntime::context() {
+  cuda::LtPlans* lt_plans = nullptr;
+#if SLUICE_HAS_CUBLASLT
+  lt_plans = &lt_plans_;
+#endif
   return {.device = {DeviceKind::kCuda, index_},
           .stream = {stream_},
           .arena = &arena_,
           .cpu = &cpu_,
           .gpu = &gpu_,
           .kernels = &kernels_,
+          .lt_plans = lt_plans,
           .forced = &forced_};
 }
 

@@ -4,6 +4,9 @@
 #include <memory>
 
 #include "core/context.h"
+#if SLUICE_HAS_CUBLASLT
+#include "core/cuda/cublaslt.h"
+#endif
 #include "core/cuda/kernel_table.h"
 
 namespace sluice {
@@ -30,6 +33,9 @@ class CudaRuntime {
   Arena arena_;
   ImplChoices forced_;
   cuda::KernelTable kernels_;
+#if SLUICE_HAS_CUBLASLT
+  cuda::LtPlans lt_plans_;
+#endif
 };
 
 }  // namespace sluice
