@@ -28,6 +28,7 @@ struct Fallback {
 
 namespace cuda {
 class KernelTable;
+class LtPlans;
 class UploadRing;
 }  // namespace cuda
 
@@ -40,6 +41,7 @@ struct Context {
   const Gpu* gpu = nullptr;                    // null on the CPU
   cuda::KernelTable* kernels = nullptr;        // what launches know of kernels; null: asked at every launch
   cuda::UploadRing* uploads = nullptr;         // by which upload() need not wait; null: it may
+  cuda::LtPlans* lt_plans = nullptr;           // what cuBLASLt chose for each product; null: asked at every call
   const PdlChoice* pdl = nullptr;              // operators whose kernels may start while the one before them ends; null: all
   bool dependent_launch = true;                // the same of the operator in hand: dispatch() sets it
   const ImplChoices* forced = nullptr;         // never null; empty when the user forces nothing

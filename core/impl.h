@@ -59,11 +59,17 @@ inline Can machine_has(const CpuFeatures& cpu, const Gpu* gpu, Isa isa) {
 }
 
 // A kernel's entry in a list of implementations; null in a build without that architecture, so that every build has the same list.
-// CMake defines SLUICE_HAS_CUDA (portable kernels), SLUICE_HAS_SM90 and SLUICE_HAS_SM100.
+// CMake defines SLUICE_HAS_CUDA (portable kernels), SLUICE_HAS_SM90 and SLUICE_HAS_SM100;
+// SLUICE_HAS_CUBLASLT where the toolkit has its header.
 #if SLUICE_HAS_CUDA
 #define SLUICE_CUDA_FORM(function) function
 #else
 #define SLUICE_CUDA_FORM(function) nullptr
+#endif
+#if SLUICE_HAS_CUBLASLT
+#define SLUICE_CUBLASLT_FORM(function) function
+#else
+#define SLUICE_CUBLASLT_FORM(function) nullptr
 #endif
 #if SLUICE_HAS_SM90
 #define SLUICE_SM90_FORM(function) function
@@ -89,6 +95,8 @@ struct Impl {
   Status (*run)(Context&, const Args&, std::byte* scratch) = nullptr;  // null: not in this build
   // The tiles that serve these arguments (core/tile.h); null where there is but one.
   Tiles (*tiles)(const Args&) = nullptr;
+  // Known to give a row of the output other bits in one batch than in another. So far only matmul's forms are marked.
+  bool by_batch = false;
 };
 
 template <class Args>

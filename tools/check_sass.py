@@ -44,6 +44,7 @@ READS_EARLY = {
     "gdn_chunk": "hints",
     "gdn_decode_classic": "hints",
     "gdn_step": "taps, A_log, dt_bias, the norm's weight; hints",
+    "matmul": "weights",
     "moe_gate": "bias",
     "qkv_conv_split": "taps, A_log, dt_bias",
     "rmsnorm": "the norm's weight",

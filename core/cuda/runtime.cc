@@ -44,6 +44,10 @@ CudaRuntime::~CudaRuntime() {
 }
 
 Context CudaRuntime::context() {
+  cuda::LtPlans* lt_plans = nullptr;
+#if SLUICE_HAS_CUBLASLT
+  lt_plans = &lt_plans_;
+#endif
   return {.device = {DeviceKind::kCuda, index_},
           .stream = {stream_},
           .arena = &arena_,
@@ -51,6 +55,7 @@ Context CudaRuntime::context() {
           .gpu = &gpu_,
           .kernels = &kernels_,
           .uploads = &uploads_,
+          .lt_plans = lt_plans,
           .forced = &forced_};
 }
 

@@ -4,6 +4,9 @@
 #include <memory>
 
 #include "core/context.h"
+#if SLUICE_HAS_CUBLASLT
+#include "core/cuda/cublaslt.h"
+#endif
 #include "core/cuda/kernel_table.h"
 #include "core/cuda/upload.h"
 
@@ -35,6 +38,9 @@ class CudaRuntime {
   ImplChoices forced_;
   cuda::KernelTable kernels_;
   cuda::UploadRing uploads_;
+#if SLUICE_HAS_CUBLASLT
+  cuda::LtPlans lt_plans_;
+#endif
 };
 
 }  // namespace sluice

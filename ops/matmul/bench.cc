@@ -53,7 +53,29 @@ void add_read(const std::shared_ptr<Buffer>& w) {
       ->UseRealTime();
 }
 
+// On a GPU, where every form's inputs are cold.
+void add_gpu(int64_t m, const MatmulShape& s, DType operands) {
+  const std::string label =
+      std::to_string(m) + "x" + std::to_string(s.n) + "x" + std::to_string(s.k) + (operands == DType::kF32 ? "/f32" : "/bf16");
+  benching::bench<MatmulArgs>(
+      {"matmul", label, benching::Where::kGpu}, {matmul_impls(), check_matmul}, [m, s, operands](benching::Inputs& in) {
+        const Tensor x = in.normal(operands, {m, s.k}), w = in.normal(operands, {s.n, s.k});
+        const Tensor y = in.output(DType::kF32, {m, s.n});
+        return benching::Call<MatmulArgs>{
+            .args = {.x = x, .w = w, .y = y},
+            .work = {.bytes = double(x.bytes() + w.bytes() + y.bytes()), .flops = 2.0 * double(m) * double(s.n) * double(s.k)},
+            .outputs = {y},
+            .weights = {w},
+            .limit = 2e-6 * std::sqrt(double(s.k) / 1024 + 1)};
+      });
+}
+
 const bool registered = [] {
+  for (const MatmulShape& s : kMatmulGpuShapes)
+    for (const int64_t m : kMatmulGpuRows) add_gpu(m, s, DType::kBF16);
+  for (const MatmulShape& s : kMatmulGpuHeads)
+    for (const int64_t m : {1, 16, 64}) add_gpu(m, s, DType::kBF16);
+  for (const int64_t m : {1, 16, 512}) add_gpu(m, kMatmulBenchShapes[0], DType::kF32);
   const auto head = random_bf16(kMatmulHead.n * kMatmulHead.k);
   add_read(head);
   for (const int64_t m : {1, 16}) add(m, kMatmulHead, head);

@@ -10,11 +10,19 @@ Status matmul_cpu(Context&, const MatmulArgs&, std::byte*);
 Status matmul_avx512(Context&, const MatmulArgs&, std::byte*);
 Status matmul_avx512_bf16(Context&, const MatmulArgs&, std::byte*);
 Status matmul_amx(Context&, const MatmulArgs&, std::byte*);
+Status matmul_cuda(Context&, const MatmulArgs&, std::byte*);
+Status matmul_mma(Context&, const MatmulArgs&, std::byte*);
+Status matmul_few_rows(Context&, const MatmulArgs&, std::byte*);
+Status matmul_cublaslt(Context&, const MatmulArgs&, std::byte*);
 
 size_t matmul_cpu_workspace(const Context&, const MatmulArgs&);
 size_t matmul_avx512_workspace(const Context&, const MatmulArgs&);
 size_t matmul_avx512_bf16_workspace(const Context&, const MatmulArgs&);
 size_t matmul_amx_workspace(const Context&, const MatmulArgs&);
+size_t matmul_cublaslt_workspace(const Context&, const MatmulArgs&);
+Can matmul_cublaslt_can(const MatmulArgs&);
+
+inline constexpr int64_t kMatmulMostFewRows = 16;  // of x, on a GPU
 
 inline constexpr int kDotColumns = 4;   // rows of w in a tile of the dot-product form
 inline constexpr int kDotChunk = 1024;  // elements of k that are summed on their own, and then added

@@ -26,16 +26,22 @@ std::string label(const char* impl, int64_t m, int64_t n, int64_t k, DType x, DT
          std::string(dtype_name(w)) + " -> " + std::string(dtype_name(y));
 }
 
-// Odd strides everywhere; bf16 operands two bytes off any alignment. The margins around and between rows are NaN, so a product that
-// took anything from beyond a row would show.
-void expect_matches_reference(int64_t m, int64_t n, int64_t k, DType xt, DType wt, DType yt, Random& random) {
-  const Storage x = random.normal(xt, {m, k}, 1, k + 3, 1), w = random.normal(wt, {n, k}, 1, k + 5, 1);
-  Storage want(yt, {m, n}, n + 7, 1);
+// How rows lie. Odd: odd strides everywhere, bf16 operands two bytes off any alignment. Even: those of x and w begin at multiples
+// of 16 bytes if K is a multiple of 8, and those of y at pairs if N is one of 2.
+enum class Rows { kOdd, kEven };
+
+// The margins around and between rows are NaN, so a product that took anything from beyond a row would show.
+void expect_matches_reference(int64_t m, int64_t n, int64_t k, DType xt, DType wt, DType yt, Random& random,
+                              Rows rows = Rows::kOdd) {
+  const bool odd = rows == Rows::kOdd;
+  const Storage x = random.normal(xt, {m, k}, 1, odd ? k + 3 : k + 8, odd),
+                w = random.normal(wt, {n, k}, 1, odd ? k + 5 : k + 16, odd);
+  Storage want(yt, {m, n}, odd ? n + 7 : n + 4, odd);
   MatmulArgs args{.x = x, .w = w, .y = want};
   ASSERT_TRUE(check_matmul(args).ok()) << check_matmul(args).message();
   run_ok(impl_named(matmul_impls(), "reference"), args);
   for (const auto* impl : runnable(matmul_impls(), args)) {
-    Storage got(yt, {m, n}, n + 7, 1);
+    Storage got(yt, {m, n}, odd ? n + 7 : n + 4, odd);
     args.y = got;
     run_ok(*impl, args);
     expect_close(got, want, limit(want, k), label(impl->name, m, n, k, xt, wt, yt));
@@ -51,6 +57,7 @@ TEST(Matmul, MatchesReferenceInEveryShape) {
         // Every shape in two of the eight dtype combinations (one with both operands bf16), the combinations in turn.
         const DType y = kDTypes[turn % 2], x = kDTypes[turn / 2 % 2], w = x == DType::kBF16 ? DType::kF32 : kDTypes[turn / 4 % 2];
         expect_matches_reference(m, n, k, DType::kBF16, DType::kBF16, y, random);
+        if (k % 8 == 0) expect_matches_reference(m, n, k, DType::kBF16, DType::kBF16, y, random, Rows::kEven);
         expect_matches_reference(m, n, k, x, w, kDTypes[(turn + 1) % 2], random);
         ++turn;
       }
@@ -64,6 +71,7 @@ TEST(Matmul, MatchesReferenceInEveryDType) {
         for (const int64_t m : {1, 16, 33}) {
           expect_matches_reference(m, 50, 1124, x, w, y, random);  // more than one chunk of the dot form, with a tail
           expect_matches_reference(m, 64, 1536, x, w, y, random);
+          expect_matches_reference(m, 64, 1544, x, w, y, random, Rows::kEven);
         }
 }
 
@@ -76,12 +84,24 @@ TEST(Matmul, MatchesReferenceAcrossItems) {
   expect_matches_reference(3, 533, 600, DType::kBF16, DType::kBF16, DType::kF32, random);
 }
 
+// On a GPU: tiles for each multiprocessor and more, of the larger kind; and several units of each kind for a block of the few rows'
+// form, where segments of K have an odd number of blocks, are ragged, or more than there is to sum.
+TEST(Matmul, MatchesReferenceAcrossTheGpu) {
+  if (!gpu_context()) GTEST_SKIP() << "there is no GPU";
+  Random random(7);
+  expect_matches_reference(1537, 1602, 104, DType::kBF16, DType::kBF16, DType::kF32, random, Rows::kEven);
+  for (const int64_t n : {4100, 4500})
+    for (const int64_t m : {3, 11})
+      for (const int64_t k : {40, 264, 1544})
+        expect_matches_reference(m, n, k, DType::kBF16, DType::kBF16, DType::kF32, random, Rows::kEven);
+}
+
 // Exact in every order of summation: small integers. A row or column that went astray cannot hide in a tolerance.
 TEST(Matmul, SmallIntegersAreExact) {
   Random random(4);
   for (const DType t : kDTypes)
-    for (const int64_t m : {1, 7, 40}) {
-      Storage x(t, {m, 77}), w(t, {37, 77}), want(DType::kF32, {m, 37});
+    for (const auto& [m, k] : {std::pair<int64_t, int64_t>{1, 77}, {7, 77}, {40, 77}, {7, 80}, {40, 80}}) {
+      Storage x(t, {m, k}), w(t, {37, k}), want(DType::kF32, {m, 37});
       x.fill([&] { return random.integer(-8, 8); });
       w.fill([&] { return random.integer(-8, 8); });
       run_ok(impl_named(matmul_impls(), "reference"), MatmulArgs{.x = x, .w = w, .y = want});
@@ -97,10 +117,11 @@ TEST(Matmul, SmallIntegersAreExact) {
 TEST(Matmul, SameBitsAloneAndInABatch) {
   Random random(5);
   constexpr int64_t kM = 70, kN = 83;
-  for (const int64_t k : {100, 1700})
+  for (const int64_t k : {100, 1700, 1704})
     for (const DType t : kDTypes) {
       const Storage x = random.normal(t, {kM, k}), w = random.normal(DType::kBF16, {kN, k});
       for (const auto* impl : runnable(matmul_impls(), MatmulArgs{.x = x, .w = w, .y = Storage(DType::kF32, {kM, kN})})) {
+        if (impl->by_batch) continue;
         const Storage whole(DType::kF32, {kM, kN});
         run_ok(*impl, MatmulArgs{.x = x, .w = w, .y = whole});
         for (const int threads : {1, 2})
@@ -118,12 +139,29 @@ TEST(Matmul, SameBitsAloneAndInABatch) {
     }
 }
 
+// The forms that serve bf16 on a GPU by turns, by how many rows there are, add in one order.
+TEST(Matmul, FewRowsHaveTheBitsOfMany) {
+  Random random(8);
+  const auto &few = impl_named(matmul_impls(), "few_rows"), &many = impl_named(matmul_impls(), "portable_mma");
+  for (const int64_t k : {8, 32, 264, 1704, 4096, 4616})
+    for (const int64_t m : {1, 8, 9, 16}) {
+      const Storage x = random.normal(DType::kBF16, {m, k}), w = random.normal(DType::kBF16, {83, k});
+      const Storage a(DType::kF32, {m, 83}), b(DType::kF32, {m, 83});
+      const MatmulArgs args{.x = x, .w = w, .y = a};
+      if (!runs_here(few, args)) GTEST_SKIP() << "there is no GPU";
+      run_ok(few, args);
+      run_ok(many, MatmulArgs{.x = x, .w = w, .y = b});
+      expect_same_bits(a, b, "M " + std::to_string(m) + " K " + std::to_string(k));
+    }
+}
+
 // Columns too: an output does not depend on its neighbours in w.
 TEST(Matmul, SameBitsForAnySliceOfTheWeights) {
   Random random(6);
   for (const int64_t m : {1, 40}) {
     const Storage x = random.normal(DType::kBF16, {m, 200}), w = random.normal(DType::kBF16, {90, 200});
     for (const auto* impl : runnable(matmul_impls(), MatmulArgs{.x = x, .w = w, .y = Storage(DType::kF32, {m, 90})})) {
+      if (impl->by_batch) continue;
       const Storage whole(DType::kF32, {m, 90}), parts(DType::kF32, {m, 90});
       run_ok(*impl, MatmulArgs{.x = x, .w = w, .y = whole});
       for (const auto& [begin, end] : {std::pair{0, 5}, {5, 38}, {38, 90}})
@@ -135,15 +173,15 @@ TEST(Matmul, SameBitsForAnySliceOfTheWeights) {
 
 // What is not finite reaches exactly the outputs that use it, from the last elements of ragged rows too.
 TEST(Matmul, NanAndInfinityPropagate) {
-  constexpr int64_t kK = 45, kN = 21;
+  constexpr int64_t kN = 21;
   for (const DType t : kDTypes)
-    for (const int64_t m : {1, 5, 35}) {
-      Storage x(t, {m, kK}), w(t, {kN, kK});
+    for (const auto& [m, depth] : {std::pair<int64_t, int64_t>{1, 45}, {5, 45}, {35, 45}, {5, 48}, {35, 48}}) {
+      Storage x(t, {m, depth}), w(t, {kN, depth});
       x.fill([] { return 1.0; });
       int64_t i = 0;
       w.fill([&] {
-        const int64_t n = i / kK, k = i++ % kK;
-        return n == 3 && k == kK - 1 ? NAN : n == 20 && k == 0 ? INFINITY : 0.5;
+        const int64_t n = i / depth, k = i++ % depth;
+        return n == 3 && k == depth - 1 ? NAN : n == 20 && k == 0 ? INFINITY : 0.5;
       });
       for (const auto* impl : runnable(matmul_impls(), MatmulArgs{.x = x, .w = w, .y = Storage(DType::kBF16, {m, kN})})) {
         const Storage y(DType::kBF16, {m, kN});
@@ -152,7 +190,7 @@ TEST(Matmul, NanAndInfinityPropagate) {
         for (int64_t o = 0; o < m * kN; ++o) {
           const int64_t n = o % kN;
           if (n == 3) EXPECT_TRUE(std::isnan(v[o])) << impl->name;
-          else EXPECT_EQ(v[o], n == 20 ? INFINITY : 22.5) << impl->name << " row " << o / kN << " column " << n;
+          else EXPECT_EQ(v[o], n == 20 ? INFINITY : 0.5 * double(depth)) << impl->name << " row " << o / kN << " column " << n;
         }
       }
     }
@@ -173,12 +211,43 @@ TEST(Matmul, RefusesBadArguments) {
 
 TEST(Matmul, TileFormsRefuseFp32Operands) {
   const Storage x(DType::kF32, {2, 8}), w(DType::kBF16, {5, 8}), y(DType::kF32, {2, 5});
-  for (const char* name : {"amx", "avx512_bf16"}) {
+  for (const char* name : {"few_rows", "portable_mma", "amx", "avx512_bf16"}) {
     const Can can = impl_named(matmul_impls(), name).can({.x = x, .w = w, .y = y});
     ASSERT_FALSE(can.yes());
     EXPECT_STREQ(can.refusal, "x and w are not both BF16");
   }
 }
+
+TEST(Matmul, GpuFormsSayWhatTheyRefuse) {
+  const auto refusal = [](const char* form, int64_t m, int64_t k, int64_t row, int64_t offset = 0) {
+    const Storage x(DType::kBF16, {m, k}, row, offset), w(DType::kBF16, {5, k}), y(DType::kF32, {m, 5});
+    const Can c = impl_named(matmul_impls(), form).can({.x = x, .w = w, .y = y});
+    return std::string(c.yes() ? "" : c.refusal);
+  };
+  for (const char* form : {"few_rows", "portable_mma"}) {
+    EXPECT_EQ(refusal(form, 16, 24, 24), "");
+    EXPECT_EQ(refusal(form, 2, 20, 24), "K is not a multiple of 8");
+    EXPECT_EQ(refusal(form, 2, 0, 8), "K is not a multiple of 8");
+    for (const int64_t m : {1, 2}) EXPECT_EQ(refusal(form, m, 24, 28), "a row of x or w does not begin at a multiple of 16 bytes");
+    EXPECT_EQ(refusal(form, 2, 24, 24, 1), "a row of x or w does not begin at a multiple of 16 bytes");
+  }
+  EXPECT_EQ(refusal("few_rows", 17, 24, 24), "x has more than 16 rows");
+  EXPECT_EQ(refusal("portable_mma", 17, 24, 24), "");
+}
+
+#if SLUICE_HAS_CUBLASLT
+TEST(Matmul, CublasltSaysWhatItRefuses) {
+  const Storage x(DType::kBF16, {3, 8}), w(DType::kBF16, {5, 8}), y(DType::kF32, {3, 5}), fp32(DType::kF32, {5, 8}),
+      x32(DType::kF32, {3, 8}), y16(DType::kBF16, {3, 5}), no_w(DType::kBF16, {5, 0}), no_x(DType::kBF16, {3, 0});
+  const auto refusal = [](const MatmulArgs& args) { return std::string(impl_named(matmul_impls(), "cublaslt").can(args).refusal); };
+  EXPECT_EQ(refusal({.x = x, .w = fp32, .y = y}), "x and w are of different types");
+  EXPECT_EQ(refusal({.x = x32, .w = fp32, .y = y16}), "of F32 operands y is F32 only");
+  EXPECT_EQ(refusal({.x = no_x, .w = no_w, .y = y}), "there is nothing to multiply");
+  Tensor one_row_for_all = x;
+  one_row_for_all.stride[0] = 0;
+  EXPECT_EQ(refusal({.x = one_row_for_all, .w = w, .y = y}), "rows overlap");
+}
+#endif
 
 }  // namespace
 }  // namespace sluice

@@ -1,0 +1,64 @@
+// cuBLASLt's products: bf16 operands with fp32 sums, or fp32 throughout.
+#if SLUICE_HAS_CUBLASLT
+#include "core/cuda/cublaslt.h"
+
+#include <algorithm>
+
+#include "ops/matmul/forms.h"
+
+namespace sluice {
+namespace {
+
+cudaDataType_t type_of(const Tensor& t) { return t.dtype == DType::kBF16 ? CUDA_R_16BF : CUDA_R_32F; }
+
+int alignment_of(const Tensor& t) {
+  constexpr uintptr_t kMost = 16;
+  const auto address = reinterpret_cast<uintptr_t>(t.data) | kMost;
+  return int(address & -address);
+}
+
+// Of a single row the stride does not matter.
+int64_t pitch(const Tensor& t) { return t.shape[0] > 1 ? t.stride[0] : t.shape[1]; }
+
+cuda::LtShape shape_of(const MatmulArgs& a) {
+  return {.rows = a.x.shape[0],
+          .columns = a.w.shape[0],
+          .depth = a.x.shape[1],
+          .x_row = pitch(a.x),
+          .w_row = pitch(a.w),
+          .y_row = pitch(a.y),
+          .operands = type_of(a.x),
+          .y = type_of(a.y),
+          .x_align = alignment_of(a.x),
+          .w_align = alignment_of(a.w),
+          .y_align = alignment_of(a.y)};
+}
+
+}  // namespace
+
+Can matmul_cublaslt_can(const MatmulArgs& a) {
+  if (a.x.dtype != a.w.dtype) return Can::no("x and w are of different types");
+  if (a.x.dtype == DType::kF32 && a.y.dtype != DType::kF32) return Can::no("of F32 operands y is F32 only");
+  if (a.y.numel() == 0 || a.x.shape[1] == 0) return Can::no("there is nothing to multiply");
+  for (const Tensor* t : {&a.x, &a.w, &a.y}) {
+    if (pitch(*t) < t->shape[1]) return Can::no("rows overlap");
+    if (std::max(t->shape[0], t->shape[1]) > INT32_MAX) return Can::no("a side is longer than 2^31");
+  }
+  return cuda::cublaslt().ok() ? Can{} : Can::no("libcublasLt.so.13 or .12 could not be loaded (see LD_LIBRARY_PATH)");
+}
+
+size_t matmul_cublaslt_workspace(const Context&, const MatmulArgs&) { return cuda::LtPlans::kWorkspace; }
+
+Status matmul_cublaslt(Context& ctx, const MatmulArgs& a, std::byte* scratch) {
+  cuda::LtPlans once, &plans = ctx.lt_plans ? *ctx.lt_plans : once;
+  const cuda::LtShape shape = shape_of(a);
+  SLUICE_ASSIGN_OR_RETURN(const bool served, plans.serves(shape));
+  if (!served) {  // an address or stride that the library has nothing for
+    count_fallback(ctx, "matmul", ImplChoice("cublaslt"), "portable", "the library has no algorithm for it");
+    return matmul_cuda(ctx, a, nullptr);
+  }
+  return plans.multiply(ctx, shape, a.x.data, a.w.data, a.y.data, scratch);
+}
+
+}  // namespace sluice
+#endif
