@@ -1,6 +1,6 @@
 # The CUDA toolkit, where there is one. Kernels are compiled ahead of time for each architecture; nothing is compiled at run time.
 #
-# A file's name gives its architecture, in any folder of ops/:
+# A file's name gives its architecture, in any folder of ops/ and in core/cuda/:
 #   cuda*.cu    portable: machine code for every entry of SLUICE_CUDA_ARCHS, and PTX of the lowest for what comes later
 #   sm90*.cu    sm_90a   (Hopper)
 #   sm100*.cu   sm_100a and sm_103a (Blackwell); needs CUDA 13.0

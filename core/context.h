@@ -28,7 +28,8 @@ struct Fallback {
 
 namespace cuda {
 class KernelTable;
-}
+class UploadRing;
+}  // namespace cuda
 
 struct Context {
   Device device{};
@@ -38,6 +39,7 @@ struct Context {
   const CpuFeatures* cpu = nullptr;
   const Gpu* gpu = nullptr;                    // null on the CPU
   cuda::KernelTable* kernels = nullptr;        // what launches know of kernels; null: asked at every launch
+  cuda::UploadRing* uploads = nullptr;         // by which upload() need not wait; null: it may
   const PdlChoice* pdl = nullptr;              // operators whose kernels may start while the one before them ends; null: all
   bool dependent_launch = true;                // the same of the operator in hand: dispatch() sets it
   const ImplChoices* forced = nullptr;         // never null; empty when the user forces nothing

@@ -19,21 +19,26 @@ Result<std::unique_ptr<CudaRuntime>> CudaRuntime::create(int index, size_t works
                   "use --device cpu, or look at `sluice doctor`");
   SLUICE_RETURN_IF_ERROR(to_status(cudaSetDevice(index), "cudaSetDevice"));
   SLUICE_ASSIGN_OR_RETURN(Buffer memory, cuda::allocate(workspace));
+  SLUICE_ASSIGN_OR_RETURN(cuda::UploadRing uploads, cuda::UploadRing::create());
   cudaStream_t stream = nullptr;
   SLUICE_RETURN_IF_ERROR(to_status(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate"));
-  return std::unique_ptr<CudaRuntime>(
-      new CudaRuntime(index, std::move(found.gpus[index]), stream, Arena::over(std::move(memory)), std::move(forced)));
+  return std::unique_ptr<CudaRuntime>(new CudaRuntime(index, std::move(found.gpus[index]), stream, Arena::over(std::move(memory)),
+                                                      std::move(uploads), std::move(forced)));
 }
 
-CudaRuntime::CudaRuntime(int index, Gpu gpu, void* stream, Arena arena, ImplChoices forced)
+CudaRuntime::CudaRuntime(int index, Gpu gpu, void* stream, Arena arena, cuda::UploadRing uploads, ImplChoices forced)
     : index_(index),
       gpu_(std::move(gpu)),
       cpu_(detect_cpu_features()),
       stream_(stream),
       arena_(std::move(arena)),
-      forced_(std::move(forced)) {}
+      forced_(std::move(forced)),
+      uploads_(std::move(uploads)) {}
 
-CudaRuntime::~CudaRuntime() { cudaStreamDestroy(static_cast<cudaStream_t>(stream_)); }
+CudaRuntime::~CudaRuntime() {
+  cudaStreamSynchronize(static_cast<cudaStream_t>(stream_));  // copies from the ring
+  cudaStreamDestroy(static_cast<cudaStream_t>(stream_));
+}
 
 Context CudaRuntime::context() {
   return {.device = {DeviceKind::kCuda, index_},
@@ -42,6 +47,7 @@ Context CudaRuntime::context() {
           .cpu = &cpu_,
           .gpu = &gpu_,
           .kernels = &kernels_,
+          .uploads = &uploads_,
           .forced = &forced_};
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/context.h"
 #include "core/cuda/kernel_table.h"
+#include "core/cuda/upload.h"
 
 namespace sluice {
 
@@ -22,7 +23,7 @@ class CudaRuntime {
   Status synchronize();
 
  private:
-  CudaRuntime(int index, Gpu gpu, void* stream, Arena arena, ImplChoices forced);
+  CudaRuntime(int index, Gpu gpu, void* stream, Arena arena, cuda::UploadRing uploads, ImplChoices forced);
   int index_;
   Gpu gpu_;
   CpuFeatures cpu_;
@@ -30,6 +31,7 @@ class CudaRuntime {
   Arena arena_;
   ImplChoices forced_;
   cuda::KernelTable kernels_;
+  cuda::UploadRing uploads_;
 };
 
 }  // namespace sluice
