@@ -6,22 +6,10 @@
 #include <limits>
 
 #include "core/rows.h"
-#include "ops/sample/forms.h"
+#include "ops/sample/penalize.h"
+#include "ops/sample/scratch.h"
 
 namespace sluice {
-
-// A finite z stays finite; -inf stays -inf.
-SLUICE_INLINE float sample_clamp(float z) {
-  constexpr float kMost = std::numeric_limits<float>::max();
-  return z > kMost ? kMost : z < -kMost ? -kMost : z;
-}
-
-SLUICE_INLINE float sample_penalize(float z, const TokenUse& use, const SamplingParams& p) {
-  if (use.in_prompt || use.out_count > 0) z = sample_clamp(z > 0 ? z / p.repetition_penalty : z * p.repetition_penalty);
-  if (use.out_count <= 0) return z;
-  z = sample_clamp(z - p.frequency_penalty * float(use.out_count));
-  return sample_clamp(z - p.presence_penalty);
-}
 
 // Row b's patches, and the largest z of the groups that have one. After scan_logits().
 template <class V>

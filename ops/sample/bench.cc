@@ -1,20 +1,9 @@
-#include <random>
-
 #include "ops/sample/cases.h"
 #include "ops/sample/sample.h"
 #include "tests/support/op_bench.h"
 
-namespace sluice {
+namespace sluice::benching {
 namespace {
-
-struct Memory {
-  std::vector<float> logits, logprobs;
-  std::vector<int32_t> positions, ids;
-  std::vector<TokenUse> used;
-  std::vector<int32_t> banned;
-  std::vector<std::vector<SamplingParams>> params;
-  std::vector<std::vector<SampleRow>> rows;
-};
 
 enum class Adjust { kNothing, kStops, kPenalties };
 
@@ -46,49 +35,47 @@ constexpr Setting kSettings[] = {
     {"min_p0.05", {.temperature = 1, .min_p = 0.05f}},
 };
 
-// Normal logits: far flatter than a trained model's, the hard case of a draw without top_k. All rows are the same.
-std::vector<float> normal_logits(int64_t rows, int64_t vocab) {
-  std::mt19937 rng(1);
-  std::normal_distribution<float> normal(0, 2);
-  std::vector<float> logits(vocab);
-  for (float& x : logits) x = normal(rng);
-  logits.reserve(rows * vocab);
-  for (int64_t b = 1; b < rows; ++b) logits.insert(logits.end(), logits.begin(), logits.begin() + vocab);
-  return logits;
+// What a call refers to beside its tensors.
+struct Lists {
+  std::vector<TokenUse> used;
+  std::vector<int32_t> banned;
+  std::vector<SamplingParams> params;
+  std::vector<SampleRow> rows;
+};
+
+std::shared_ptr<Lists> lists_of(const SampleCase& c, const Setting& setting) {
+  auto l = std::make_shared<Lists>();
+  for (int32_t i = 0; i < 2000; ++i) l->used.push_back({int32_t(i * 104729ll % c.vocab), i % 2 == 0, i % 4});
+  l->banned = {int32_t(c.vocab - 1), int32_t(c.vocab / 2)};
+  SampleRow row;
+  if (setting.adjust == Adjust::kStops) row.banned = l->banned;
+  if (setting.adjust == Adjust::kPenalties) row.used = l->used;
+  l->params.assign(size_t(c.rows), setting.params);
+  l->rows.assign(size_t(c.rows), row);
+  return l;
 }
 
-SampleRow row_of(const Memory& m, Adjust adjust) {
-  SampleRow row;
-  if (adjust == Adjust::kStops) row.banned = m.banned;
-  if (adjust == Adjust::kPenalties) row.used = m.used;
-  return row;
+// Normal logits: far flatter than a trained model's, the hard case of a draw without top_k.
+void add(const SampleCase& c, const Setting& setting) {
+  const std::string label = std::to_string(c.rows) + "x" + std::to_string(c.vocab) + "_" + setting.name;
+  const auto lists = lists_of(c, setting);
+  bench<SampleArgs>({"sample", label, Where::kBoth}, {sample_impls(), check_sample}, [=](Inputs& in) {
+    SampleArgs args{.logits = in.normal(DType::kF32, {c.rows, c.vocab}, [](float x) { return 2 * x; }),
+                    .params = lists->params,
+                    .positions = in.count(c.rows),
+                    .ids = in.output(DType::kI32, {c.rows})};
+    if (setting.adjust != Adjust::kNothing) args.rows = lists->rows;
+    if (setting.logprobs) args.logprobs = in.output(DType::kF32, {c.rows});
+    const double logits = double(c.rows * c.vocab), flops = setting.params.temperature > 0 ? 35 * logits : 0;  // of e^x in fp64
+    return Call<SampleArgs>{.args = args, .work = {.bytes = 4 * logits, .flops = flops}, .outputs = {args.ids}, .limit = 0};
+  });
 }
 
 const bool registered = [] {
-  for (const SampleCase& c : kSampleBenchCases) {
-    const int64_t B = c.rows, V = c.vocab;
-    auto m = std::make_shared<Memory>();
-    m->logits = normal_logits(B, V);
-    m->logprobs.resize(B), m->positions.resize(B), m->ids.resize(B);
-    for (int32_t i = 0; i < 2000; ++i) m->used.push_back({int32_t(i * 104729ll % V), i % 2 == 0, i % 4});
-    m->banned = {int32_t(V - 1), int32_t(V / 2)};
-    for (const Setting& setting : kSettings) {
-      m->params.emplace_back(B, setting.params);
-      m->rows.emplace_back(B, row_of(*m, setting.adjust));
-    }
-    for (size_t i = 0; i < m->params.size(); ++i) {
-      SampleArgs args{.logits = Tensor::of(m->logits.data(), {B, V}),
-                      .params = m->params[i],
-                      .positions = Tensor::of(m->positions.data(), {B}),
-                      .ids = Tensor::of(m->ids.data(), {B})};
-      if (kSettings[i].adjust != Adjust::kNothing) args.rows = m->rows[i];
-      if (kSettings[i].logprobs) args.logprobs = Tensor::of(m->logprobs.data(), {B});
-      benching::bench_impls("sample", std::to_string(B) + "x" + std::to_string(V) + "_" + kSettings[i].name, sample_impls(), args,
-                            {.bytes = 4.0 * double(B * V)}, m);
-    }
-  }
+  for (const SampleCase& c : kSampleBenchCases)
+    for (const Setting& setting : kSettings) add(c, setting);
   return true;
 }();
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::benching

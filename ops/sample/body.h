@@ -5,7 +5,7 @@
 
 #include "ops/sample/adjust.h"
 #include "ops/sample/exp64.h"
-#include "ops/sample/forms.h"
+#include "ops/sample/scratch.h"
 
 namespace sluice {
 

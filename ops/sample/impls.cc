@@ -66,6 +66,11 @@ Status check_sample(const SampleArgs& a) {
 
 namespace {
 constexpr Impl<SampleArgs> kImpls[] = {
+    {.name = "portable",
+     .isa = Isa::kCuda,
+     .can = SLUICE_CUDA_FORM(sample_cuda_can),
+     .workspace = SLUICE_CUDA_FORM(sample_cuda_workspace),
+     .run = SLUICE_CUDA_FORM(sample_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = sample_workspace, .run = sample_avx512},
     {.name = "cpu", .workspace = sample_workspace, .run = sample_cpu},
     {.name = "reference", .run = sample_reference},

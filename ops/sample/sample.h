@@ -71,6 +71,11 @@ struct SampleArgs {
   Tensor logprobs;                         // [B] f32, or absent: a greedy row then takes one pass less
 };
 
+template <class F>
+void each_tensor(SampleArgs& a, F&& f) {
+  f(a.logits), f(a.positions), f(a.ids), f(a.logprobs);
+}
+
 Status check_sample(const SampleArgs& a);
 std::span<const Impl<SampleArgs>> sample_impls();
 Status sample(Context& ctx, const SampleArgs& a);

@@ -1,7 +1,7 @@
 // The workspace of the vector forms.
 #include <algorithm>
 
-#include "ops/sample/forms.h"
+#include "ops/sample/scratch.h"
 
 namespace sluice {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/rows.h"
-#include "ops/sample/forms.h"
+#include "ops/sample/scratch.h"
 
 namespace sluice {
 

@@ -161,6 +161,58 @@ TEST(Sample, CutsFarBelowTheBest) {
   }
 }
 
+// More equal tokens than any form keeps in a list, with few others around them: the cut goes by id alone.
+TEST(Sample, TiesOfALargeVocabulary) {
+  constexpr int64_t kRows = 6, kVocab = 20000;
+  Random random(6);
+  for (const int64_t levels : {0, 1, 2})
+    for (const SamplingParams& p :
+         {SamplingParams{.temperature = 1, .top_p = 0.4f}, SamplingParams{.temperature = 1, .top_k = 9000},
+          SamplingParams{.temperature = 1, .top_k = 30}, SamplingParams{.temperature = 1, .top_k = 70},
+          SamplingParams{.temperature = 0.5f, .top_k = 15000, .top_p = 0.7f, .min_p = 0.1f}}) {
+      Storage logits(DType::kF32, {kRows, kVocab});
+      logits.fill([&] { return double(random.integer(-levels, 0)); });
+      const std::vector<SamplingParams> params(kRows, p);
+      const Storage positions = count_up(kRows);
+      const Outputs want = run(impl_named(sample_impls(), "reference"), logits, params, positions);
+      for (const auto* impl : runnable(sample_impls(), SampleArgs{}))
+        expect_same_choice(run(*impl, logits, params, positions), want, impl->name);
+    }
+}
+
+// A cut among values that are neighbours in fp32, many of each.
+TEST(Sample, CutsBetweenNeighbours) {
+  constexpr int64_t kRows = 6, kVocab = 30000;
+  Random random(7);
+  for (const double step : {0x1p-23, 0x1p-18})
+    for (const SamplingParams& p :
+         {SamplingParams{.temperature = 1, .top_p = 0.3f}, SamplingParams{.temperature = 1, .top_k = 12345},
+          SamplingParams{.temperature = 2, .top_k = 20000, .top_p = 0.9f}}) {
+      Storage logits(DType::kF32, {kRows, kVocab});
+      logits.fill([&] { return 1 + step * double(random.integer(0, 4)); });
+      const std::vector<SamplingParams> params(kRows, p);
+      const Storage positions = count_up(kRows);
+      const Outputs want = run(impl_named(sample_impls(), "reference"), logits, params, positions);
+      for (const auto* impl : runnable(sample_impls(), SampleArgs{}))
+        expect_same_choice(run(*impl, logits, params, positions), want, impl->name);
+    }
+}
+
+// A vocabulary of today's models, from a row that is not aligned.
+TEST(Sample, AVocabularyOfAModel) {
+  constexpr int64_t kVocab = 248320;
+  Random random(8);
+  const Storage logits = random.normal(DType::kF32, {1, kVocab}, 2.5, 0, 1);
+  const Storage positions = count_up(1);
+  for (const size_t i : {1, 3, 5, 10}) {
+    std::vector<SamplingParams> params{kSampleParams[i]};
+    params[0].seed = 31;
+    const Outputs want = run(impl_named(sample_impls(), "reference"), logits, params, positions);
+    for (const auto* impl : runnable(sample_impls(), SampleArgs{}))
+      expect_same_choice(run(*impl, logits, params, positions), want, impl->name);
+  }
+}
+
 TEST(Sample, BadLogitsAreReported) {
   const double inf = std::numeric_limits<double>::infinity();
   for (const double bad : {double(NAN), inf, -inf})

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "ops/token_logprobs/forms.h"
+#include "ops/token_logprobs/scratch.h"
 
 namespace sluice {
 

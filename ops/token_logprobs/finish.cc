@@ -6,7 +6,7 @@
 #include "base/checked.h"
 #include "core/buffer.h"
 #include "core/rows.h"
-#include "ops/token_logprobs/forms.h"
+#include "ops/token_logprobs/scratch.h"
 
 namespace sluice {
 namespace {

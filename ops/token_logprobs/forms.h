@@ -1,26 +1,16 @@
-// The implementations, one a file, and what the vector forms share.
+// The implementations, one a file.
 #pragma once
 
-#include "ops/sample/scan.h"
 #include "ops/token_logprobs/token_logprobs.h"
 
 namespace sluice {
 
 Status token_logprobs_reference(Context&, const TokenLogprobsArgs&, std::byte*);
+size_t token_logprobs_workspace(const Context&, const TokenLogprobsArgs&);
 Status token_logprobs_cpu(Context&, const TokenLogprobsArgs&, std::byte*);
 Status token_logprobs_avx512(Context&, const TokenLogprobsArgs&, std::byte*);
-
-struct TokenLogprobsScratch {
-  int64_t V, groups, blocks;
-  LogitBlock* block;  // [R, blocks]
-  int32_t* above;     // [R, blocks]: logits that are larger than the token's
-  float* group_max;   // [R, groups]
-};
-
-size_t token_logprobs_workspace(const Context& ctx, const TokenLogprobsArgs& a);
-TokenLogprobsScratch token_logprobs_scratch(const TokenLogprobsArgs& a, std::byte* memory);
-
-// Row r from its blocks and groups to all of its results.
-void token_logprobs_finish_row(const TokenLogprobsArgs& a, int64_t r, const TokenLogprobsScratch& s);
+Can token_logprobs_cuda_can(const TokenLogprobsArgs&);
+size_t token_logprobs_cuda_workspace(const Context&, const TokenLogprobsArgs&);
+Status token_logprobs_cuda(Context&, const TokenLogprobsArgs&, std::byte*);
 
 }  // namespace sluice

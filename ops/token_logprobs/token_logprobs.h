@@ -8,7 +8,8 @@
 //
 // Tolerance: ranks and ids equal; logprobs absolute 1e-5 + 1e-6 |logprob|.
 // Where there is nothing to say, logprobs are NaN, ranks 0 and ids -1: for ids[r] = -1; from counts[r], or from V, to N; and all of
-// a row with a logit that is NaN or infinite, which the caller reports.
+// a row with a logit that is NaN or infinite, which the caller reports. On a GPU, where ids and counts cannot be seen ahead, an id
+// from V on is as -1, and counts are cut to 0 to N.
 #pragma once
 
 #include <span>
@@ -29,6 +30,11 @@ struct TokenLogprobsArgs {
   Tensor best_ids;       // [R, N] i32, N at most kMostTokenLogprobs
   Tensor best_logprobs;  // [R, N] f32
 };
+
+template <class F>
+void each_tensor(TokenLogprobsArgs& a, F&& f) {
+  f(a.logits), f(a.ids), f(a.logprobs), f(a.ranks), f(a.counts), f(a.best_ids), f(a.best_logprobs);
+}
 
 Status check_token_logprobs(const TokenLogprobsArgs& a);
 std::span<const Impl<TokenLogprobsArgs>> token_logprobs_impls();
