@@ -1,6 +1,7 @@
 #include "engine/batch.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace sluice {
 namespace {
@@ -26,12 +27,13 @@ void append_rows(const Sequence& s, int64_t begin, int64_t end, WantLogits logit
   b.slots.push_back(s.slot);
 }
 
-// sequence(i): the i-th of the batch.
+// sequence(i): the i-th of the batch. The table's width is a power of two, so that it seldom changes as sequences grow: recorded
+// steps depend on it.
 template <class F>
 void fill_block_table(F&& sequence, Batch& b) {
-  b.pages_per_sequence = 0;
-  for (size_t i = 0; i < b.start.size(); ++i)
-    b.pages_per_sequence = std::max(b.pages_per_sequence, int64_t(sequence(i).pages.size()));
+  uint64_t most = 1;
+  for (size_t i = 0; i < b.start.size(); ++i) most = std::max<uint64_t>(most, sequence(i).pages.size());
+  b.pages_per_sequence = int64_t(std::bit_ceil(most));
   b.block_table.assign(b.start.size() * size_t(b.pages_per_sequence), -1);
   for (size_t i = 0; i < b.start.size(); ++i)
     std::ranges::copy(sequence(i).pages, b.block_table.begin() + int64_t(i) * b.pages_per_sequence);

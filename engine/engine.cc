@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/out_of_memory.h"
 #include "models/rows.h"
+#include "models/step_tables.h"
 #include "ops/token_logprobs/token_logprobs.h"
 
 namespace sluice {
@@ -149,10 +150,20 @@ Result<StepOutput> Engine::step(std::span<const Work> work) {
   }
   build_batch(work, batch_);
   ctx_.arena->reset();
-  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, model_->forward(ctx_, batch_, pools_));
+  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, forward());
   for (const Work& w : work)
     if (!w.verify) w.sequence->computed += w.count;
   return out;
+}
+
+Result<StepOutput> Engine::forward() {
+  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, batch_));
+  const auto compute = [&] { return model_->forward(ctx_, batch_, tables, pools_); };
+  const bool closes = batch_.closes(), keeps_hidden = closes && pools_.closed_hidden.present();
+  const bool recurs =
+      batch_.one_row_each() && batch_.verify_sequences == 0 && !keeps_hidden && batch_.logit_rows.size() == size_t(batch_.rows());
+  if (!options_.graphs || !recurs) return compute();
+  return replays_.run(ctx_, {batch_.sequences(), batch_.pages_per_sequence, closes}, compute);
 }
 
 Status Engine::accept(Sequence& s, int64_t count, const Tensor& hidden) {
@@ -279,7 +290,9 @@ Status Engine::explain_not_finite(const Sequence& s) {
     if (!kv_.grow(seq.pages, seq.computed + work.count).ok()) break;
     build_batch({&work, 1}, batch_);
     ctx_.arena->reset();
-    if (auto r = model_->forward(ctx_, batch_, pools_, observe); !r.ok()) {
+    const auto tables = bring_tables(ctx_, batch_);
+    if (!tables.ok()) return plain;
+    if (auto r = model_->forward(ctx_, batch_, *tables, pools_, observe); !r.ok()) {
       found = r.status();
       break;
     }

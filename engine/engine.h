@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/replay.h"
 #include "core/runtime.h"
 #include "engine/batch.h"
 #include "engine/kv_pool.h"
@@ -36,6 +37,7 @@ struct EngineOptions {
   ImplChoices impl;
   TileChoices tiles;
   PdlChoice pdl;
+  bool graphs = true;             // on a GPU: steps of one row each are recorded and replayed
   int64_t lose_device_after = 0;  // steps, for rehearsals: from then on each fails as on a device that is gone; 0: never
 };
 
@@ -105,6 +107,7 @@ class Engine {
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}
   static Result<std::unique_ptr<Engine>> load(const EngineOptions& options);
   Status make_pools();
+  Result<StepOutput> forward();
 
   EngineOptions options_;
   std::unique_ptr<Runtime> runtime_;
@@ -118,6 +121,7 @@ class Engine {
   Pools pools_;
   std::unique_ptr<PrefixCache> cache_;
   Batch batch_, draft_batch_;
+  Replays<StepOutput> replays_;
   int64_t steps_ = 0;
 };
 

@@ -39,6 +39,17 @@ struct Batch {
     return end > start[i] ? end : 0;
   }
   int64_t verify_rows() const { return cu_seqlens[size_t(verify_sequences)]; }
+  // Whether a sequence closes a chunk in this step.
+  bool closes() const {
+    for (size_t i = size_t(verify_sequences); i < start.size(); ++i)
+      if (closed_end(i) > 0) return true;
+    return false;
+  }
+};
+
+// The same where the device reads it; models/step_tables.h brings it there. [T], [B], ... as above, i32.
+struct StepTables {
+  Tensor ids, positions, cu_seqlens, cu_settled, start, slots, seq_lens, block_table;
 };
 
 // What a sequence occupies, so that the engine can allocate pools for any model.
@@ -85,7 +96,9 @@ class Model {
 
   // Wherever a chunk is closed, in forward() or close_chunks(), all of what a snapshot consists of is written: S, the convolution's
   // tail and the hidden row.
-  virtual Result<StepOutput> forward(Context& ctx, const Batch& batch, const Pools& pools,
+  // Of a batch of one row each without verification and hidden rows to keep, the launches depend on the number of sequences, the
+  // width of the block table, and closes() alone; the rest comes from the tables.
+  virtual Result<StepOutput> forward(Context& ctx, const Batch& batch, const StepTables& tables, const Pools& pools,
                                      const LayerObserver& observe = {}) const = 0;
 
   // Closes the chunks that accepted drafts have filled, in every layer. hidden: [B, hidden], of each sequence's last token.

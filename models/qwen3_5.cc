@@ -5,6 +5,7 @@
 
 #include "models/observe.h"
 #include "models/rows.h"
+#include "models/step_tables.h"
 #include "ops/conv_tail/conv_tail.h"
 #include "ops/embed/embed.h"
 #include "ops/gated_rmsnorm/gated_rmsnorm.h"
@@ -53,7 +54,7 @@ class Qwen3_5 final : public Model {
   DType activation_dtype() const override { return act_; }
   size_t weight_bytes() const override { return source_.bytes(); }
   bool has_mtp() const override { return mtp_ != nullptr; }
-  Result<StepOutput> forward(Context&, const Batch&, const Pools&, const LayerObserver&) const override;
+  Result<StepOutput> forward(Context&, const Batch&, const StepTables&, const Pools&, const LayerObserver&) const override;
   Status close_chunks(Context&, const std::vector<int32_t>& slots, const std::vector<int32_t>& lengths, const Tensor& hidden,
                       const Pools&) const override;
   Result<StepOutput> draft(Context&, const Batch&, const Tensor& hidden_before, const Pools&) const override;
@@ -66,7 +67,7 @@ class Qwen3_5 final : public Model {
   LinearAttention take_linear(const std::string& prefix);
   FullAttention take_full(const std::string& prefix);
 
-  // A step's tensors over the batch's vectors and in the arena.
+  // A step's tables, and its tensors in the arena.
   struct Step;
   // The residual stream is `hidden`; `delta`, the last block's output, is added by the norm that follows it, which writes `x`.
   struct Residual {
@@ -173,25 +174,14 @@ PoolSpec Qwen3_5::pool_spec(bool drafting) const {
 struct Qwen3_5::Step {
   Context& ctx;
   const Batch& batch;
+  const StepTables& in;
   int64_t T, B;
-  Tensor ids = {}, positions = {}, cu = {}, cu_settled = {}, start = {}, slots = {}, seq_lens = {}, block_table = {};
   int64_t first_key = 0;  // of attention
-  bool closes = false;    // a sequence closes a chunk: one step of 64 in decoding
+  bool closes;            // a sequence closes a chunk: one step of 64 in decoding
   bool out_of_memory = false;
 
-  static Result<Step> of(Context& ctx, const Batch& b) {
-    Step s{.ctx = ctx, .batch = b, .T = b.rows(), .B = b.sequences()};
-    SLUICE_RETURN_IF_ERROR(bring(ctx, {{&s.ids, Tensor::of(b.ids.data(), {s.T})},
-                                       {&s.positions, Tensor::of(b.positions.data(), {s.T})},
-                                       {&s.cu, Tensor::of(b.cu_seqlens.data(), {s.B + 1})},
-                                       {&s.cu_settled, Tensor::of(b.cu_settled.data(), {int64_t(b.cu_settled.size())})},
-                                       {&s.start, Tensor::of(b.start.data(), {s.B})},
-                                       {&s.slots, Tensor::of(b.slots.data(), {s.B})},
-                                       {&s.seq_lens, Tensor::of(b.seq_lens.data(), {s.B})},
-                                       {&s.block_table, Tensor::of(b.block_table.data(), {s.B, b.pages_per_sequence})}}));
-    for (size_t i = size_t(b.verify_sequences); i < size_t(s.B); ++i) s.closes |= b.closed_end(i) > 0;
-    return s;
-  }
+  Step(Context& ctx, const Batch& b, const StepTables& tables)
+      : ctx(ctx), batch(b), in(tables), T(b.rows()), B(b.sequences()), closes(b.closes()) {}
   Tensor make(DType dtype, std::initializer_list<int64_t> dims) {
     Tensor t = ctx.arena->tensor(dtype, dims);
     out_of_memory |= !t.present();
@@ -221,9 +211,9 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
   if (s.closes)
     SLUICE_RETURN_IF_ERROR(conv_tail(s.ctx, {.qkv = qkv.slice(0, s.batch.verify_rows(), T),
                                              .conv_ring = state.conv_ring,
-                                             .cu_seqlens = s.cu_settled,
-                                             .start = s.start.slice(0, s.batch.verify_sequences, s.B),
-                                             .slots = s.slots.slice(0, s.batch.verify_sequences, s.B),
+                                             .cu_seqlens = s.in.cu_settled,
+                                             .start = s.in.start.slice(0, s.batch.verify_sequences, s.B),
+                                             .slots = s.in.slots.slice(0, s.batch.verify_sequences, s.B),
                                              .tail = state.conv_tail}));
   if (s.batch.one_row_each() && s.batch.verify_sequences == 0) {
     SLUICE_RETURN_IF_ERROR(gdn_step(s.ctx, {.qkv = qkv,
@@ -235,8 +225,8 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
                                             .dt_bias = w.dt_bias,
                                             .norm_weight = w.norm,
                                             .conv_ring = state.conv_ring,
-                                            .start = s.start,
-                                            .slots = s.slots,
+                                            .start = s.in.start,
+                                            .slots = s.in.slots,
                                             .state = state.gdn,
                                             .y = y,
                                             .scale = scale,
@@ -252,9 +242,9 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
                                                   .A_log = w.A_log,
                                                   .dt_bias = w.dt_bias,
                                                   .conv_ring = state.conv_ring,
-                                                  .cu_seqlens = s.cu,
-                                                  .start = s.start,
-                                                  .slots = s.slots,
+                                                  .cu_seqlens = s.in.cu_seqlens,
+                                                  .start = s.in.start,
+                                                  .slots = s.in.slots,
                                                   .q = q,
                                                   .k = k,
                                                   .v = v,
@@ -265,9 +255,9 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
                                           .v = v,
                                           .log_g = log_g,
                                           .beta = beta,
-                                          .cu_seqlens = s.cu,
-                                          .start = s.start,
-                                          .slots = s.slots,
+                                          .cu_seqlens = s.in.cu_seqlens,
+                                          .start = s.in.start,
+                                          .slots = s.in.slots,
                                           .state = state.gdn,
                                           .o = o,
                                           .scale = scale}));
@@ -286,9 +276,10 @@ Status Qwen3_5::delta_rule(Step& s, const GdnArgs& all) const {
     a.cu_seqlens = cu;
     return a;
   };
-  if (sequences > 0) SLUICE_RETURN_IF_ERROR(gdn_verify(s.ctx, {part(0, rows, 0, sequences, s.cu.slice(0, 0, sequences + 1))}));
+  if (sequences > 0)
+    SLUICE_RETURN_IF_ERROR(gdn_verify(s.ctx, {part(0, rows, 0, sequences, s.in.cu_seqlens.slice(0, 0, sequences + 1))}));
   if (sequences == s.B) return {};
-  return gdn_prefill(s.ctx, {part(rows, s.T, sequences, s.B, s.cu_settled)});
+  return gdn_prefill(s.ctx, {part(rows, s.T, sequences, s.B, s.in.cu_settled)});
 }
 
 Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionLayerCache& cache, const Tensor& x,
@@ -309,12 +300,12 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
   const float eps = float(c_.rms_norm_eps);
   SLUICE_RETURN_IF_ERROR(rmsnorm(s.ctx, {.x = q, .weight = w.q_norm, .y = q, .eps = eps, .weight_offset = 1}));
   SLUICE_RETURN_IF_ERROR(rmsnorm(s.ctx, {.x = k, .weight = w.k_norm, .y = k, .eps = eps, .weight_offset = 1}));
-  SLUICE_RETURN_IF_ERROR(rope(s.ctx, {.q = q, .k = k, .positions = s.positions, .inv_freq = inv_freq_, .q_out = q, .k_out = k}));
+  SLUICE_RETURN_IF_ERROR(rope(s.ctx, {.q = q, .k = k, .positions = s.in.positions, .inv_freq = inv_freq_, .q_out = q, .k_out = k}));
   SLUICE_RETURN_IF_ERROR(kv_append(s.ctx, {.k = k,
                                            .v = v,
-                                           .cu_seqlens = s.cu,
-                                           .start = s.start,
-                                           .block_table = s.block_table,
+                                           .cu_seqlens = s.in.cu_seqlens,
+                                           .start = s.in.start,
+                                           .block_table = s.in.block_table,
                                            .k_cache = cache.k,
                                            .v_cache = cache.v}));
   const float scale = float(1 / std::sqrt(double(D)));
@@ -322,12 +313,12 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
                  .gate = gate,
                  .k_cache = cache.k,
                  .v_cache = cache.v,
-                 .block_table = s.block_table,
-                 .seq_lens = s.seq_lens,
+                 .block_table = s.in.block_table,
+                 .seq_lens = s.in.seq_lens,
                  .o = o,
                  .scale = scale,
                  .first_key = s.first_key};
-  if (!s.batch.one_row_each()) attend.cu_seqlens = s.cu;
+  if (!s.batch.one_row_each()) attend.cu_seqlens = s.in.cu_seqlens;
   SLUICE_RETURN_IF_ERROR(s.batch.one_row_each() ? gqa_decode(s.ctx, {attend}) : gqa_prefill(s.ctx, {attend}));
   return matmul(s.ctx, {.x = o.reshape({T, HQ * D}), .w = w.o, .y = out});
 }
@@ -375,12 +366,13 @@ Result<StepOutput> Qwen3_5::head(Step& s, const Residual& r) const {
   return out;
 }
 
-Result<StepOutput> Qwen3_5::forward(Context& ctx, const Batch& batch, const Pools& pools, const LayerObserver& observe) const {
-  SLUICE_ASSIGN_OR_RETURN(Step s, Step::of(ctx, batch));
+Result<StepOutput> Qwen3_5::forward(Context& ctx, const Batch& batch, const StepTables& tables, const Pools& pools,
+                                    const LayerObserver& observe) const {
+  Step s(ctx, batch, tables);
   const int64_t h = c_.hidden_size;
   Residual r{.hidden = s.f32({s.T, h}), .delta = s.f32({s.T, h}), .x = s.make(act_, {s.T, h})};
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.ids, .table = embed_, .out = r.hidden}));
+  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.in.ids, .table = embed_, .out = r.hidden}));
   SLUICE_RETURN_IF_ERROR(show(ctx, observe, -1, r.hidden));
   size_t linear = 0, full = 0;
   for (int64_t l = 0; l < c_.num_layers; ++l) {
@@ -406,14 +398,15 @@ Result<StepOutput> Qwen3_5::forward(Context& ctx, const Batch& batch, const Pool
 
 Result<StepOutput> Qwen3_5::draft(Context& ctx, const Batch& batch, const Tensor& hidden_before, const Pools& pools) const {
   if (!mtp_) return Status(Code::kUnsupported, "the checkpoint has no multi-token prediction head");
-  SLUICE_ASSIGN_OR_RETURN(Step s, Step::of(ctx, batch));
+  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx, batch));
+  Step s(ctx, batch, tables);
   s.first_key = 1;
   const int64_t h = c_.hidden_size;
   const float eps = float(c_.rms_norm_eps);
   const Tensor embedding = s.f32({s.T, h}), both = s.make(act_, {s.T, 2 * h});
   Residual r{.hidden = s.f32({s.T, h}), .delta = s.f32({s.T, h}), .x = s.make(act_, {s.T, h})};
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.ids, .table = embed_, .out = embedding}));
+  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.in.ids, .table = embed_, .out = embedding}));
   SLUICE_RETURN_IF_ERROR(
       rmsnorm(ctx, {.x = embedding, .weight = mtp_->norm_embedding, .y = both.slice(1, 0, h), .eps = eps, .weight_offset = 1}));
   SLUICE_RETURN_IF_ERROR(rmsnorm(
