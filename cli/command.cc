@@ -46,7 +46,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
   app.add_option("--prefill-chunk", o.prefill_chunk, "most prompt tokens in one step; results do not depend on it")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
       ->envname("SLUICE_PREFILL_CHUNK")
-      ->capture_default_str();
+      ->default_str("512, on a GPU 8192");
   app.add_option("--max-context", o.max_context, "tokens a sequence may have; 0 means what the model allows")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 31))
       ->envname("SLUICE_MAX_CONTEXT")
@@ -57,6 +57,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
       ->capture_default_str();
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
                "a sequence's bits do not depend on what runs beside it; on the CPU always so, on a GPU not yet");
+  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record decoding steps as CUDA graphs and replay them");
   add_backend_options(app, o.backend);
 }
 
@@ -148,6 +149,7 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .impl = std::move(impl),
                   .tiles = std::move(tiles),
                   .pdl = std::move(pdl),
+                  .graphs = o.graphs,
                   .lose_device_after = o.lose_device_after};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
   return e;

@@ -36,8 +36,9 @@ struct ModelOptions {
   std::string model;  // empty: the demo model
   std::string dtype = "auto", device = "cpu", state_dtype = "fp32";
   int threads = 0;
-  int64_t prefill_chunk = 512, max_context = 0, speculate = 0;
+  int64_t prefill_chunk = 0, max_context = 0, speculate = 0;
   std::optional<bool> batch_invariant;
+  bool graphs = true;
   BackendFlags backend;
   int64_t lose_device_after = 0;  // steps; 0: never
 };

@@ -4,13 +4,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 
 namespace sluice::cli {
 namespace {
 
-// Of the free memory; the rest is for weights, activations and the page cache under the weights.
-constexpr double kStateShare = 0.2, kKvShare = 0.4;
+// Bytes for state and for keys and values.
+struct Shares {
+  double state, kv;
+};
 
 std::string bytes_text(double bytes) {
   if (bytes >= double(1 << 30)) return fmt::format("{:.1f} GiB", bytes / double(1 << 30));
@@ -38,6 +41,27 @@ int64_t number_in(const char* path) {
   return file >> n ? n : 0;
 }
 
+double checkpoint_bytes(const std::string& dir) {
+  double bytes = 0;
+  std::error_code ec;
+  for (const auto& file : std::filesystem::directory_iterator(dir, ec))
+    if (file.path().extension() == ".safetensors") bytes += double(file.file_size(ec));
+  return bytes;
+}
+
+// On the CPU parts of the free memory: the rest is for weights, activations and the page cache under the weights. On a GPU parts of
+// what weights, workspace and the library's own leave.
+Result<Shares> shares_of(const ModelOptions& o, const std::string& dir) {
+  SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
+  if (device.kind == DeviceKind::kCpu) return Shares{0.2 * double(available_memory()), 0.4 * double(available_memory())};
+  const GpuList found = detect_gpus();
+  if (device.index >= int(found.gpus.size())) return Shares{0, 0};  // the engine will say so
+  const double memory = double(found.gpus[size_t(device.index)].memory);
+  constexpr double kOfCuda = 2e9;  // bytes: its context, kernels, cuBLASLt
+  const double left = std::max(0.0, memory - memory / 16 - checkpoint_bytes(dir) - kOfCuda);
+  return Shares{0.3 * left, 0.6 * left};
+}
+
 }  // namespace
 
 int64_t available_memory() {
@@ -53,12 +77,12 @@ int64_t available_memory() {
 Result<Capacity> plan_capacity(const ModelOptions& o, Capacity wanted) {
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o));
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(dir));
-  const double available = double(available_memory());
+  SLUICE_ASSIGN_OR_RETURN(const Shares shares, shares_of(o, dir));
   const int64_t context =
       o.max_context > 0 ? std::min(o.max_context, config.max_position_embeddings) : config.max_position_embeddings;
   if (wanted.state_slots == 0) {
     constexpr int64_t kMaxSnapshots = 256;
-    const int64_t fit = int64_t(available * kStateShare / std::max(1.0, slot_bytes(config)));
+    const int64_t fit = int64_t(shares.state / std::max(1.0, slot_bytes(config)));
     const int64_t snapshots = std::clamp<int64_t>(fit - wanted.max_sequences, 1, std::max(kMaxSnapshots, wanted.max_sequences));
     wanted.state_slots = wanted.max_sequences + snapshots;
   }
@@ -67,7 +91,7 @@ Result<Capacity> plan_capacity(const ModelOptions& o, Capacity wanted) {
                        std::to_string(wanted.max_sequences),
                    "each running request needs a slot, and the prefix cache some more");
   if (wanted.kv_tokens == 0) {
-    const int64_t fit = int64_t(available * kKvShare / std::max(1.0, kv_token_bytes(config, o)));
+    const int64_t fit = int64_t(shares.kv / std::max(1.0, kv_token_bytes(config, o)));
     wanted.kv_tokens = std::max(context, std::min(fit, wanted.max_sequences * context));
   }
   return wanted;

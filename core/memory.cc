@@ -12,6 +12,15 @@
 namespace sluice {
 namespace {
 
+// xorshift64*: fast enough to fill gigabytes, and nobody draws conclusions from these numbers.
+struct FastRandom {
+  uint64_t state;
+  float uniform() {  // [-1, 1)
+    state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
+    return float(int32_t((state * 0x2545F4914F6CDD1Dull) >> 32)) * 0x1p-31f;
+  }
+};
+
 [[maybe_unused]] bool on_gpu(const Context& ctx) { return ctx.device.kind == DeviceKind::kCuda; }
 
 }  // namespace
@@ -63,6 +72,15 @@ Status fill_memory([[maybe_unused]] Context& ctx, void* to, int value, size_t by
   if (on_gpu(ctx)) return cuda::fill(ctx.stream, to, value, bytes);
 #endif
   if (bytes > 0) std::memset(to, value, bytes);
+  return {};
+}
+
+Status fill_random([[maybe_unused]] Context& ctx, const Tensor& to, float scale, uint64_t seed) {
+#if SLUICE_HAS_CUDA
+  if (on_gpu(ctx)) return cuda::fill_random(ctx, to.as<Bf16>(), to.numel(), scale, seed);
+#endif
+  FastRandom random{seed | 1};
+  for (int64_t i = 0, n = to.numel(); i < n; ++i) to.as<Bf16>()[i] = Bf16(scale * random.uniform());
   return {};
 }
 

@@ -23,6 +23,8 @@ Status to_host(Context& ctx, const void* device, size_t bytes, void* host);
 Status copy_memory(Context& ctx, const void* from, size_t bytes, void* to);
 Status fill_memory(Context& ctx, void* to, int value, size_t bytes);
 
+// Uniform numbers in [-scale, scale) for a dense bf16 tensor; others on another device.
+Status fill_random(Context& ctx, const Tensor& to, float scale, uint64_t seed);
 Status wait_for(Context& ctx);
 
 // The elements of a contiguous tensor; waits for the device.

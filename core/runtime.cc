@@ -40,6 +40,11 @@ Context Runtime::context() {
   return cpu_->context();
 }
 
+int64_t Runtime::rows_of_a_step() const {
+  constexpr int64_t kOnCpu = 512, kOnGpu = 8192;
+  return cpu_ ? kOnCpu : kOnGpu;
+}
+
 Status Runtime::enter_thread() {
 #if SLUICE_HAS_CUDA
   if (cuda_) return cuda_->enter_thread();

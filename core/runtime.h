@@ -21,6 +21,8 @@ class Runtime {
   static Result<std::unique_ptr<Runtime>> create(Device device, int threads = 0, ImplChoices forced = {}, size_t workspace = 0);
 
   Context context();
+  // How many rows of a model keep the device busy.
+  int64_t rows_of_a_step() const;
   // Before the first use from a thread other than the one that made it.
   Status enter_thread();
   // Waits for all work given to the device, and reports what went wrong in it.

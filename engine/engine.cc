@@ -53,6 +53,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   std::unique_ptr<Engine> e(new Engine(options));
   SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, options.impl, options.workspace));
   e->ctx_ = e->runtime_->context();
+  if (e->options_.prefill_chunk == 0) e->options_.prefill_chunk = e->runtime_->rows_of_a_step();
   e->ctx_.tiles = &e->options_.tiles, e->ctx_.pdl = &e->options_.pdl, e->ctx_.fallbacks = &e->fallbacks_;
   SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights ? random_model(options.model, options.dtype, e->ctx_)
                                                                      : load_model(options.model, options.dtype, e->ctx_));
@@ -71,10 +72,11 @@ Status Engine::make_pools() {
   const PoolSpec spec = model_->pool_spec(drafting());
   // One slot more than sequences: for a snapshot, and for explain_not_finite().
   const int64_t slots = options_.state_slots > 0 ? options_.state_slots : options_.max_sequences + 1;
-  // By default address space for every sequence at full length, and one more; memory is taken as pages are first written.
+  // By default room for every sequence at full length, and one more: on the CPU memory is taken as pages are first written; a GPU
+  // gives what it has.
   const int64_t page = KvPool::kPageTokens;
-  const int64_t pages = options_.kv_tokens > 0 ? ceil_div(options_.kv_tokens, page)
-                                               : (options_.max_sequences + 1) * ceil_div(max_context_ + options_.speculate, page);
+  int64_t pages = options_.kv_tokens > 0 ? ceil_div(options_.kv_tokens, page)
+                                         : (options_.max_sequences + 1) * ceil_div(max_context_ + options_.speculate, page);
   const auto made = [&](auto pool, auto& place) -> Status {
     if (!pool.ok())
       return {pool.status().code(),
@@ -85,6 +87,10 @@ Status Engine::make_pools() {
     return {};
   };
   SLUICE_RETURN_IF_ERROR(made(StatePool::create(spec, slots, ctx_), states_));
+  if (options_.kv_tokens == 0 && spec.attention_layers > 0) {
+    constexpr double kShare = 0.9;  // of what a GPU has left
+    pages = std::min(pages, int64_t(std::min(kShare * double(memory_left(ctx_)) / double(KvPool::page_bytes(spec)), 1e15)));
+  }
   SLUICE_RETURN_IF_ERROR(made(KvPool::create(spec, pages, ctx_), kv_));
   // A sequence by itself always fits, with the rows of its drafts.
   max_context_ = std::min(max_context_, pages * page - options_.speculate);

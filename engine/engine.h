@@ -26,14 +26,14 @@ struct EngineOptions {
   bool random_weights = false;  // `model` is a config.json or its folder; no checkpoint is read
   DTypeChoice dtype = DTypeChoice::kAuto;
   Device device{};
-  int threads = 0;              // 0: one a physical core
-  size_t workspace = 0;         // bytes on a GPU for what a step computes; 0: a sixteenth of its memory, at least 1 GiB
-  int64_t prefill_chunk = 512;  // most prompt tokens of one sequence in a step
-  int64_t max_context = 0;      // tokens a sequence may have; 0: what the model allows
-  int64_t max_sequences = 1;    // at once
-  int64_t state_slots = 0;      // running sequences and snapshots; 0: one a sequence and one more
-  int64_t kv_tokens = 0;        // in all sequences and the prefix cache; 0: every sequence at full length
-  int64_t speculate = 0;        // most tokens that the draft head guesses ahead; 0: it is not used
+  int threads = 0;            // 0: one a physical core
+  size_t workspace = 0;       // bytes on a GPU for what a step computes; 0: a sixteenth of its memory, at least 1 GiB
+  int64_t prefill_chunk = 0;  // most prompt tokens of one sequence in a step; 0: what suits the device
+  int64_t max_context = 0;    // tokens a sequence may have; 0: what the model allows
+  int64_t max_sequences = 1;  // at once
+  int64_t state_slots = 0;    // running sequences and snapshots; 0: one a sequence and one more
+  int64_t kv_tokens = 0;      // in all sequences and the prefix cache; 0: every sequence at full length
+  int64_t speculate = 0;      // most tokens that the draft head guesses ahead; 0: it is not used
   ImplChoices impl;
   TileChoices tiles;
   PdlChoice pdl;

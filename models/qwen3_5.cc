@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "models/observe.h"
+#include "models/projection.h"
 #include "models/rows.h"
 #include "models/step_tables.h"
 #include "ops/conv_tail/conv_tail.h"
@@ -26,13 +27,16 @@ namespace sluice {
 namespace {
 
 struct LinearAttention {
-  Tensor in_qkv, in_z, in_b, in_a, conv, A_log, dt_bias, norm, out;
+  Projection in;  // q, k and v; z; b; a
+  Tensor conv, A_log, dt_bias, norm, out;
 };
 struct FullAttention {
-  Tensor q, k, v, o, q_norm, k_norm;
+  Projection in;  // q and the output gate; k; v
+  Tensor o, q_norm, k_norm;
 };
 struct Mlp {
-  Tensor gate, up, down;
+  Projection in;  // gate; up
+  Tensor down;
 };
 struct Layer {
   Tensor input_norm, post_norm;
@@ -95,10 +99,10 @@ class Qwen3_5 final : public Model {
 LinearAttention Qwen3_5::take_linear(const std::string& p) {
   const int64_t h = c_.hidden_size, hv = c_.linear_value_heads, v = hv * c_.linear_value_dim;
   const int64_t channels = 2 * c_.linear_key_heads * c_.linear_key_dim + v;
-  return {.in_qkv = source_.take(p + "in_proj_qkv.weight", {channels, h}),
-          .in_z = source_.take(p + "in_proj_z.weight", {v, h}),
-          .in_b = source_.take(p + "in_proj_b.weight", {hv, h}),
-          .in_a = source_.take(p + "in_proj_a.weight", {hv, h}),
+  return {.in = source_.take_together({{p + "in_proj_qkv.weight", channels, h},
+                                       {p + "in_proj_z.weight", v, h},
+                                       {p + "in_proj_b.weight", hv, h},
+                                       {p + "in_proj_a.weight", hv, h}}),
           .conv = source_.take(p + "conv1d.weight", {channels, 1, c_.conv_width}),
           .A_log = source_.take(p + "A_log", {hv}),
           .dt_bias = source_.take(p + "dt_bias", {hv}),
@@ -108,12 +112,12 @@ LinearAttention Qwen3_5::take_linear(const std::string& p) {
 
 FullAttention Qwen3_5::take_full(const std::string& p) {
   const int64_t h = c_.hidden_size, d = c_.head_dim, q = c_.num_attention_heads * d, kv = c_.num_kv_heads * d;
-  return {.q = source_.take(p + "q_proj.weight", {c_.attn_output_gate ? 2 * q : q, h}),
-          .k = source_.take(p + "k_proj.weight", {kv, h}),
-          .v = source_.take(p + "v_proj.weight", {kv, h}),
-          .o = source_.take(p + "o_proj.weight", {h, q}),
-          .q_norm = source_.take(p + "q_norm.weight", {d}),
-          .k_norm = source_.take(p + "k_norm.weight", {d})};
+  return {
+      .in = source_.take_together(
+          {{p + "q_proj.weight", c_.attn_output_gate ? 2 * q : q, h}, {p + "k_proj.weight", kv, h}, {p + "v_proj.weight", kv, h}}),
+      .o = source_.take(p + "o_proj.weight", {h, q}),
+      .q_norm = source_.take(p + "q_norm.weight", {d}),
+      .k_norm = source_.take(p + "k_norm.weight", {d})};
 }
 
 Layer Qwen3_5::take_layer(const std::string& p, LayerKind kind) {
@@ -121,8 +125,7 @@ Layer Qwen3_5::take_layer(const std::string& p, LayerKind kind) {
   Layer layer{.input_norm = source_.take(p + "input_layernorm.weight", {h}),
               .post_norm = source_.take(p + "post_attention_layernorm.weight", {h}),
               .mixer = {},
-              .mlp = {.gate = source_.take(p + "mlp.gate_proj.weight", {i, h}),
-                      .up = source_.take(p + "mlp.up_proj.weight", {i, h}),
+              .mlp = {.in = source_.take_together({{p + "mlp.gate_proj.weight", i, h}, {p + "mlp.up_proj.weight", i, h}}),
                       .down = source_.take(p + "mlp.down_proj.weight", {h, i})}};
   if (kind == LayerKind::kLinearAttention) layer.mixer = take_linear(p + "linear_attn.");
   else layer.mixer = take_full(p + "self_attn.");
@@ -198,13 +201,10 @@ struct Qwen3_5::Step {
 Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const LinearLayerState& state, const Tensor& x,
                                  const Tensor& out) const {
   const int64_t HK = c_.linear_key_heads, HV = c_.linear_value_heads, K = c_.linear_key_dim, V = c_.linear_value_dim, T = s.T;
-  const Tensor qkv = s.f32({T, 2 * HK * K + HV * V}), z = s.f32({T, HV * V}), b = s.f32({T, HV}), a = s.f32({T, HV});
+  Tensor qkv, z, b, a;
+  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, {&qkv, &z, &b, &a}));
   const Tensor y = s.make(act_, {T, HV, V});
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.in_qkv, .y = qkv}));
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.in_z, .y = z}));
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.in_b, .y = b}));
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.in_a, .y = a}));
 
   const Tensor conv = w.conv.reshape({w.conv.dim(0), c_.conv_width}), gate = z.split_last(HV, V);
   const float scale = float(1 / std::sqrt(double(K))), eps = float(c_.rms_norm_eps);
@@ -286,12 +286,10 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
                                const Tensor& out) const {
   const int64_t HQ = c_.num_attention_heads, HKV = c_.num_kv_heads, D = c_.head_dim, T = s.T;
   const int64_t per_head = c_.attn_output_gate ? 2 * D : D;
-  const Tensor q_rows = s.f32({T, HQ * per_head}), k_rows = s.f32({T, HKV * D}), v_rows = s.f32({T, HKV * D});
+  Tensor q_rows, k_rows, v_rows;
+  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, {&q_rows, &k_rows, &v_rows}));
   const Tensor o = s.make(act_, {T, HQ, D});
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.q, .y = q_rows}));
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.k, .y = k_rows}));
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.v, .y = v_rows}));
 
   // q_proj gives, per head, D query values and then D values of the output gate.
   const Tensor q_and_gate = q_rows.split_last(HQ, per_head);
@@ -324,11 +322,10 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
 }
 
 Status Qwen3_5::mlp(Step& s, const Mlp& w, const Tensor& x, const Tensor& out) const {
-  const Tensor gate = s.f32({s.T, c_.intermediate_size}), up = s.f32({s.T, c_.intermediate_size});
+  Tensor gate, up;
+  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, {&gate, &up}));
   const Tensor y = s.make(act_, {s.T, c_.intermediate_size});
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.gate, .y = gate}));
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = x, .w = w.up, .y = up}));
   SLUICE_RETURN_IF_ERROR(silu_mul(s.ctx, {.gate = gate, .up = up, .y = y}));
   return matmul(s.ctx, {.x = y, .w = w.down, .y = out});
 }

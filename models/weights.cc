@@ -1,7 +1,6 @@
 #include "models/weights.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "core/memory.h"
 
@@ -16,22 +15,13 @@ bool starts_with_any(const std::string& name, const std::vector<std::string>& pr
   return false;
 }
 
-// xorshift64*: fast enough to fill gigabytes, and nobody draws conclusions from these numbers.
-struct FastRandom {
-  uint64_t state;
-  float uniform() {  // [-1, 1)
-    state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
-    return float(int32_t((state * 0x2545F4914F6CDD1Dull) >> 32)) * 0x1p-31f;
-  }
-};
-
 }  // namespace
 
-Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t> shape) {
+// What a name stands for, checked, where it lies; of random weights the wanted shape without memory.
+Tensor WeightSource::find(const std::string& name, std::initializer_list<int64_t> shape) {
   const Tensor wanted(nullptr, DType::kBF16, shape);
   taken_.insert(name);
-  if (random()) return make_random(name, wanted);
-  const Tensor* found = checkpoint_->find(name);
+  const Tensor* found = random() ? &wanted : checkpoint_->find(name);
   if (!found) {
     problems_.push_back(name + " is missing, wanted shape " + wanted.shape_string());
     return {};
@@ -46,43 +36,71 @@ Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t
   }
   bytes_ += found->bytes();
   if (found->dtype == DType::kBF16) bf16_bytes_ += found->bytes();
-  return where_.device.kind == DeviceKind::kCpu ? *found : copy_to_device(name, *found);
+  return *found;
 }
 
-Tensor WeightSource::copy_to_device(const std::string& name, const Tensor& host) {
-  auto memory = allocate_memory(where_, host.bytes());
-  Status copied = memory.ok() ? to_device(where_, host.data, host.bytes(), memory->data()) : memory.status();
-  if (!copied.ok()) {
-    problems_.push_back(name + ": " + copied.message());
-    return {};
+// Whether weights are used where the checkpoint is mapped.
+bool WeightSource::in_place() const { return !random() && where_.device.kind == DeviceKind::kCpu; }
+
+// Memory for `bytes` bytes of weights, owned by this; null on failure.
+std::byte* WeightSource::place_for(const std::string& name, size_t bytes) {
+  auto memory = allocate_memory(where_, bytes);
+  if (!memory.ok()) {
+    problems_.push_back(name + ": " + memory.status().message());
+    return nullptr;
   }
-  Tensor t = host;
-  t.data = memory->data(), t.device = where_.device;
-  made_.push_back(std::move(*memory));
+  return made_.emplace_back(std::move(*memory)).data();
+}
+
+// `found` at `place`.
+Tensor WeightSource::put(const std::string& name, const Tensor& found, std::byte* place) {
+  if (!place) return {};
+  Tensor t = found;
+  t.data = place, t.device = where_.device;
+  const Status done = found.data ? to_device(where_, found.data, found.bytes(), place) : make_random(name, t);
+  if (!done.ok()) problems_.push_back(name + ": " + done.message());
   return t;
+}
+
+Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t> shape) {
+  const Tensor found = find(name, shape);
+  if (!found.present() || in_place()) return found;
+  return put(name, found, place_for(name, found.bytes()));
+}
+
+Projection WeightSource::take_together(std::initializer_list<NamedShape> wanted) {
+  Projection p;
+  size_t bytes = 0;
+  int64_t rows = 0;
+  bool alike = true;
+  for (const NamedShape& w : wanted) {
+    p.parts.push_back(find(w.name, {w.rows, w.columns}));
+    const Tensor& t = p.parts.back();
+    alike = alike && t.present() && t.dtype == p.parts.front().dtype && w.columns == wanted.begin()->columns;
+    bytes += t.bytes(), rows += w.rows;
+  }
+  if (in_place()) return p;
+  std::byte* place = alike ? place_for(wanted.begin()->name, bytes) : nullptr;
+  if (place) p.whole = Tensor(place, p.parts.front().dtype, {rows, wanted.begin()->columns}, where_.device);
+  auto w = wanted.begin();
+  for (Tensor& t : p.parts) {
+    const size_t size = t.bytes();
+    if (t.present()) t = put(w->name, t, place ? place : place_for(w->name, size));
+    if (place) place += size;
+    ++w;
+  }
+  return p;
 }
 
 Tensor WeightSource::keep(const std::string& name, const std::vector<double>& values) {
-  return copy_to_device(name, Tensor::of(values.data(), {int64_t(values.size())}));
+  const Tensor host = Tensor::of(values.data(), {int64_t(values.size())});
+  return put(name, host, place_for(name, host.bytes()));
 }
 
 // Uniform numbers of variance 1 / fan-in, so that activations keep their size through the layers.
-Tensor WeightSource::make_random(const std::string& name, const Tensor& wanted) {
-  auto buffer = Buffer::allocate(wanted.bytes());
-  if (!buffer.ok()) {
-    problems_.push_back(name + ": " + buffer.status().message());
-    return {};
-  }
-  Tensor t = wanted;
-  t.data = buffer->data();
+Status WeightSource::make_random(const std::string& name, const Tensor& t) {
   const int64_t fan_in = t.rank > 1 ? t.numel() / t.shape[0] : 100;
-  const float scale = std::sqrt(3.0f / float(std::max<int64_t>(fan_in, 1)));
-  FastRandom random{std::hash<std::string>{}(name) | 1};
-  for (int64_t i = 0, n = t.numel(); i < n; ++i) t.as<Bf16>()[i] = Bf16(scale * random.uniform());
-  bytes_ += t.bytes(), bf16_bytes_ += t.bytes();
-  if (where_.device.kind != DeviceKind::kCpu) return copy_to_device(name, t);
-  made_.push_back(std::move(buffer).value());
-  return t;
+  return fill_random(where_, t, std::sqrt(3.0f / float(std::max<int64_t>(fan_in, 1))), std::hash<std::string>{}(name));
 }
 
 Status WeightSource::finish() {

@@ -13,6 +13,16 @@
 
 namespace sluice {
 
+// The weights of linear layers with the same input, and all of them as one matrix where they lie so.
+struct Projection {
+  std::vector<Tensor> parts;
+  Tensor whole;  // or absent
+};
+struct NamedShape {
+  std::string name;
+  int64_t rows, columns;
+};
+
 class WeightSource {
  public:
   // Weights in the memory of a context's device: on the CPU they stay where the checkpoint is mapped; no copy.
@@ -23,6 +33,8 @@ class WeightSource {
 
   // The tensor `name` of this shape, F32 or BF16. An absent tensor on any failure; finish() has the reason.
   Tensor take(const std::string& name, std::initializer_list<int64_t> shape);
+  // Matrices of the same width, behind one another where they must be copied anyway and are of one type.
+  Projection take_together(std::initializer_list<NamedShape> wanted);
   // Constants of the model beside its weights, kept as long as these.
   Tensor keep(const std::string& name, const std::vector<double>& values);
   bool has(const std::string& name) const { return random() || checkpoint_->find(name); }
@@ -37,9 +49,12 @@ class WeightSource {
   bool random() const { return checkpoint_ == nullptr; }
 
  private:
-  Tensor make_random(const std::string& name, const Tensor& wanted);
-  // A copy on the device, which this owns.
-  Tensor copy_to_device(const std::string& name, const Tensor& host);
+  Tensor find(const std::string& name, std::initializer_list<int64_t> shape);
+  bool in_place() const;
+  std::byte* place_for(const std::string& name, size_t bytes);
+  Tensor put(const std::string& name, const Tensor& found, std::byte* place);
+  Status make_random(const std::string& name, const Tensor& t);
+
   Context where_;
   std::unique_ptr<Checkpoint> checkpoint_;  // null: random weights
   std::vector<Buffer> made_;

@@ -1,0 +1,37 @@
+// Linear layers of the same input. Where their weights lie behind one another, as WeightSource::take_together() puts them on a GPU,
+// one product serves all.
+#pragma once
+
+#include <initializer_list>
+
+#include "models/weights.h"
+#include "ops/matmul/matmul.h"
+
+namespace sluice {
+
+// The rows of x times the weights of each part, fp32, in the arena; the results of a whole lie beside one another.
+// kResourceExhausted where the arena is full.
+inline Status project(Context& ctx, const Tensor& x, const Projection& w, std::initializer_list<Tensor*> results) {
+  const auto multiply = [&](const Tensor& weight, Tensor& y) -> Status {
+    y = ctx.arena->tensor(DType::kF32, {x.dim(0), weight.dim(0)});
+    if (!y.present())
+      return {Code::kResourceExhausted, "a step of " + std::to_string(x.dim(0)) + " rows does not fit in the workspace",
+              "use a smaller --prefill-chunk"};
+    return matmul(ctx, {.x = x, .w = weight, .y = y});
+  };
+  auto part = w.parts.begin();
+  if (!w.whole.present()) {
+    for (Tensor* y : results) SLUICE_RETURN_IF_ERROR(multiply(*part++, *y));
+    return {};
+  }
+  Tensor all;
+  SLUICE_RETURN_IF_ERROR(multiply(w.whole, all));
+  int64_t column = 0;
+  for (Tensor* y : results) {
+    *y = all.slice(1, column, column + part->dim(0));
+    column += (part++)->dim(0);
+  }
+  return {};
+}
+
+}  // namespace sluice
