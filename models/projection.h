@@ -9,11 +9,11 @@
 
 namespace sluice {
 
-// The rows of x times the weights of each part, fp32, in the arena; the results of a whole lie beside one another.
+// The rows of x times the weights of each part, of type `dtype`, in the arena; the results of a whole lie beside one another.
 // kResourceExhausted where the arena is full.
-inline Status project(Context& ctx, const Tensor& x, const Projection& w, std::initializer_list<Tensor*> results) {
+inline Status project(Context& ctx, const Tensor& x, const Projection& w, DType dtype, std::initializer_list<Tensor*> results) {
   const auto multiply = [&](const Tensor& weight, Tensor& y) -> Status {
-    y = ctx.arena->tensor(DType::kF32, {x.dim(0), weight.dim(0)});
+    y = ctx.arena->tensor(dtype, {x.dim(0), weight.dim(0)});
     if (!y.present())
       return {Code::kResourceExhausted, "a step of " + std::to_string(x.dim(0)) + " rows does not fit in the workspace",
               "use a smaller --prefill-chunk"};

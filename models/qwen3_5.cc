@@ -191,6 +191,8 @@ struct Qwen3_5::Step {
     return t;
   }
   Tensor f32(std::initializer_list<int64_t> dims) { return make(DType::kF32, dims); }
+  // Of what comes between the products: a GPU's tensor cores read bf16, on the CPU fp32 costs nothing.
+  DType operands(DType activations) const { return ctx.gpu ? activations : DType::kF32; }
   Status memory() const {
     if (!out_of_memory) return {};
     return {Code::kResourceExhausted, "a step of " + std::to_string(T) + " rows does not fit in the workspace",
@@ -202,7 +204,7 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
                                  const Tensor& out) const {
   const int64_t HK = c_.linear_key_heads, HV = c_.linear_value_heads, K = c_.linear_key_dim, V = c_.linear_value_dim, T = s.T;
   Tensor qkv, z, b, a;
-  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, {&qkv, &z, &b, &a}));
+  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, DType::kF32, {&qkv, &z, &b, &a}));
   const Tensor y = s.make(act_, {T, HV, V});
   SLUICE_RETURN_IF_ERROR(s.memory());
 
@@ -232,7 +234,9 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
                                             .scale = scale,
                                             .norm_eps = eps}));
   } else {
-    const Tensor q = s.f32({T, HK, K}), k = s.f32({T, HK, K}), v = s.f32({T, HV, V}), o = s.f32({T, HV, V});
+    const DType operands = s.operands(act_);
+    const Tensor q = s.make(operands, {T, HK, K}), k = s.make(operands, {T, HK, K});
+    const Tensor v = s.make(operands, {T, HV, V}), o = s.make(operands, {T, HV, V});
     const Tensor log_g = s.f32({T, HV}), beta = s.f32({T, HV});
     SLUICE_RETURN_IF_ERROR(s.memory());
     SLUICE_RETURN_IF_ERROR(qkv_conv_split(s.ctx, {.qkv = qkv,
@@ -287,7 +291,7 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
   const int64_t HQ = c_.num_attention_heads, HKV = c_.num_kv_heads, D = c_.head_dim, T = s.T;
   const int64_t per_head = c_.attn_output_gate ? 2 * D : D;
   Tensor q_rows, k_rows, v_rows;
-  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, {&q_rows, &k_rows, &v_rows}));
+  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, s.operands(act_), {&q_rows, &k_rows, &v_rows}));
   const Tensor o = s.make(act_, {T, HQ, D});
   SLUICE_RETURN_IF_ERROR(s.memory());
 
@@ -323,7 +327,7 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
 
 Status Qwen3_5::mlp(Step& s, const Mlp& w, const Tensor& x, const Tensor& out) const {
   Tensor gate, up;
-  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, {&gate, &up}));
+  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, s.operands(act_), {&gate, &up}));
   const Tensor y = s.make(act_, {s.T, c_.intermediate_size});
   SLUICE_RETURN_IF_ERROR(s.memory());
   SLUICE_RETURN_IF_ERROR(silu_mul(s.ctx, {.gate = gate, .up = up, .y = y}));
