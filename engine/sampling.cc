@@ -4,6 +4,13 @@
 
 namespace sluice {
 
+Status Sampling::check(int64_t vocab) const {
+  SLUICE_RETURN_IF_ERROR(check_sample_row(params, {.bias = bias, .banned = banned, .allowed = allowed}, vocab));
+  for (const auto& word : bad_words) SLUICE_RETURN_IF_ERROR(check_sample_row({}, {.banned = word}, vocab).in("bad_words"));
+  if (min_tokens <= 0) return {};  // else stop_ids are banned at first
+  return check_sample_row({}, {.banned = stop_ids}, vocab).in("stop_ids");
+}
+
 SamplingState::SamplingState(Sampling sampling, int64_t vocab, std::span<const int32_t> prompt) : sampling_(std::move(sampling)) {
   const SamplingParams& p = sampling_.params;
   plain_ = sampling_.plain();

@@ -20,6 +20,8 @@ struct Sampling {
   std::vector<int32_t> stop_ids;                // banned until the answer has min_tokens
   int64_t min_tokens = 0;
 
+  // Whether tokens of a vocabulary can be drawn so.
+  Status check(int64_t vocab) const;
   bool plain() const {
     return params.repetition_penalty == 1 && params.presence_penalty == 0 && params.frequency_penalty == 0 && bias.empty() &&
            allowed.empty() && bad_words.empty() && banned.empty() && (stop_ids.empty() || min_tokens == 0);

@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/out_of_memory.h"
+#include "ops/token_logprobs/token_logprobs.h"
 
 namespace sluice {
 namespace {
@@ -20,6 +21,12 @@ constexpr int64_t kFirstSpacedSnapshot = 512;
 // Rows of a step whose logits are all wanted: those of 64 rows of a vocabulary of 248,320 take 64 MB.
 constexpr int64_t kScoredRows = 64;
 
+Status check_range(const char* name, int value, int low, int high) {
+  if (value >= low && value <= high) return {};
+  return invalid(std::string(name) + " is " + std::to_string(value) + ", wanted " + std::to_string(low) + " to " +
+                 std::to_string(high));
+}
+
 }  // namespace
 
 Scheduler::~Scheduler() {
@@ -28,7 +35,10 @@ Scheduler::~Scheduler() {
 
 Status check_request(const Engine& engine, const Request& r) {
   if (r.max_tokens > 0 && int64_t(r.prompt.size()) == engine.max_context()) return engine.too_long(r.prompt.size());
-  return engine.check(r.prompt);
+  SLUICE_RETURN_IF_ERROR(engine.check(r.prompt));
+  SLUICE_RETURN_IF_ERROR(check_range("top_logprobs", r.top_logprobs, 0, kMostTokenLogprobs));
+  SLUICE_RETURN_IF_ERROR(check_range("prompt_logprobs", r.prompt_logprobs, -1, kMostTokenLogprobs));
+  return r.sampling.check(engine.model().config().vocab_size);
 }
 
 void Scheduler::submit(RequestId id, Request request, std::shared_ptr<Outbox> outbox) {

@@ -31,7 +31,8 @@ using RequestId = uint64_t;
 enum class StepPart : unsigned char { kPlan, kForward, kSample, kDraft, kDeliver };
 inline constexpr std::array<const char*, 5> kStepPartNames{"plan", "forward", "sample", "draft", "deliver"};
 
-// Whether an engine can ever serve a request: ids in the vocabulary, room for the prompt and one token.
+// Whether an engine can ever serve a request: ids in the vocabulary, room for the prompt and one token, sampling and
+// log-probabilities in their ranges.
 Status check_request(const Engine& engine, const Request& request);
 
 class Scheduler {

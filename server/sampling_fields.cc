@@ -21,7 +21,7 @@ uint64_t random_seed() {
   return uint64_t(device()) << 32 | device();
 }
 
-// What is above 0 stays so where float has no number as small: the engine refuses 0, in a step that serves others too.
+// What is above 0 stays so where float has no number as small.
 float above_zero(double value) { return std::max(float(value), std::numeric_limits<float>::min()); }
 
 // Where a request says nothing, generation_config.json does.

@@ -5,6 +5,9 @@
 namespace sluice::benching {
 namespace {
 
+// Of normal logits, flat; of the deviation of 2, but with a few tokens above that have 99 % of the weight, as of a trained model.
+enum class Row { kFlat1, kFlat2, kFlat3, kPeaked };
+
 enum class Adjust { kNothing, kStops, kPenalties };
 
 struct Setting {
@@ -12,6 +15,7 @@ struct Setting {
   SamplingParams params;
   Adjust adjust = Adjust::kNothing;
   bool logprobs = true;
+  Row row = Row::kFlat2;
 };
 constexpr Setting kSettings[] = {
     {"greedy_no_logprobs", {}, Adjust::kNothing, false},
@@ -32,6 +36,11 @@ constexpr Setting kSettings[] = {
       .frequency_penalty = 0.1f},
      Adjust::kPenalties},
     {"top_p0.95", {.temperature = 1, .top_p = 0.95f}},
+    {"top_p0.95_deviation1", {.temperature = 1, .top_p = 0.95f}, Adjust::kNothing, true, Row::kFlat1},
+    {"top_p0.95_deviation3", {.temperature = 1, .top_p = 0.95f}, Adjust::kNothing, true, Row::kFlat3},
+    {"top_p0.95_peaked", {.temperature = 1, .top_p = 0.95f}, Adjust::kNothing, true, Row::kPeaked},
+    {"top_p0.5", {.temperature = 1, .top_p = 0.5f}},
+    {"top_k5000_top_p0.95", {.temperature = 1, .top_k = 5000, .top_p = 0.95f}},
     {"min_p0.05", {.temperature = 1, .min_p = 0.05f}},
 };
 
@@ -55,12 +64,16 @@ std::shared_ptr<Lists> lists_of(const SampleCase& c, const Setting& setting) {
   return l;
 }
 
-// Normal logits: far flatter than a trained model's, the hard case of a draw without top_k.
+std::function<float(float)> logit_of(Row row) {
+  if (row != Row::kPeaked) return [=](float x) { return x * (row == Row::kFlat1 ? 1 : row == Row::kFlat2 ? 2 : 3); };
+  return [i = 0](float x) mutable { return ++i % 12345 == 0 ? 19 - 0.8f * float(i / 12345 % 20) : 2 * x; };
+}
+
 void add(const SampleCase& c, const Setting& setting) {
   const std::string label = std::to_string(c.rows) + "x" + std::to_string(c.vocab) + "_" + setting.name;
   const auto lists = lists_of(c, setting);
   bench<SampleArgs>({"sample", label, Where::kBoth}, {sample_impls(), check_sample}, [=](Inputs& in) {
-    SampleArgs args{.logits = in.normal(DType::kF32, {c.rows, c.vocab}, [](float x) { return 2 * x; }),
+    SampleArgs args{.logits = in.normal(DType::kF32, {c.rows, c.vocab}, logit_of(setting.row)),
                     .params = lists->params,
                     .positions = in.count(c.rows),
                     .ids = in.output(DType::kI32, {c.rows})};

@@ -9,12 +9,18 @@
 
 namespace sluice {
 
-// See SampleWeigh; z has kLogitGroup entries. Weights are fp64: they must order and add up as exact ones do.
-template <class V, bool kAll>
+// Of a group's weights, which are fp64: they must order and add up as exact ones do. In one order, whatever is kept.
+SLUICE_INLINE double sample_sum(const Double8 (&sum)[2]) {
+  const Double8 s = sum[0] + sum[1];
+  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
+// z has kLogitGroup entries.
+template <bool kAll>
 SLUICE_INLINE double sample_weigh_whole(const float* z, int64_t first, const SampleKept& kept, SampleScale scale, double* w) {
   Double8 sum[2] = {};
   Int8 id = Int8{0, 1, 2, 3, 4, 5, 6, 7} + first;
-#pragma GCC unroll 2
+#pragma GCC unroll 8
   for (int64_t i = 0; i < kLogitGroup; i += 8, id += 8) {
     const Double8 v = widen8(z + i);
     Double8 weight = exp64((v - double(scale.max)) * scale.rate);
@@ -25,20 +31,48 @@ SLUICE_INLINE double sample_weigh_whole(const float* z, int64_t first, const Sam
     if (w) std::memcpy(w + i, &weight, sizeof weight);
     sum[i / 8 % 2] += weight;
   }
-  const Double8 s = sum[0] + sum[1];
-  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+  return sample_sum(sum);
 }
 
+// A group's z as kLogitGroup ones; `padded` is memory for those of the row's end.
+SLUICE_INLINE const float* sample_padded(const float* z, int64_t n, float (&padded)[kLogitGroup]) {
+  if (n == kLogitGroup) return z;
+  for (int64_t i = 0; i < kLogitGroup; ++i) padded[i] = i < n ? z[i] : -__builtin_inff();
+  return padded;
+}
+
+// See SampleForm.
 template <class V>
 double sample_weigh(const float* z, int64_t n, int64_t first, const SampleKept& kept, SampleScale scale, double* w) {
   float padded[kLogitGroup];
-  if (n < kLogitGroup) {
-    for (int64_t i = 0; i < kLogitGroup; ++i) padded[i] = i < n ? z[i] : -__builtin_inff();
-    z = padded;
-  }
+  z = sample_padded(z, n, padded);
   const bool all = kept.z == SampleKept{}.z && kept.weight == 0;
-  return all ? sample_weigh_whole<V, true>(z, first, kept, scale, w) : sample_weigh_whole<V, false>(z, first, kept, scale, w);
+  return all ? sample_weigh_whole<true>(z, first, kept, scale, w) : sample_weigh_whole<false>(z, first, kept, scale, w);
 }
+
+template <class V>
+SampleGroup sample_split(const float* z, int64_t n, SampleBracket bracket, SampleScale scale) {
+  float padded[kLogitGroup];
+  z = sample_padded(z, n, padded);
+  const auto high = V::set1(bracket.high), low = V::set1(bracket.low);
+  uint64_t not_inside = 0;
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < kLogitGroup; i += simd::kLanes) {
+    const auto v = V::load(z + i);
+    not_inside |= uint64_t(V::greater(v, high) | V::greater(low, v)) << i;
+  }
+  Double8 sum[2] = {}, above[2] = {};
+#pragma GCC unroll 8
+  for (int64_t i = 0; i < kLogitGroup; i += 8) {
+    const Double8 v = widen8(z + i), weight = exp64((v - double(scale.max)) * scale.rate);
+    sum[i / 8 % 2] += weight;
+    above[i / 8 % 2] += v > double(bracket.high) ? weight : Double8{};
+  }
+  return {.weight = sample_sum(sum), .above = sample_sum(above), .inside = ~not_inside};
+}
+
+template <class V>
+inline constexpr SampleForm kSampleForm{.weigh = sample_weigh<V>, .split = sample_split<V>};
 
 // The stages of a row. Each sees what the ones before it left in the scratch, whoever ran them.
 template <class V>
@@ -53,9 +87,10 @@ struct SampleStages {
     scan_logits<V>(logits(b) + from, std::min(kLogitBlock, s.V - from), s.group_max + b * s.groups + from / kLogitGroup,
                    s.block[b * s.blocks + block]);
   }
-  void adjust(int64_t b) const {
+  void begin(int64_t b, int thread) const {
     if (sample_adjusts(a, b)) sample_patch<V>(a, b, s);
     else s.max[b] = max_of_blocks(s.block + b * s.blocks, s.blocks);
+    sample_begin_row(a, b, s, kSampleForm<V>, thread);
   }
   void sum(int64_t b, int64_t block) const {
     const int64_t from = block * kLogitBlock, n = std::min(kLogitBlock, s.V - from);
@@ -65,17 +100,20 @@ struct SampleStages {
     }
     const SamplingParams& p = a.params[b];
     if (!sample_draws_from_groups(p, s.groups)) return;
+    const bool split = sample_begins_with_top_p(p, s.V);
     const SampleKept kept = sample_kept_at_once(p, s.V, s.max[b]);
     const SampleScale scale{s.max[b], 1.0 / p.temperature};
     const int64_t first_group = b * s.groups;
     for (int64_t at = from; at < from + n; at += kLogitGroup) {
       const int64_t g = first_group + at / kLogitGroup, slot = s.patch_begin[b] < 0 ? -1 : s.slot[g];
       const float* z = slot < 0 ? logits(b) + at : s.patch + (s.patch_begin[b] + slot) * kLogitGroup;
-      const bool none = s.group_max[g] < kept.z;
-      s.group_weight[g] = none ? 0 : sample_weigh<V>(z, std::min(kLogitGroup, s.V - at), at, kept, scale, nullptr);
+      const int64_t size = std::min(kLogitGroup, s.V - at);
+      if (s.group_max[g] < kept.z) s.group[g] = {};
+      else if (split) s.group[g] = sample_split<V>(z, size, s.bracket[b], scale);
+      else s.group[g].weight = sample_weigh<V>(z, size, at, kept, scale, nullptr);
     }
   }
-  void finish(int64_t b, int thread) const { sample_finish_row(a, b, s, sample_weigh<V>, thread); }
+  void finish(int64_t b, int thread) const { sample_finish_row(a, b, s, kSampleForm<V>, thread); }
 };
 
 // Many rows: each is one thread's, which finds it in its cache again from stage to stage. Few: threads share the blocks. The bits
@@ -91,7 +129,7 @@ Status sample_body(Context& ctx, const SampleArgs& a, std::byte* memory) {
     ctx.team->split(B, row_grain, [&](int64_t begin, int64_t end, int thread) {
       for (int64_t b = begin; b < end; ++b) {
         for (int64_t i = 0; i < s.blocks; ++i) stages.scan(b, i);
-        stages.adjust(b);
+        stages.begin(b, thread);
         for (int64_t i = 0; i < s.blocks; ++i) stages.sum(b, i);
         stages.finish(b, thread);
       }
@@ -104,8 +142,8 @@ Status sample_body(Context& ctx, const SampleArgs& a, std::byte* memory) {
     });
   };
   for_each_block([&](int64_t b, int64_t block) { stages.scan(b, block); });
-  ctx.team->split(B, row_grain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t b = begin; b < end; ++b) stages.adjust(b);
+  ctx.team->split(B, row_grain, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t b = begin; b < end; ++b) stages.begin(b, thread);
   });
   for_each_block([&](int64_t b, int64_t block) { stages.sum(b, block); });
   ctx.team->split(B, row_grain, [&](int64_t begin, int64_t end, int thread) {

@@ -8,9 +8,9 @@ namespace sluice {
 
 namespace {
 
-Status check_params(const SamplingParams& p, size_t row) {
-  const auto wrong = [&](const char* name, double value, const char* wanted) {
-    return invalid("sample: params[" + std::to_string(row) + "]." + name + " is " + std::to_string(value) + ", wanted " + wanted);
+Status check_params(const SamplingParams& p) {
+  const auto wrong = [](const char* name, double value, const char* wanted) {
+    return invalid(std::string(name) + " is " + std::to_string(value) + ", wanted " + wanted);
   };
   if (!(p.temperature >= 0 && std::isfinite(p.temperature))) return wrong("temperature", p.temperature, "0 or more");
   if (p.top_k < 0) return wrong("top_k", p.top_k, "0 (all) or more");
@@ -24,10 +24,9 @@ Status check_params(const SamplingParams& p, size_t row) {
 }
 
 // Ids are places in memory: each is looked at.
-Status check_row(const SampleRow& row, int64_t V, size_t b) {
+Status check_lists(const SampleRow& row, int64_t V) {
   const auto wrong = [&](const char* list, int64_t id) {
-    return invalid("sample: rows[" + std::to_string(b) + "]." + list + " has token " + std::to_string(id) + ", wanted 0 to " +
-                   std::to_string(V - 1));
+    return invalid(std::string(list) + " has token " + std::to_string(id) + ", wanted 0 to " + std::to_string(V - 1));
   };
   const auto outside = [&](int32_t id) { return id < 0 || id >= V; };
   for (const TokenUse& use : row.used)
@@ -39,13 +38,17 @@ Status check_row(const SampleRow& row, int64_t V, size_t b) {
   for (const LogitBias& add : row.bias) {
     if (outside(add.id)) return wrong("bias", add.id);
     if (!std::isfinite(add.bias))
-      return invalid("sample: rows[" + std::to_string(b) + "].bias of token " + std::to_string(add.id) + " is not finite",
-                     "to forbid a token, ban it");
+      return invalid("bias of token " + std::to_string(add.id) + " is not finite", "to forbid a token, ban it");
   }
   return {};
 }
 
 }  // namespace
+
+Status check_sample_row(const SamplingParams& params, const SampleRow& row, int64_t V) {
+  SLUICE_RETURN_IF_ERROR(check_params(params));
+  return check_lists(row, V);
+}
 
 Status check_sample(const SampleArgs& a) {
   const int64_t B = a.logits.shape[0];
@@ -59,8 +62,10 @@ Status check_sample(const SampleArgs& a) {
   if (a.logprobs.present())
     c.dtype("logprobs", a.logprobs, {DType::kF32}).shape("logprobs", a.logprobs, {B}).inner_contiguous("logprobs", a.logprobs);
   SLUICE_RETURN_IF_ERROR(c.status());
-  for (size_t b = 0; b < a.params.size(); ++b) SLUICE_RETURN_IF_ERROR(check_params(a.params[b], b));
-  for (size_t b = 0; b < a.rows.size(); ++b) SLUICE_RETURN_IF_ERROR(check_row(a.rows[b], a.logits.shape[1], b));
+  for (size_t b = 0; b < a.params.size(); ++b) {
+    const Status row = check_sample_row(a.params[b], a.rows.empty() ? SampleRow{} : a.rows[b], a.logits.shape[1]);
+    if (!row.ok()) return row.in("sample: row " + std::to_string(b));
+  }
   return {};
 }
 

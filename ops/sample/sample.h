@@ -76,6 +76,8 @@ void each_tensor(SampleArgs& a, F&& f) {
   f(a.logits), f(a.positions), f(a.ids), f(a.logprobs);
 }
 
+// What check_sample() asks of each row: parameters in their ranges, ids of a vocabulary of V.
+Status check_sample_row(const SamplingParams& params, const SampleRow& row, int64_t V);
 Status check_sample(const SampleArgs& a);
 std::span<const Impl<SampleArgs>> sample_impls();
 Status sample(Context& ctx, const SampleArgs& a);

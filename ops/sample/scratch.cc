@@ -35,11 +35,12 @@ SampleScratch place_all(const Context& ctx, const SampleArgs& a, Places& places)
   SampleScratch s{.V = V, .groups = ceil_div(V, kLogitGroup), .blocks = ceil_div(V, kLogitBlock)};
   places.place(s.block, B * s.blocks);
   places.place(s.group_max, B * s.groups);
-  places.place(s.group_weight, B * s.groups);
+  places.place(s.group, B * s.groups);
   places.place(s.slot, a.rows.empty() ? 0 : B * s.groups);
   places.place(s.patch_begin, B);
   places.place(s.patch, all_patches(a, s.groups) * kLogitGroup);
   places.place(s.max, B);
+  places.place(s.bracket, B);
   places.place(s.bins, threads * kSampleBins);
   places.place(s.candidate, threads * V);
   return s;

@@ -22,23 +22,36 @@ struct SampleKept {
   double weight = 0;
 };
 
-// Weights of tokens by ranges of z, from the largest down.
-struct SampleBin {
-  double weight;
-  int64_t count;
+// Where the kept tokens end as far as a sample of the row tells: not above `high`, not below `low`, which are finite.
+struct SampleBracket {
+  float low, high;
 };
-inline constexpr int kSampleBins = 1024;
+
+// What is known of a group of logits.
+struct SampleGroup {
+  double weight;    // of its kept tokens
+  double above;     // of those above the row's bracket
+  uint64_t inside;  // bit i: token i lies in the bracket
+};
+
+// How many tokens of a sample lie in each range of z, from the largest down: of those groups that are in it as a whole, and of the
+// others, of which a part is.
+struct SampleBin {
+  uint32_t whole, part;
+};
+inline constexpr int kSampleBins = 4096;
 
 // What the vector forms keep of each row, and of each thread.
 struct SampleScratch {
   int64_t V, groups, blocks;
   LogitBlock* block;           // [B, blocks], of the model's logits
   float* group_max;            // [B, groups], of the logits, then of z
-  double* group_weight;        // [B, groups]
+  SampleGroup* group;          // [B, groups], of rows that are drawn from all of them
   int32_t* slot;               // [B, groups]: where a group's z are in the row's patches; -1: they are the logits
   int64_t* patch_begin;        // [B]: the row's first patch
   float* patch;                // [patches, kLogitGroup]: z of the groups that an adjustment touches; -inf past the row's end
   float* max;                  // [B]: the largest z
+  SampleBracket* bracket;      // [B], of rows with top_p first
   SampleBin* bins;             // [threads, kSampleBins]
   SampleCandidate* candidate;  // [threads, V]
 };
@@ -47,18 +60,27 @@ SampleScratch sample_scratch(const Context& ctx, const SampleArgs& a, std::byte*
 
 // Whether a row is drawn from all groups, by their weights; else it is greedy, or drawn from the short list that top_k leaves.
 bool sample_draws_from_groups(const SamplingParams& p, int64_t groups);
+// Whether such a row has top_p, and no top_k before it.
+bool sample_begins_with_top_p(const SamplingParams& p, int64_t V);
 // What is kept as far as one token tells it, before looking at others: min_p, where neither top_k nor top_p come first.
 SampleKept sample_kept_at_once(const SamplingParams& p, int64_t V, float max);
 
-// Weights of the kept ones of a group's n tokens, the first of which is token `first`, and their sum. `w`: where to put them, 0 for
-// those that are not kept, kLogitGroup entries; null: nowhere. A pointer, so that it runs with the instruction set of the form.
 struct SampleScale {
   float max;
-  double rate;  // 1 / temperature
+  double rate;  // 1 / temperature; 0: each token has the weight 1
 };
-using SampleWeigh = double (*)(const float* z, int64_t n, int64_t first, const SampleKept& kept, SampleScale scale, double* w);
+// What runs with the instruction set of the form. Each sees a group's z, n of them.
+struct SampleForm {
+  // Weights of the kept ones and their sum; token `first` is the group's first. `w`: where to put them, 0 for those that are not
+  // kept, kLogitGroup entries; null: nowhere.
+  double (*weigh)(const float* z, int64_t n, int64_t first, const SampleKept& kept, SampleScale scale, double* w);
+  // A group of which all is kept, split at a bracket.
+  SampleGroup (*split)(const float* z, int64_t n, SampleBracket bracket, SampleScale scale);
+};
 
-// Row b from its blocks and groups to its id and log-probability, with `thread`'s part of the scratch.
-void sample_finish_row(const SampleArgs& a, int64_t b, const SampleScratch& s, SampleWeigh weigh, int thread);
+// Row b, with `thread`'s part of the scratch: when its largest z is known, its bracket, if it begins with top_p; and from its
+// groups to its id and log-probability.
+void sample_begin_row(const SampleArgs& a, int64_t b, const SampleScratch& s, const SampleForm& form, int thread);
+void sample_finish_row(const SampleArgs& a, int64_t b, const SampleScratch& s, const SampleForm& form, int thread);
 
 }  // namespace sluice

@@ -1,3 +1,4 @@
+#include <functional>
 #include <limits>
 
 #include "ops/sample/cases.h"
@@ -131,6 +132,106 @@ TEST(Sample, FiltersKeepTheRightTokens) {
     EXPECT_EQ(kept(*impl, {.temperature = 1, .min_p = 1}), (Ids{1})) << impl->name;
     EXPECT_EQ(kept(*impl, {.temperature = 1, .top_p = 0.99f, .min_p = 0.35f}), (Ids{1, 3})) << impl->name;
     EXPECT_EQ(kept(*impl, {.temperature = 1, .top_k = 3, .min_p = 0.35f}), (Ids{1, 3})) << impl->name;
+  }
+}
+
+// Rows of n logits in which a cut may go wrong.
+struct TopPRow {
+  const char* name;
+  std::function<std::vector<double>(Random&, int64_t n)> make;
+};
+
+std::vector<double> normal_row(Random& random, int64_t n, double deviation) {
+  std::vector<double> z(n);
+  for (double& x : z) x = random.normal(0, deviation);
+  return z;
+}
+
+// In each group of 64 the largest stand at one place, the others behind it in order, so that a look at a few tokens of each group
+// sees only large ones, or only small ones.
+std::vector<double> sorted_in_groups(Random& random, int64_t n, int64_t place) {
+  std::vector<double> z = normal_row(random, n, 2);
+  for (int64_t g = 0; g + 64 <= n; g += 64) {
+    const auto begin = z.begin() + g, end = begin + 64;
+    std::sort(begin, end, std::greater());
+    std::rotate(begin, end - (g / 64 * 20 + place) % 64, end);
+  }
+  return z;
+}
+
+std::vector<TopPRow> top_p_rows() {
+  std::vector<TopPRow> rows{{"nearly flat", [](Random& r, int64_t n) { return normal_row(r, n, 0.1); }},
+                            {"normal", [](Random& r, int64_t n) { return normal_row(r, n, 2); }},
+                            {"steep", [](Random& r, int64_t n) { return normal_row(r, n, 5); }},
+                            {"equal", [](Random&, int64_t n) { return std::vector<double>(n, -3.0); }},
+                            {"three values",
+                             [](Random& r, int64_t n) {
+                               std::vector<double> z(n);
+                               for (double& x : z) x = double(r.integer(-2, 0));
+                               return z;
+                             }},
+                            {"rounded",
+                             [](Random& r, int64_t n) {
+                               std::vector<double> z = normal_row(r, n, 2);
+                               for (double& x : z) x = std::round(x * 16) / 16;
+                               return z;
+                             }},
+                            {"ascending",
+                             [](Random& r, int64_t n) {
+                               std::vector<double> z = normal_row(r, n, 2);
+                               std::sort(z.begin(), z.end());
+                               return z;
+                             }},
+                            {"a few far above, side by side",
+                             [](Random& r, int64_t n) {
+                               std::vector<double> z = normal_row(r, n, 1);
+                               for (int64_t i = n / 2; i < std::min(n, n / 2 + 10); ++i) z[i] = 12 - 0.3 * double(i - n / 2);
+                               return z;
+                             }},
+                            {"two far apart", [](Random&, int64_t n) {
+                               std::vector<double> z(n, -1e30);
+                               z[n / 3] = z[n - 1] = 1e30;
+                               return z;
+                             }}};
+  for (const int64_t place : {0, 16, 32, 48})
+    rows.push_back({"sorted in groups", [=](Random& r, int64_t n) { return sorted_in_groups(r, n, place); }});
+  return rows;
+}
+
+// A token more or less among those that are kept moves about every second draw. The border may be at the first token, at the last,
+// or among equal ones.
+TEST(Sample, TopPCutsAnyRow) {
+  std::vector<SamplingParams> params;
+  for (const float top_p : {1e-30f, 0.1f, 0.5f, 0.95f, 0.999f, std::nextafter(1.0f, 0.0f), 1.0f})
+    for (const float temperature : {0.02f, 1.0f, 40.0f}) params.push_back({.temperature = temperature, .top_p = top_p});
+  params.push_back({.temperature = 1, .top_p = 0.9f, .min_p = 0.01f});
+  params.push_back({.temperature = 1, .top_p = 0.9f, .min_p = 1e-5f});
+  params.push_back({.temperature = 40, .top_k = 3000});
+  params.push_back({.temperature = 40, .top_k = 3000, .top_p = 0.9f});
+  params.push_back({.temperature = 1, .top_k = 6000, .top_p = 0.9f});
+  params.push_back({.temperature = 0.02f, .top_k = 5000, .top_p = 0.9f, .min_p = 0.01f});
+  const int64_t B = int64_t(params.size());
+  for (int64_t b = 0; b < B; ++b) params[b].seed = 7 * b;
+  Random random(6);
+  for (const int64_t V : {1, 63, 64, 65, 8000}) {
+    std::vector<int32_t> banned;  // a whole group, the row's end, and half of the others
+    for (int32_t id = 0; id < V; ++id)
+      if (id / 64 == 2 || id > V - 30 || random.integer(0, 1)) banned.push_back(id);
+    const std::vector<SampleRow> bans(B, SampleRow{.banned = banned});
+    for (const TopPRow& row : top_p_rows()) {
+      const std::vector<double> z = row.make(random, V);
+      Storage logits(DType::kF32, {B, V});
+      int64_t i = 0;
+      logits.fill([&] { return z[i++ % V]; });
+      const Storage positions = count_up(B, V);
+      for (const std::span<const SampleRow> rows : {std::span<const SampleRow>(), std::span<const SampleRow>(bans)}) {
+        const Outputs want = run(impl_named(sample_impls(), "reference"), logits, params, positions, 2, rows);
+        for (const auto* impl : runnable(sample_impls(), SampleArgs{}))
+          expect_same_choice(
+              run(*impl, logits, params, positions, 1, rows), want,
+              std::string(impl->name) + ", " + row.name + ", V " + std::to_string(V) + (rows.empty() ? "" : ", bans"));
+      }
+    }
   }
 }
 
@@ -279,14 +380,15 @@ TEST(Sample, Philox) {
 
 TEST(Sample, Exp64) {
   Random random(4);
-  for (int i = 0; i < 20000; ++i) {
-    const double x = -random.uniform(0, i < 10000 ? 1 : 708), want = std::exp(x);
+  for (int i = 0; i < 200000; ++i) {
+    const double x = -random.uniform(0, i % 2 ? 1 : 708), want = std::exp(x);
     ASSERT_NEAR(exp64(Double8{} + x)[5] / want, 1, 1e-15) << x;
   }
   EXPECT_EQ(exp64(Double8{})[0], 1);
   EXPECT_EQ(exp64(Double8{} - 709.0)[0], 0);
   EXPECT_EQ(exp64(Double8{} - 1e300)[0], 0);
   EXPECT_EQ(exp64(Double8{} - std::numeric_limits<double>::infinity())[0], 0);
+  EXPECT_EQ(exp64(Double8{} + std::numeric_limits<double>::quiet_NaN())[0], 0);
 }
 
 TEST(Sample, RefusesBadArguments) {
@@ -298,15 +400,14 @@ TEST(Sample, RefusesBadArguments) {
   EXPECT_EQ(message(logits, {{}}), "");
   EXPECT_EQ(message(logits, {}), "sample: params must have one entry for each row of logits");
   EXPECT_EQ(message(empty, {{}}), "sample: logits has no columns");
-  EXPECT_EQ(message(logits, {{.temperature = -1}}), "sample: params[0].temperature is -1.000000, wanted 0 or more");
-  EXPECT_EQ(message(logits, {{.temperature = NAN}}), "sample: params[0].temperature is nan, wanted 0 or more");
-  EXPECT_EQ(message(logits, {{.top_k = -1}}), "sample: params[0].top_k is -1.000000, wanted 0 (all) or more");
-  EXPECT_EQ(message(logits, {{.top_p = 0}}), "sample: params[0].top_p is 0.000000, wanted more than 0, at most 1");
-  EXPECT_EQ(message(logits, {{.min_p = 1.5f}}), "sample: params[0].min_p is 1.500000, wanted 0 to 1");
-  EXPECT_EQ(message(logits, {{.repetition_penalty = 0}}), "sample: params[0].repetition_penalty is 0.000000, wanted more than 0");
-  EXPECT_EQ(message(logits, {{.presence_penalty = NAN}}), "sample: params[0].presence_penalty is nan, wanted a finite number");
-  EXPECT_EQ(message(logits, {{.frequency_penalty = INFINITY}}),
-            "sample: params[0].frequency_penalty is inf, wanted a finite number");
+  EXPECT_EQ(message(logits, {{.temperature = -1}}), "sample: row 0: temperature is -1.000000, wanted 0 or more");
+  EXPECT_EQ(message(logits, {{.temperature = NAN}}), "sample: row 0: temperature is nan, wanted 0 or more");
+  EXPECT_EQ(message(logits, {{.top_k = -1}}), "sample: row 0: top_k is -1.000000, wanted 0 (all) or more");
+  EXPECT_EQ(message(logits, {{.top_p = 0}}), "sample: row 0: top_p is 0.000000, wanted more than 0, at most 1");
+  EXPECT_EQ(message(logits, {{.min_p = 1.5f}}), "sample: row 0: min_p is 1.500000, wanted 0 to 1");
+  EXPECT_EQ(message(logits, {{.repetition_penalty = 0}}), "sample: row 0: repetition_penalty is 0.000000, wanted more than 0");
+  EXPECT_EQ(message(logits, {{.presence_penalty = NAN}}), "sample: row 0: presence_penalty is nan, wanted a finite number");
+  EXPECT_EQ(message(logits, {{.frequency_penalty = INFINITY}}), "sample: row 0: frequency_penalty is inf, wanted a finite number");
 }
 
 }  // namespace

@@ -302,11 +302,11 @@ TEST(SampleAdjust, RefusesBadLists) {
   EXPECT_EQ(message({}), "");
   EXPECT_EQ(message({{}}), "");
   EXPECT_EQ(message({{}, {}}), "sample: rows must be left out or have one entry for each row of logits");
-  EXPECT_EQ(message({{.used = used}}), "sample: rows[0].used has token 8, wanted 0 to 7");
-  EXPECT_EQ(message({{.bias = bias}}), "sample: rows[0].bias has token -1, wanted 0 to 7");
-  EXPECT_EQ(message({{.banned = outside}}), "sample: rows[0].banned has token 9, wanted 0 to 7");
-  EXPECT_EQ(message({{.allowed = outside}}), "sample: rows[0].allowed has token 9, wanted 0 to 7");
-  EXPECT_EQ(message({{.bias = infinite}}), "sample: rows[0].bias of token 2 is not finite");
+  EXPECT_EQ(message({{.used = used}}), "sample: row 0: used has token 8, wanted 0 to 7");
+  EXPECT_EQ(message({{.bias = bias}}), "sample: row 0: bias has token -1, wanted 0 to 7");
+  EXPECT_EQ(message({{.banned = outside}}), "sample: row 0: banned has token 9, wanted 0 to 7");
+  EXPECT_EQ(message({{.allowed = outside}}), "sample: row 0: allowed has token 9, wanted 0 to 7");
+  EXPECT_EQ(message({{.bias = infinite}}), "sample: row 0: bias of token 2 is not finite");
 }
 
 }  // namespace

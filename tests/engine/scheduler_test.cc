@@ -462,6 +462,52 @@ TEST(Scheduler, WhatCanNeverFitIsRefusedAtOnce) {
   EXPECT_EQ(good.got.ids, want[0].ids);
 }
 
+// One that cannot be sampled ends alone, before a step, and those that run beside it go on.
+TEST(Scheduler, WhatCannotBeSampledIsRefusedAtOnce) {
+  std::mt19937_64 rng(13);
+  const std::vector<Request> all = long_requests(1, rng);
+  const std::vector<Outcome> want = alone(all, DTypeChoice::kBF16);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<std::pair<Request, const char*>> bad{
+      {{.top_logprobs = 21}, "top_logprobs is 21, wanted 0 to 20"},
+      {{.prompt_logprobs = 21}, "prompt_logprobs is 21, wanted -1 to 20"},
+  };
+  const std::pair<Sampling, const char*> bad_sampling[] = {
+      {{.params = {.temperature = nan}}, "temperature is nan, wanted 0 or more"},
+      {{.params = {.top_k = -1}}, "top_k is -1.000000, wanted 0 (all) or more"},
+      {{.params = {.top_p = 0}}, "top_p is 0.000000, wanted more than 0, at most 1"},
+      {{.params = {.min_p = 2}}, "min_p is 2.000000, wanted 0 to 1"},
+      {{.params = {.repetition_penalty = -1}}, "repetition_penalty is -1.000000, wanted more than 0"},
+      {{.params = {.presence_penalty = nan}}, "presence_penalty is nan, wanted a finite number"},
+      {{.bias = {{kVocab, 1}}}, "bias has token 2048, wanted 0 to 2047"},
+      {{.bias = {{3, nan}}}, "bias of token 3 is not finite"},
+      {{.allowed = {-1}}, "allowed has token -1, wanted 0 to 2047"},
+      {{.bad_words = {{5, kVocab}}}, "bad_words: banned has token 2048, wanted 0 to 2047"},
+      {{.banned = {kVocab}}, "banned has token 2048, wanted 0 to 2047"},
+      {{.stop_ids = {kVocab}, .min_tokens = 1}, "stop_ids: banned has token 2048, wanted 0 to 2047"},
+  };
+  for (const auto& [sampling, message] : bad_sampling) bad.push_back({{.sampling = sampling}, message});
+  auto engine = make({.sequences = 20});
+  Scheduler scheduler(*engine);
+  Running good;
+  scheduler.submit(1, all[0], good.outbox);
+  RequestId id = 1;
+  for (auto& [request, message] : bad) {
+    Running one;
+    request.prompt = {1, 2, 3};
+    scheduler.submit(++id, request, one.outbox);
+    EXPECT_TRUE(scheduler.step().ok()) << message;
+    const auto refused = one.outbox->pop();
+    ASSERT_TRUE(refused) << message;
+    EXPECT_EQ(refused->finish, FinishReason::kError);
+    EXPECT_EQ(refused->error.message(), message);
+  }
+  EXPECT_EQ(scheduler.stats().failed, int64_t(bad.size()));
+  while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
+  collect(good);
+  EXPECT_EQ(good.got.ids, want[0].ids);
+}
+
 // Fault 32: the only slot goes from a request that is cancelled, at any step, to another one. It sees neither the old state nor
 // the poison of what was freed.
 TEST(Scheduler, ASlotTakenOverFromAnAbortedRequestIsAsNew) {
