@@ -339,6 +339,16 @@ TEST_F(Siblings, ThatComeLaterAndPartEarlierShareWhatIsAhead) {
   EXPECT_EQ(computed(), kPrompt + (kPrompt - 192) + (kPrompt - kShared)) << "the first pauses at 192, the second leads the third";
 }
 
+TEST_F(Siblings, FollowOneWhosePromptIsScored) {
+  Request scored = request_;
+  scored.prompt_logprobs = 0;
+  submit(scored);
+  submit(request_);
+  submit(request_);
+  finish();
+  EXPECT_EQ(computed(), kPrompt + 2 * (kPrompt - kShared));
+}
+
 TEST_F(Siblings, GoOnWhereACancelledOneWas) {
   submit_all();
   step(), step();
@@ -466,6 +476,47 @@ TEST(Scheduler, WhatCanNeverFitIsRefusedAtOnce) {
   while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
   collect(good);
   EXPECT_EQ(good.got.ids, want[0].ids);
+}
+
+// What is in the cache comes to be no number: the request is computed again to say where, within the budget, behind one that came
+// later, and as its memory is sound now there is no layer to name.
+TEST(Scheduler, WhatIsNotFiniteIsExplainedWhileOthersGoOn) {
+  std::mt19937_64 rng(14);
+  const std::vector<Request> all = long_requests(2, rng);
+  const std::vector<Outcome> want = alone({all[1]}, DTypeChoice::kBF16);
+  auto engine = make({.prefill_chunk = 16, .sequences = 2});
+  Scheduler scheduler(*engine);
+  Running bad, good;
+  scheduler.submit(1, all[0], bad.outbox);
+  while (bad.got.ids.empty()) {
+    ASSERT_TRUE(scheduler.step().ok());
+    collect(bad);
+  }
+  const Tensor keys = engine->pools().attention[0].k;
+  std::memset(keys.data, 0xff, keys.bytes());
+  scheduler.submit(2, all[1], good.outbox);
+  std::optional<Event> end;
+  for (int steps = 0; !end; ++steps) {
+    const int64_t before = scheduler.stats().prompt_tokens;
+    ASSERT_TRUE(scheduler.step().ok());
+    ASSERT_LE(scheduler.stats().prompt_tokens, before + 16);
+    while (const auto e = bad.outbox->pop())
+      if (e->finish != FinishReason::kNone) end = e;
+    ASSERT_LT(steps, 100);
+  }
+  collect(good);
+  EXPECT_FALSE(good.got.ids.empty()) << "it did not wait";
+  EXPECT_EQ(end->finish, FinishReason::kError);
+  EXPECT_EQ(end->error.message(), "the model's logits are not finite");
+  EXPECT_EQ(end->usage.completion_tokens, int64_t(bad.got.ids.size()));
+  EXPECT_EQ(scheduler.stats().not_finite, 1);
+  EXPECT_EQ(scheduler.stats().failed, 1);
+  while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
+  collect(good);
+  EXPECT_EQ(good.got.ids, want[0].ids);
+  engine->cache().clear();
+  EXPECT_EQ(engine->states().free_slots(), engine->states().slots());
+  EXPECT_EQ(engine->kv().free_pages(), engine->kv().pages());
 }
 
 // Fault 32: the only slot goes from a request that is cancelled, at any step, to another one. It sees neither the old state nor
