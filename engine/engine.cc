@@ -70,7 +70,7 @@ Status Engine::make_pools() {
     return invalid("--speculate " + std::to_string(options_.speculate) + ": the checkpoint has no multi-token prediction head",
                    "leave the option out");
   const PoolSpec spec = model_->pool_spec(drafting());
-  // One slot more than sequences: for a snapshot, and for explain_not_finite().
+  // One slot more than sequences: for a snapshot.
   const int64_t slots = options_.state_slots > 0 ? options_.state_slots : options_.max_sequences + 1;
   // By default room for every sequence at full length, and one more: on the CPU memory is taken as pages are first written; a GPU
   // gives what it has.
@@ -138,7 +138,7 @@ Status Engine::append(Sequence& s, int32_t id) {
   return {};
 }
 
-Result<StepOutput> Engine::step(std::span<const Work> work) {
+Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver& observe) {
   if (options_.lose_device_after > 0 && ++steps_ > options_.lose_device_after)
     return Status(Code::kDevice,
                   "the device is lost: that is rehearsed after " + std::to_string(options_.lose_device_after) + " steps");
@@ -156,19 +156,19 @@ Result<StepOutput> Engine::step(std::span<const Work> work) {
   }
   build_batch(work, batch_);
   ctx_.arena->reset();
-  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, forward());
+  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, forward(observe));
   for (const Work& w : work)
     if (!w.verify) w.sequence->computed += w.count;
   return out;
 }
 
-Result<StepOutput> Engine::forward() {
+Result<StepOutput> Engine::forward(const LayerObserver& observe) {
   SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, batch_));
-  const auto compute = [&] { return model_->forward(ctx_, batch_, tables, pools_); };
+  const auto compute = [&] { return model_->forward(ctx_, batch_, tables, pools_, observe); };
   const bool closes = batch_.closes(), keeps_hidden = closes && pools_.closed_hidden.present();
   const bool recurs =
       batch_.one_row_each() && batch_.verify_sequences == 0 && !keeps_hidden && batch_.logit_rows.size() == size_t(batch_.rows());
-  if (!options_.graphs || !recurs) return compute();
+  if (!options_.graphs || !recurs || observe) return compute();
   return replays_.run(ctx_, {batch_.sequences(), batch_.pages_per_sequence, closes}, compute);
 }
 
@@ -271,40 +271,15 @@ Status Engine::score(const Tensor& logits, std::span<const Score> scores, std::v
   return {};
 }
 
-Status Engine::explain_not_finite(const Sequence& s) {
-  const Status plain{Code::kModelError, "the model's logits are not finite",
-                     "the checkpoint is damaged or overflows in this dtype; try --dtype fp32"};
-  constexpr int64_t kMostTokens = 4096;  // worth the time of those who wait
-  auto again = open({s.tokens.begin(), s.tokens.begin() + std::min(s.computed, kMostTokens)});
-  if (!again.ok()) return plain;
-  Sequence& seq = **again;
-  const auto close_at_end = [this](Sequence* used) { close(*used); };
-  const std::unique_ptr<Sequence, decltype(close_at_end)> closer(&seq, close_at_end);
-  Status found = plain;
-  int64_t first_position = 0;
-  const LayerObserver observe = [&](int64_t layer, const Tensor& hidden) -> Status {
-    const auto row = first_row_not_finite(hidden);
-    if (!row) return {};
-    return {Code::kModelError,
-            "the model's values are not finite after " + layer_name(model_->config(), layer) + ", first at position " +
-                std::to_string(first_position + *row),
-            plain.hint()};
-  };
-  while (seq.pending() > 0) {
-    first_position = seq.computed;
-    const Work work{&seq, std::min(options_.prefill_chunk, seq.pending()), WantLogits::kNone};
-    if (!kv_.grow(seq.pages, seq.computed + work.count).ok()) break;
-    build_batch({&work, 1}, batch_);
-    ctx_.arena->reset();
-    const auto tables = bring_tables(ctx_, batch_);
-    if (!tables.ok()) return plain;
-    if (auto r = model_->forward(ctx_, batch_, *tables, pools_, observe); !r.ok()) {
-      found = r.status();
-      break;
-    }
-    seq.computed += work.count;
-  }
-  return found;
+Status Engine::check_finite(int64_t layer, const Tensor& hidden, int64_t position) const {
+  const auto row = first_row_not_finite(hidden);
+  return row ? not_finite("values are not finite after " + layer_name(model_->config(), layer) + ", first at position " +
+                          std::to_string(position + *row))
+             : Status();
+}
+
+Status not_finite(const std::string& what) {
+  return {Code::kModelError, "the model's " + what, "the checkpoint is damaged or overflows in this dtype; try --dtype fp32"};
 }
 
 }  // namespace sluice

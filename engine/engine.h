@@ -55,6 +55,9 @@ struct Score {
   int best = 0;
 };
 
+// A kModelError: the model's `what`.
+Status not_finite(const std::string& what);
+
 class Engine {
  public:
   static Result<std::unique_ptr<Engine>> create(const EngineOptions& options);
@@ -87,7 +90,7 @@ class Engine {
 
   // One forward over the next tokens of some sequences; work to be verified comes first. The output lives until the next step.
   // Tokens count as computed, but for those to be verified: accept() says how many of them to keep.
-  Result<StepOutput> step(std::span<const Work> work);
+  Result<StepOutput> step(std::span<const Work> work, const LayerObserver& observe = {});
   // hidden: rows [1, hidden] of the step's output that belongs to the last token kept.
   Status accept(Sequence& sequence, int64_t count, const Tensor& hidden);
   // The draft head over rows of some sequences, in the arena behind the step's output. hidden_before: one row for each.
@@ -100,14 +103,14 @@ class Engine {
   // Draws a token from some rows of logits, with the best ones where wanted. An id below 0 says why there is none (ops/sample).
   Status draw(const Tensor& logits, std::span<const Draw> draws, std::vector<SampledToken>& tokens);
   Status score(const Tensor& logits, std::span<const Score> scores, std::vector<SampledToken>& tokens);
-  // Runs the sequence's computed tokens again and finds the first layer whose output is not finite: a kModelError that names it.
-  Status explain_not_finite(const Sequence& sequence);
+  // For an observer of a step: not_finite() with the layer and the first position, if any of these rows is; row 0 is of `position`.
+  Status check_finite(int64_t layer, const Tensor& hidden, int64_t position) const;
 
  private:
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}
   static Result<std::unique_ptr<Engine>> load(const EngineOptions& options);
   Status make_pools();
-  Result<StepOutput> forward();
+  Result<StepOutput> forward(const LayerObserver& observe);
 
   EngineOptions options_;
   std::unique_ptr<Runtime> runtime_;

@@ -113,6 +113,7 @@ Status Scheduler::step() {
   if (plan_.empty()) return {};
   ++stats_.steps;
   keep_snapshots();
+  explain_all();
   finish_all();
   for (auto& a : running_) send(*a);
   spent(StepPart::kDeliver);
@@ -126,7 +127,7 @@ Status Scheduler::compute() {
   work_.clear();
   for (const Piece& p : plan_) work_.push_back(p.work);
   spent(StepPart::kPlan);
-  const auto out = engine_.step(work_);
+  const auto out = engine_.step(work_, watch());
   spent(StepPart::kForward);
   return out.ok() ? commit(*out) : out.status();
 }
@@ -224,7 +225,7 @@ bool Scheduler::admit_one(Active& a) {
 // ---- a beginning in common ----
 
 int64_t Scheduler::common_ahead(const Active& a, const Active& older) {
-  if (!older.shares() || older.decoding() || older.request.cache_salt != a.request.cache_salt) return 0;
+  if (!older.request.use_cache || older.decoding() || older.request.cache_salt != a.request.cache_salt) return 0;
   const auto& tokens = a.sequence.tokens;
   const int64_t alike = std::ranges::mismatch(tokens, older.sequence.tokens).in1 - tokens.begin();
   const int64_t common = whole_pages(std::min(alike, a.sequence.length() - 1));
@@ -327,7 +328,7 @@ int64_t Scheduler::plan_prefill(Active& a, int64_t budget) {
   if (end < s.length() && whole_pages(end) > s.computed) end = whole_pages(end);
   const int64_t count = end - s.computed;
   if (count <= 0) return 0;
-  const bool draws = end == s.length() && a.request.max_tokens > 0;
+  const bool draws = end == s.length() && a.request.max_tokens > 0 && !a.explaining;
   const WantLogits logits = a.scoring() ? WantLogits::kAll : draws ? WantLogits::kLast : WantLogits::kNone;
   plan_.push_back({.active = &a, .work = {&s, count, logits}, .draws = draws, .prefill = true});
   return count;
@@ -353,11 +354,15 @@ bool Scheduler::make_room() {
 }
 
 void Scheduler::preempt(ActiveList::iterator victim) {
-  Active& a = **victim;
+  ++(*victim)->usage.preemptions, ++stats_.preemptions;
+  wait_again(victim);
+}
+
+void Scheduler::wait_again(ActiveList::iterator request) {
+  Active& a = **request;
   release(a, false);
-  ++a.usage.preemptions, ++stats_.preemptions;
   const auto before = std::ranges::find_if(waiting_, [&](const auto& w) { return w->request.priority <= a.request.priority; });
-  waiting_.splice(before, running_, victim);
+  waiting_.splice(before, running_, request);
 }
 
 // ---- what a step gave ----
@@ -381,7 +386,7 @@ Status Scheduler::draft(const StepOutput& out) {
     const int64_t most =
         a.request.speculate < 0 ? engine_.options().speculate : std::min(a.request.speculate, engine_.options().speculate);
     const bool goes_on = a.decoding() && a.event.finish == FinishReason::kNone;
-    if (a.event.finish != FinishReason::kError)
+    if (a.event.finish != FinishReason::kError && !a.explaining)
       drafting.push_back({&a.sequence, &*a.sampling, p.first_row, p.start, goes_on ? most : 0});
   }
   return speculator_.draft(drafting, out);
@@ -424,6 +429,11 @@ Status Scheduler::commit_piece(const Piece& p, const StepOutput& out) {
   Active& a = *p.active;
   Sequence& s = a.sequence;
   if (p.prefill) stats_.prompt_tokens += p.work.count, a.event.prompt_done = s.computed;
+  if (a.explaining) {
+    if (s.pending() == 0 && a.event.error.ok()) a.event.error = not_finite("logits are not finite");
+    if (!a.event.error.ok()) a.event.finish = FinishReason::kError;
+    return {};
+  }
   if (p.draws == 0) {
     if (s.pending() == 0 && a.request.max_tokens == 0) a.event.finish = FinishReason::kLength;
     return {};
@@ -465,6 +475,35 @@ void Scheduler::take_token(Active& a, const SampledToken& token) {
   const bool full = s.length() >= engine_.max_context();
   if (stop_id || (a.text && a.text->stopped())) e.finish = FinishReason::kStop;
   else if (a.produced >= a.request.max_tokens || full) e.finish = FinishReason::kLength;
+}
+
+// ---- what was not finite ----
+
+// Requests whose logits were not finite begin again, among the others and within the step's budget; their tokens so far go out.
+void Scheduler::explain_all() {
+  for (auto it = running_.begin(); it != running_.end();) {
+    const auto at = it++;
+    Active& a = **at;
+    if (a.event.finish != FinishReason::kError || !a.event.error.ok()) continue;
+    ++stats_.not_finite;
+    a.explaining = true;
+    a.request.use_cache = false;
+    a.event.finish = FinishReason::kNone;
+    send(a);
+    wait_again(at);
+  }
+}
+
+LayerObserver Scheduler::watch() {
+  if (std::ranges::none_of(plan_, [](const Piece& p) { return p.active->explaining; })) return {};
+  return [this](int64_t layer, const Tensor& hidden) -> Status {
+    for (const Piece& p : plan_) {
+      Active& a = *p.active;
+      if (a.explaining && a.event.error.ok())
+        a.event.error = engine_.check_finite(layer, hidden.slice(0, p.first_row, p.first_row + p.work.count), p.start);
+    }
+    return {};
+  };
 }
 
 // ---- snapshots and the end ----
@@ -514,10 +553,7 @@ void Scheduler::finish(Active& a) {
 // What the last event says beside its tokens.
 void Scheduler::write_end(Active& a) {
   Event& e = a.event;
-  if (e.finish == FinishReason::kError) {
-    if (e.error.ok()) ++stats_.not_finite, e.error = engine_.explain_not_finite(a.sequence);
-    return;
-  }
+  if (e.finish == FinishReason::kError) return;
   if (a.text && !a.text->stopped()) e.text += a.text->finish();
   if (a.text && a.text->stopped() && e.finish != FinishReason::kCancelled) e.finish = FinishReason::kStop;
   if (a.text && a.text->stopped() && e.finish == FinishReason::kStop) e.stop_string = a.text->stop_string();

@@ -82,8 +82,9 @@ class Scheduler {
     Usage usage;
     Event event;  // of this step
     bool cancelled = false;
+    bool explaining = false;  // its logits were not finite: computed again, for an error that names the layer
 
-    bool decoding() const { return produced > 0 && sequence.pending() == 1; }
+    bool decoding() const { return produced > 0 && sequence.pending() == 1 && !explaining; }
     // Whether log-probabilities of the prompt are still wanted: each of its tokens must be computed.
     bool scoring() const { return request.prompt_logprobs >= 0 && scored < int64_t(request.prompt.size()); }
     bool started() const { return started_at >= 0; }
@@ -119,6 +120,8 @@ class Scheduler {
   // Pages for every piece of the plan; gives up cached pages, then whole requests. False: the plan must be made anew.
   bool make_room();
   void preempt(ActiveList::iterator victim);
+  // Gives back what it occupies and lets it wait, ahead of the others of its priority.
+  void wait_again(ActiveList::iterator request);
 
   // Counts the time since the last call, or since the step's begin.
   void spent(StepPart part);
@@ -132,6 +135,8 @@ class Scheduler {
   void take_token(Active& a, const SampledToken& token);
   void keep_snapshots();
   void keep_snapshot(Active& a, int64_t length);
+  void explain_all();
+  LayerObserver watch();
   void finish_all();
   void finish(Active& a);
   void write_end(Active& a);

@@ -82,7 +82,8 @@ json::object CompletionAnswer::logprobs_object(size_t index, const std::vector<S
   Choice& c = choices_[index];
   if (c.echoed && c.logprobs.fresh()) {
     c.logprobs.add_first(prompt_of(index).ids[0]);
-    for (const SampledToken& t : c.prompt_logprobs) c.logprobs.add(t);
+    const Choice& scored = o_.stream ? c : choices_[index - index % size_t(o_.n)];
+    for (const SampledToken& t : scored.prompt_logprobs) c.logprobs.add(t);
   }
   for (const SampledToken& t : tokens) c.logprobs.add(t);
   return c.logprobs.take();

@@ -1,4 +1,4 @@
-// POST /v1/responses, of which nothing is kept; so /v1/responses/{id} is always 404.
+// POST /v1/responses, of which nothing is kept, so that /v1/responses/{id} is always 404; and /v1/responses/input_tokens.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -35,7 +35,6 @@ void check_absent_fields(const RequestFields& f, const CommonFields& c) {
     if (f.has(key)) f.unsupported(key, "is not offered");
   if (c.n > 1) f.unsupported("n", "a response has one answer");
   if (c.return_token_ids) f.unsupported("return_token_ids", "a response has no place for them");
-  f.choice("truncation", {"auto", "disabled"});  // nothing is left out of an input that is too long: it gets 400
 }
 
 void check_text(const RequestFields& f) {
@@ -117,9 +116,12 @@ json::object response_head(const json::object& body, const CommonFields& c, cons
   o["tool_choice"] = given(body, "tool_choice", "auto");
   o["tools"] = given(body, "tools", json::array());
   o["top_logprobs"] = c.request.top_logprobs;
-  o["truncation"] = "disabled";
+  o["truncation"] = given(body, "truncation", "disabled");
   return o;
 }
+
+// Whether an input that is too long loses its oldest turns.
+bool read_truncation(const RequestFields& f) { return f.choice("truncation", {"auto", "disabled"}) == "auto"; }
 
 MaybeError create(Service& service, const json::object& body, const Responder& responder) {
   MaybeError error;
@@ -139,11 +141,12 @@ MaybeError create(Service& service, const json::object& body, const Responder& r
   c.request.top_logprobs = int(f.integer("top_logprobs", 0, kMaxTopLogprobs).value_or(0));
   o.include_reasoning = f.boolean("include_reasoning").value_or(true);
   o.parallel_calls = f.boolean("parallel_tool_calls").value_or(true);
-  const ChatInput input = read_response_input(f, service);
+  const bool newest = read_truncation(f);
+  ChatInput input = read_response_input(f, service);
   if (error) return error;
 
   ChatPrompt prompt;
-  if (auto e = render_chat(input, service, prompt)) return e;
+  if (auto e = newest ? render_newest(input, service, c.request.max_tokens, prompt) : render_chat(input, service, prompt)) return e;
   if (auto e = fit_prompt(c, service, "input", prompt.ids)) return e;
   if (c.keep_prompt_tokens) prompt.boundaries.clear();  // they count from the start that may be cut
 
@@ -155,6 +158,22 @@ MaybeError create(Service& service, const json::object& body, const Responder& r
   std::vector<Request> choices;
   add_choices(c, prompt.ids, prompt.boundaries, choices);
   follow_answers(service, std::move(choices), responder, std::make_unique<ResponseAnswer>(std::move(o), service, responder));
+  return std::nullopt;
+}
+
+MaybeError count_tokens(const Service& service, const json::object& body, const Responder& responder) {
+  MaybeError error;
+  const RequestFields f(body, error);
+  check_model(f, service);
+  check_kept_fields(f);
+  check_text(f);
+  const bool newest = read_truncation(f);
+  ChatInput input = read_response_input(f, service);
+  if (error) return error;
+  ChatPrompt prompt;
+  if (auto e = newest ? render_newest(input, service, service.max_context(), prompt) : render_chat(input, service, prompt))
+    return e;
+  respond_json(responder, {{"object", "response.input_tokens"}, {"input_tokens", prompt.ids.size()}});
   return std::nullopt;
 }
 
@@ -172,6 +191,12 @@ void add_responses_routes(Router& router, Service& service) {
              json_route(service, [&service](const HttpRequest&, const json::object& body, const Responder& r) {
                return create(service, body, r);
              }));
+  router.add(
+      "POST", "/v1/responses/input_tokens",
+      json_route(
+          service,
+          [&service](const HttpRequest&, const json::object& body, const Responder& r) { return count_tokens(service, body, r); },
+          error_response, Needs::kTokenizer));
   router.add("GET", "/v1/responses/{id}", not_kept);
   router.add("DELETE", "/v1/responses/{id}", not_kept);
   router.add("GET", "/v1/responses/{id}/input_items", not_kept);

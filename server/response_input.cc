@@ -1,5 +1,7 @@
 #include "server/response_input.h"
 
+#include <algorithm>
+
 #include "io/quote.h"
 #include "text/markup.h"
 
@@ -131,6 +133,37 @@ json::array read_functions(const RequestFields& f) {
   return out;
 }
 
+// Which messages may go together, oldest first: a user's and all up to the next one's; behind the last one's, which stays, an
+// assistant's and the results of its calls, but for the last of these.
+class Turns {
+ public:
+  explicit Turns(const json::array& messages) : all_(messages), turn_(messages.size(), kStays) {
+    size_t asked = all_.size(), answered = all_.size();  // the last user's and, behind it, the last assistant's
+    while (asked > 0 && role(asked - 1) != "user") --asked;
+    while (answered > asked && role(answered - 1) != "assistant") --answered;
+    for (size_t i = 0; i + 1 < answered; ++i) {
+      if (role(i) == "system" || i + 1 == asked) continue;
+      if (count_ == 0 || role(i) == "user" || (i >= asked && role(i) == "assistant")) ++count_;
+      turn_[i] = count_ - 1;
+    }
+  }
+  size_t count() const { return count_; }
+  json::array without_oldest(size_t turns) const {
+    json::array out;
+    for (size_t i = 0; i < all_.size(); ++i)
+      if (turn_[i] >= turns) out.push_back(all_[i]);
+    return out;
+  }
+
+ private:
+  static constexpr size_t kStays = size_t(-1);
+  const json::string& role(size_t i) const { return all_[i].at("role").get_string(); }
+
+  const json::array& all_;
+  std::vector<size_t> turn_;  // each message's
+  size_t count_ = 0;
+};
+
 }  // namespace
 
 ChatInput read_response_input(const RequestFields& f, const Service& service) {
@@ -145,6 +178,25 @@ ChatInput read_response_input(const RequestFields& f, const Service& service) {
     for (const char* key : {"summary", "generate_summary"}) r.choice(key, {"auto", "concise", "detailed"});
   }
   return in;
+}
+
+MaybeError render_newest(ChatInput& input, const Service& service, int64_t answer, ChatPrompt& out) {
+  const int64_t context = service.max_context();
+  if (auto e = render_chat(input, service, out); e || int64_t(out.ids.size()) < context) return e;
+  const int64_t room = context - std::clamp<int64_t>(answer, 1, std::max<int64_t>(1, context / 4));
+  const json::array all = std::exchange(input.messages, {});
+  const Turns turns(all);
+  const auto render = [&](size_t left_out) {
+    input.messages = turns.without_oldest(left_out);
+    return render_chat(input, service, out);
+  };
+  size_t too_few = 0, enough = turns.count();
+  while (too_few + 1 < enough) {
+    const size_t middle = (too_few + enough) / 2;
+    if (auto e = render(middle)) return e;
+    (int64_t(out.ids.size()) <= room ? enough : too_few) = middle;
+  }
+  return render(enough);
 }
 
 }  // namespace sluice

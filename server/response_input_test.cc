@@ -12,19 +12,19 @@ class ResponseInputs : public ::testing::Test {
  protected:
   std::unique_ptr<Service> service = demo_service(xml_template());
 
-  template <class Read>
-  std::string render(const std::string& body, Read read) {
+  template <class Read, class Render>
+  std::string render(const std::string& body, Read read, Render render_input) {
     const json::object o = json_of(body).as_object();
     MaybeError error;
-    const ChatInput input = read(RequestFields(o, error), *service);
+    ChatInput input = read(RequestFields(o, error), *service);
     ChatPrompt prompt;
-    if (!error) error = render_chat(input, *service, prompt);
+    if (!error) error = render_input(input, *service, prompt);
     return error ? std::to_string(error->status) + " " + error->param : service->tokenizer().decode(prompt.ids, false);
   }
-  std::string of_items(const std::string& body) { return render(body, read_response_input); }
+  std::string of_items(const std::string& body) { return render(body, read_response_input, render_chat); }
   void expect_same(const std::string& items, const std::string& messages) {
     const std::string text = of_items(items);
-    EXPECT_EQ(text, render(messages, read_chat_input));
+    EXPECT_EQ(text, render(messages, read_chat_input, render_chat));
     EXPECT_NE(text.find("<|im_start|>user\n"), std::string::npos) << text;
   }
 };
@@ -112,6 +112,66 @@ TEST_F(ResponseInputs, Effort) {
   for (const char* more : {"", R"(, "reasoning": {})", R"(, "reasoning": {"effort": "low", "summary": "auto"})"})
     EXPECT_TRUE(of_items(R"({"input": "go")" + std::string(more) + "}").ends_with("<think>\n")) << more;
   EXPECT_EQ(of_items(R"({"input": "go", "reasoning": {"effort": "huge"}})"), "400 reasoning.effort");
+}
+
+// Inputs of messages that have `tokens` tokens each, and some for their form.
+class LongInputs : public ResponseInputs {
+ protected:
+  // "u", "a", "s": a user's, the assistant's, a system message; "c": a call; "r": its result.
+  std::string items(const std::string& kinds, size_t tokens) {
+    std::string list;
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      std::string text = std::to_string(i);
+      while (service->tokenizer().encode(std::string_view(text), false).size() < tokens) text += " and";
+      const auto message = [&](const char* role) {
+        return R"({"role": ")" + std::string(role) + R"(", "content": ")" + text + R"("})";
+      };
+      list += i > 0 ? ", " : "";
+      if (kinds[i] == 'u') list += message("user");
+      if (kinds[i] == 'a') list += message("assistant");
+      if (kinds[i] == 's') list += message("system");
+      if (kinds[i] == 'c')
+        list += R"({"type": "function_call", "call_id": "c", "name": "f", "arguments": {"x": ")" + text + R"("}})";
+      if (kinds[i] == 'r') list += R"({"type": "function_call_output", "call_id": "c", "output": ")" + text + R"("})";
+    }
+    return R"({"input": [)" + list + "]}";
+  }
+  // Numbers of the items that are left.
+  std::vector<int> left(const std::string& kinds, size_t tokens, int64_t answer = 1) {
+    const std::string text =
+        render(items(kinds, tokens), read_response_input,
+               [&](ChatInput& in, const Service& s, ChatPrompt& out) { return render_newest(in, s, answer, out); });
+    std::vector<int> found;
+    for (int i = 0; i < int(kinds.size()); ++i)
+      if (text.find(std::to_string(i) + " and") != std::string::npos) found.push_back(i);
+    return found;
+  }
+};
+
+using Left = std::vector<int>;
+
+// The context has 512 tokens.
+TEST_F(LongInputs, LoseTheirOldestTurns) {
+  EXPECT_EQ(left("uauau", 90), (Left{0, 1, 2, 3, 4}));
+  EXPECT_EQ(left("uauau", 120), (Left{2, 3, 4}));
+  EXPECT_EQ(left("uauauauau", 120), (Left{6, 7, 8})) << "as few as will do";
+  EXPECT_EQ(left("uauauauau", 90), (Left{4, 5, 6, 7, 8}));
+  EXPECT_EQ(left("suauau", 90), (Left{0, 3, 4, 5})) << "system messages stay";
+  EXPECT_EQ(left("uuau", 160), (Left{1, 2, 3}));
+}
+
+TEST_F(LongInputs, LeaveRoomForTheAnswer) {
+  EXPECT_EQ(left("uauau", 90, 512), (Left{0, 1, 2, 3, 4})) << "what the context holds is not touched";
+  EXPECT_EQ(left("uauauauau", 90, 100), (Left{6, 7, 8}));
+  EXPECT_EQ(left("uauauauau", 60, 100), (Left{4, 5, 6, 7, 8}));
+  EXPECT_EQ(left("uauauauau", 60, 512), (Left{4, 5, 6, 7, 8})) << "a quarter at most";
+}
+
+TEST_F(LongInputs, KeepTheLastQuestionAndTheLastStep) {
+  EXPECT_EQ(left("uaucrcrcr", 100), (Left{2, 7, 8}));
+  EXPECT_EQ(left("ucrcrcr", 45), (Left{0, 3, 4, 5, 6})) << "results go with their calls";
+  EXPECT_EQ(left("ucr", 300), (Left{0, 1, 2})) << "is for others to refuse";
+  EXPECT_EQ(left("uau", 300), (Left{2}));
 }
 
 TEST_F(ResponseInputs, TheTemplatesWordIsAboutTheInput) {

@@ -49,7 +49,8 @@ MaybeError fit_prompt(const CommonFields& common, const Service& service, const 
 int64_t prompt_logprob_count(const CommonFields& common, const std::vector<int32_t>& ids);
 MaybeError check_prompt_logprobs(int64_t count, const std::string& param);
 
-// The engine's requests for one prompt: n of them, with seeds that follow each other.
+// The engine's requests for one prompt: n of them, with seeds that follow each other. Log-probabilities of the prompt come with the
+// first, in a stream with each.
 void add_choices(const CommonFields& common, const std::vector<int32_t>& prompt, const std::vector<int64_t>& boundaries,
                  std::vector<Request>& out);
 

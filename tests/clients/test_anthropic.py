@@ -15,8 +15,8 @@ import anthropic
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "server"))
 
-from calling_model import write_calling_model
-from server import Server
+from scripted_model import scripted_model
+from server import SOURCE, Server
 
 QUESTION = "Jon has 83 buttons. Jon finds 88 more. Jon sells 60. How many buttons are there in the end?"
 ANSWER = "83 + 88 = 171. 171 - 60 = 111. The answer is 111."
@@ -97,19 +97,22 @@ class Messages(Case):
 
 
 class Tools(Case):
+    ASKED = {"messages": [{"role": "user", "content": "sum"}], "tools": [ADD]}
+
     @classmethod
     def args(cls):
-        return write_calling_model(cls.folder), *super().args()
+        call = '<tool_call>\n{"name": "add", "arguments": {"a": 171, "b": "x"}}\n</tool_call>'
+        return scripted_model(SOURCE, cls.folder, {"sum": call}), *super().args()
 
     def test_a_call_and_its_result(self):
-        m = self.ask(tools=[ADD])
+        m = self.ask(**self.ASKED)
         (call,) = [b for b in m.content if b.type == "tool_use"]
         self.assertEqual((m.stop_reason, call.name, call.input), ("tool_use", "add", {"a": 171, "b": "x"}))
         result = {"type": "tool_result", "tool_use_id": call.id, "content": "171"}
-        self.assertEqual(self.ask(messages=[USER, m.to_param(), {"role": "user", "content": [result]}], tools=[ADD], max_tokens=1).usage.output_tokens, 1)
+        self.assertEqual(self.ask(messages=[*self.ASKED["messages"], m.to_param(), {"role": "user", "content": [result]}], tools=[ADD], max_tokens=1).usage.output_tokens, 1)
 
     def test_stream(self):
-        with self.ask(self.client.messages.stream, tools=[ADD]) as stream:
+        with self.ask(self.client.messages.stream, **self.ASKED) as stream:
             parts = [e.partial_json for e in stream if e.type == "input_json"]
             m = stream.get_final_message()
         (call,) = [b for b in m.content if b.type == "tool_use"]

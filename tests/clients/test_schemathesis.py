@@ -17,7 +17,8 @@ import unittest
 KEY = "a-secret-key"
 CONTEXT, VOCAB, CHOICES, TOP = 32768, 2048, 8, 20
 MAX_TOKENS = 4  # of an answer: the cases are many
-TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/tokenize")
+TEXT_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/responses/input_tokens", "/v1/messages", "/v1/messages/count_tokens",
+              "/tokenize")  # fmt: skip
 MESSAGES = ("/v1/messages", "/v1/messages/count_tokens")
 
 # All checks are on. 501 is the answer to what is well-formed and not offered; an operation that may give it says so.
@@ -29,7 +30,7 @@ expected-statuses = ["2xx", "501"]
 [checks.negative_data_rejection]
 expected-statuses = ["400", "404", "501"]
 [[operations]]  # whose answers are not kept
-include-path-regex = "/v1/responses/.*"
+include-path-regex = "/v1/responses/[{].*"
 checks.positive_data_acceptance.expected-statuses = ["404"]
 """
 

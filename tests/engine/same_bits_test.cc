@@ -1,16 +1,24 @@
 // The promise of the open chunk: however a sequence is cut into steps, whatever runs beside it and on however many threads, the
-// logits of every position have the same bits. Per instruction set and dtype, on the demo model.
+// logits of every position have the same bits. Per instruction set and dtype, on the tests' model.
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <random>
 
 #include "engine/engine.h"
+#include "tests/support/test_model.h"
 
 namespace sluice {
 namespace {
 
-constexpr int64_t kPrompt = 300, kMore = 64;
+using testing::kTestModel;
+
+constexpr int64_t kVocab = kTestModel.vocab, kMore = 64;
+#if defined(__SANITIZE_THREAD__)
+constexpr int64_t kPrompt = 140;
+#else
+constexpr int64_t kPrompt = 300;
+#endif
 
 std::vector<int32_t> random_ids(int64_t count, uint64_t seed, int64_t vocab) {
   std::mt19937_64 rng(seed);
@@ -36,7 +44,8 @@ struct Variant {
 class SameBits : public ::testing::TestWithParam<Variant> {
  protected:
   std::unique_ptr<Engine> engine(int threads, int64_t sequences = 1) {
-    auto e = Engine::create({.model = SLUICE_SOURCE_DIR "/demo/model",
+    auto e = Engine::create({.model = kTestModel.path,
+                             .random_weights = kTestModel.random_weights,
                              .dtype = GetParam().dtype,
                              .threads = threads,
                              .max_context = 1024,
@@ -45,7 +54,7 @@ class SameBits : public ::testing::TestWithParam<Variant> {
     EXPECT_TRUE(e.ok()) << e.status().to_string();
     return std::move(e).value();
   }
-  std::vector<int32_t> ids(uint64_t seed, int64_t count = kPrompt + kMore) { return random_ids(count, seed, 2048); }
+  std::vector<int32_t> ids(uint64_t seed, int64_t count = kPrompt + kMore) { return random_ids(count, seed, kVocab); }
 
   static void keep(std::vector<float>& out, const Tensor& logits, int64_t first, int64_t count) {
     const float* begin = logits.as<float>() + first * logits.dim(1);
@@ -89,7 +98,8 @@ class SameBits : public ::testing::TestWithParam<Variant> {
   std::vector<float> among_others(Engine& e, const std::vector<int32_t>& ids) {
     std::vector<std::unique_ptr<Sequence>> all;
     all.push_back(e.open(ids).value());
-    for (const int64_t length : {1, 63, 130, 300}) all.push_back(e.open(this->ids(uint64_t(length), length)).value());
+    for (const int64_t length : {int64_t(1), int64_t(63), int64_t(130), kPrompt})
+      all.push_back(e.open(this->ids(uint64_t(length), length)).value());
     std::vector<float> out;
     while (all[0]->pending() > 0) {
       std::vector<Work> work;
@@ -109,7 +119,7 @@ class SameBits : public ::testing::TestWithParam<Variant> {
     const bool same = std::memcmp(got.data(), want.data(), want.size() * sizeof(float)) == 0;
     size_t first = 0;
     while (!same && std::memcmp(&got[first], &want[first], sizeof(float)) == 0) ++first;
-    EXPECT_TRUE(same) << what << ": first difference at position " << first / 2048;
+    EXPECT_TRUE(same) << what << ": first difference at position " << first / kVocab;
   }
 };
 
@@ -117,7 +127,7 @@ TEST_P(SameBits, HoweverTheSequenceIsCut) {
   const auto one = engine(1), two = engine(2, 5);
   const std::vector<int32_t> tokens = ids(7);
   const std::vector<float> whole = in_pieces(*two, tokens, int64_t(tokens.size()));
-  ASSERT_EQ(whole.size(), tokens.size() * 2048);
+  ASSERT_EQ(whole.size(), tokens.size() * kVocab);
   for (const float v : whole) ASSERT_TRUE(std::isfinite(v));
   for (const int64_t piece : {1, 7, 64, 100})
     expect_same(in_pieces(*two, tokens, piece), whole, "pieces of " + std::to_string(piece));
@@ -161,7 +171,7 @@ TEST_P(SameBits, FromASnapshot) {
   for (const int32_t page : again->pages) e->kv().retain(page);
   again->computed = 128;
   const Work more{again.get(), 72, WantLogits::kAll};
-  std::vector<float> out(whole.begin(), whole.begin() + 128 * 2048);
+  std::vector<float> out(whole.begin(), whole.begin() + 128 * kVocab);
   keep(out, e->step({&more, 1})->logits, 0, 72);
   expect_same(out, whole, "from a snapshot");
   e->close(*s), e->close(*again), e->states().release(snapshot);

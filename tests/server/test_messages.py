@@ -4,13 +4,14 @@ import json
 import tempfile
 import unittest
 
-from calling_model import CALL, write_calling_model
-from server import Server
+from scripted_model import scripted_model
+from server import SOURCE, Server
 
 QUESTION = "Jon has 83 buttons. Jon finds 88 more. Jon sells 60. How many buttons are there in the end?"
 ANSWER = "83 + 88 = 171. 171 - 60 = 111. The answer is 111."
 MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"
 ADD = {"name": "add", "description": "Adds.", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}}}
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 171, "b": "x"}}\n</tool_call>'
 
 
 def user(content):
@@ -171,23 +172,17 @@ class Messages(Case):
 class Tools(Case):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.server = Server(write_calling_model(cls.folder.name), "--served-model-name", "demo")
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        cls.folder.cleanup()
+        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+        cls.server = Server(scripted_model(SOURCE, folder, {"sum": f"I add. {CALL} That is all."}), *cls.ARGS)
 
     def test_calls(self):
-        whole = self.whole(QUESTION, tools=[ADD])
-        events = self.events(QUESTION, tools=[ADD])
+        whole = self.whole("sum", tools=[ADD])
+        events = self.events("sum", tools=[ADD])
         for o in (whole, assembled(events)):
-            before, call, *after = o["content"]
-            self.assertEqual(before, text(ANSWER[: ANSWER.index(" answer")]))
+            before, call, after = o["content"]
+            self.assertEqual((before, after), (text("I add."), text(" That is all.")))
             self.assertTrue(call.pop("id").startswith("toolu_"))
             self.assertEqual(call, {"type": "tool_use", "name": "add", "input": {"a": 171, "b": "x"}})
-            self.assertEqual(after[:1] and after[0]["type"], "text")
             self.assertEqual((o["stop_reason"], o["stop_sequence"]), ("tool_use", None))
         kinds = [e["type"] for e in events]
         self.assertEqual((kinds.count("content_block_start"), kinds.count("content_block_stop")), (3, 3))
@@ -195,9 +190,8 @@ class Tools(Case):
 
     def test_no_call_without_tools(self):
         for fields in ({}, {"tools": [ADD], "tool_choice": {"type": "none"}}, {"tools": [{**ADD, "name": "sub"}]}):
-            o = self.whole(QUESTION, **fields)
-            self.assertEqual(([b["type"] for b in o["content"]], o["stop_reason"]), (["text"], "end_turn"))
-            self.assertIn(CALL, o["content"][0]["text"])
+            o = self.whole("sum", **fields)
+            self.assertEqual((o["content"], o["stop_reason"]), ([text(f"I add. {CALL} That is all.")], "end_turn"))
 
     def test_a_call_and_its_result_go_back(self):
         call = {"type": "tool_use", "id": "toolu_1", "name": "add", "input": {"a": 1}}
@@ -206,7 +200,8 @@ class Tools(Case):
         function = {"name": "add", "arguments": {"a": 1}}
         chat = [user(QUESTION), {**assistant("So:"), "tool_calls": [{"type": "function", "id": "toolu_1", "function": function}]},
                 {"role": "tool", "tool_call_id": "toolu_1", "content": "171"}, user("Go on.")]  # fmt: skip
-        expected = self.server.post("/tokenize", {"messages": chat}).json["count"]
+        tool = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": ADD["input_schema"]}}
+        expected = self.server.post("/tokenize", {"messages": chat, "tools": [tool]}).json["count"]
         self.assertEqual((self.count(talk, tools=[ADD]), self.whole(talk, tools=[ADD], max_tokens=1, cache_salt="r")["usage"]["input_tokens"]), (expected, expected))
 
 

@@ -172,8 +172,8 @@ class Responses(unittest.TestCase):
     def test_the_request_is_repeated(self):
         fields = {"instructions": "Be brief.", "max_output_tokens": 5, "metadata": {"a": "b"}, "temperature": 0.7, "top_p": 0.9,
                   "user": "u", "safety_identifier": "s", "prompt_cache_key": "k", "parallel_tool_calls": False,
-                  "tool_choice": "none", "tools": [TOOL], "max_tool_calls": 3, "truncation": "disabled"}  # fmt: skip
-        o = self.ask("Hi", **{**fields, "truncation": "auto"}, store=True, service_tier="auto", background=False, text={"format": {"type": "text"}, "verbosity": "low"},
+                  "tool_choice": "none", "tools": [TOOL], "max_tool_calls": 3, "truncation": "auto"}  # fmt: skip
+        o = self.ask("Hi", **fields, store=True, service_tier="auto", background=False, text={"format": {"type": "text"}, "verbosity": "low"},
                      reasoning={"effort": "low", "summary": "auto"}, include=["reasoning.encrypted_content"], stream_options=None)  # fmt: skip
         self.assertEqual({key: o[key] for key in fields}, fields)
         self.assertEqual((o["store"], o["background"], o["service_tier"]), (False, False, "default"))
@@ -181,6 +181,7 @@ class Responses(unittest.TestCase):
         o = self.ask("Hi", max_output_tokens=1)
         self.assertEqual((o["metadata"], o["tools"], o["tool_choice"], o["parallel_tool_calls"]), ({}, [], "auto", True))
         self.assertEqual((o["instructions"], o["temperature"], o["store"], o["previous_response_id"]), (None, 0, False, None))
+        self.assertEqual(o["truncation"], "disabled")
 
     def test_a_conversation_is_that_of_chat(self):
         first = self.ask(instructions="Be brief.")
@@ -192,6 +193,27 @@ class Responses(unittest.TestCase):
         self.assertEqual(second["output"][0]["content"][0]["text"], chat["choices"][0]["message"]["content"])
         self.assertEqual(second["usage"]["input_tokens"], chat["usage"]["prompt_tokens"])
         self.assertGreaterEqual(second["usage"]["input_tokens_details"]["cached_tokens"], 64)
+
+    def count(self, text, **fields):
+        reply = self.server.post(PATH + "/input_tokens", {"input": text, **fields})
+        self.assertEqual((reply.status, reply.json["object"], len(reply.json)), (200, "response.input_tokens", 2), reply.text)
+        return reply.json["input_tokens"]
+
+    def test_input_tokens(self):
+        items = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}, {"role": "user", "content": "Add 494 and 92."}]
+        for text, fields in ((QUESTION, {}), (QUESTION, {"instructions": "Be brief."}), (items, {"truncation": "auto"})):
+            self.assertEqual(self.count(text, **fields), self.ask(text, max_output_tokens=1, **fields)["usage"]["input_tokens"])
+        self.assertGreater(self.count("word " * 60_000), 60_000)  # more than the context
+        for more, param, status in ({"input": None}, "input", 400), ({"conversation": "c"}, "conversation", 400), ({"model": "other"}, "model", 404):
+            reply = self.server.post(PATH + "/input_tokens", {"input": "Hi", **more})
+            self.assertEqual((reply.status, reply.error["param"]), (status, param))
+
+    def test_truncation(self):
+        long = [{"role": "user", "content": "word " * 30_000}, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": QUESTION}]
+        self.assertEqual(self.server.post(PATH, {"input": long}).error["code"], "context_length_exceeded")
+        o = self.ask(long, truncation="auto")
+        self.assertEqual((o["output"][0]["content"][0]["text"], o["usage"]["input_tokens"]), (ANSWER, 37))
+        self.assertEqual(self.count(long, truncation="auto"), 37)
 
     def test_sampling(self):
         hot = {"temperature": 3, "max_output_tokens": 16, "ignore_eos": True}
