@@ -159,10 +159,11 @@ Result<bool> LtPlans::serves(const LtShape& shape) {
   return plan->found;
 }
 
-Status LtPlans::multiply(const Context& ctx, const LtShape& shape, const void* x, const void* w, void* y, void* workspace) {
+Status LtPlans::multiply(const Context& ctx, const LtShape& shape, const void* x, const void* w, void* y, bool add,
+                         void* workspace) {
   SLUICE_ASSIGN_OR_RETURN(const Plan* p, find(shape));
-  const float one = 1, zero = 0;
-  return to_status(cublaslt().value().multiply(handle_, p->product.handle, &one, w, p->w.handle, x, p->x.handle, &zero, y,
+  const float one = 1, of_y = add ? 1 : 0;
+  return to_status(cublaslt().value().multiply(handle_, p->product.handle, &one, w, p->w.handle, x, p->x.handle, &of_y, y,
                                                p->y.handle, y, p->y.handle, &p->algorithm, workspace, kWorkspace, stream_of(ctx)),
                    "a product of cuBLASLt");
 }

@@ -53,8 +53,9 @@ class LtPlans {
   ~LtPlans();
   // Whether there is an algorithm for a shape.
   Result<bool> serves(const LtShape& shape);
-  // Launches the product on the context's stream. `workspace` has kWorkspace bytes, 256-byte aligned. The shape must be served.
-  Status multiply(const Context& ctx, const LtShape& shape, const void* x, const void* w, void* y, void* workspace);
+  // Launches the product on the context's stream; `add`: to what y holds. `workspace` has kWorkspace bytes, 256-byte aligned. The
+  // shape must be served.
+  Status multiply(const Context& ctx, const LtShape& shape, const void* x, const void* w, void* y, bool add, void* workspace);
 
  private:
   struct Plan;

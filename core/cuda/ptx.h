@@ -261,6 +261,24 @@ __device__ inline void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+// The same of a number that is not known before, up to 5.
+__device__ inline void cp_async_wait(int groups) {
+  switch (groups) {
+    case 0:
+      return cp_async_wait<0>();
+    case 1:
+      return cp_async_wait<1>();
+    case 2:
+      return cp_async_wait<2>();
+    case 3:
+      return cp_async_wait<3>();
+    case 4:
+      return cp_async_wait<4>();
+    default:
+      return cp_async_wait<5>();
+  }
+}
+
 // Arrives, as one of those that `bar` was made for, once all of this thread's copies so far are there.
 __device__ inline void cp_async_arrive(uint64_t* bar) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(bar)) : "memory");
@@ -308,16 +326,6 @@ __device__ inline void send_in_cluster(float* at, uint32_t rank, float x, float 
 
 // --- global memory and caches ---
 
-// 16 bytes that are read once, and displace nothing in the first-level cache.
-__device__ inline uint4 load_once(const void* from) {
-  uint4 x;
-  asm volatile("ld.global.L1::no_allocate.v4.b32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-               : "l"(from)
-               : "memory");
-  return x;
-}
-
 // Writes 16 bytes at once, which is not certain of a plain store whose words were computed.
 __device__ inline void store_global(uint4* to, uint4 x) {
   asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
@@ -328,6 +336,11 @@ __device__ inline void store_global(uint4* to, uint4 x) {
 template <int kBytes>
 __device__ inline void copy_async(uint32_t to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to), "l"(from), "n"(kBytes) : "memory");
+}
+
+// The same of 16 bytes where they are wanted; zeros elsewhere, with nothing read.
+__device__ inline void copy_async_16(uint32_t to, const void* from, bool wanted) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(wanted ? 16 : 0) : "memory");
 }
 
 // Brings the cache line at `p` from memory into the second-level cache; nothing waits for it.

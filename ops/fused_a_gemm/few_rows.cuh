@@ -124,21 +124,6 @@ struct StageOfX {
   __device__ static void put(uint32_t* to, const uint4& v) { to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w; }
 };
 
-__device__ inline void wait_for_copies(int groups_pending) {
-  switch (groups_pending) {
-    case 0:
-      return ptx::cp_async_wait<0>();
-    case 1:
-      return ptx::cp_async_wait<1>();
-    case 2:
-      return ptx::cp_async_wait<2>();
-    case 3:
-      return ptx::cp_async_wait<3>();
-    default:
-      return ptx::cp_async_wait<4>();
-  }
-}
-
 // A warp's part of the product, one of `sharers` of K. Its stage i is stage first_stage + i * sharers of K.
 template <class W, int kGroups>
 class FewRowsWarp {
@@ -173,7 +158,7 @@ class FewRowsWarp {
     }
     int slot = 0;
     for (int i = 0; i < count_; ++i) {
-      wait_for_copies(p_.slots - 1);
+      ptx::cp_async_wait(p_.slots - 1);
       __syncwarp();  // the other lanes' copies have arrived too
       multiply_stage(i, ring_ + slot * kSlotBytes, tokens > 8, sum);
       __syncwarp();  // all lanes have read the slot
@@ -182,7 +167,7 @@ class FewRowsWarp {
       ptx::cp_async_commit();  // an empty group keeps the count
       slot = slot + 1 == p_.slots ? 0 : slot + 1;
     }
-    wait_for_copies(0);
+    ptx::cp_async_wait<0>();
   }
 
  private:

@@ -74,7 +74,7 @@ const bool registered = [] {
   for (const MatmulShape& s : kMatmulGpuShapes)
     for (const int64_t m : kMatmulGpuRows) add_gpu(m, s, DType::kBF16);
   for (const MatmulShape& s : kMatmulGpuHeads)
-    for (const int64_t m : {1, 16, 64}) add_gpu(m, s, DType::kBF16);
+    for (const int64_t m : {1, 8, 16, 64}) add_gpu(m, s, DType::kBF16);
   for (const int64_t m : {1, 16, 512}) add_gpu(m, kMatmulBenchShapes[0], DType::kF32);
   const auto head = random_bf16(kMatmulHead.n * kMatmulHead.k);
   add_read(head);

@@ -22,6 +22,6 @@ inline constexpr int64_t kMatmulBenchRows[] = {1, 4, 16, 512};
 inline constexpr MatmulShape kMatmulGpuShapes[] = {{6144, 1024}, {1024, 3584},  {16, 1024},    {12288, 4096}, {4096, 12288},
                                                    {1024, 4096}, {17408, 5120}, {5120, 17408}, {5120, 6144}};
 inline constexpr MatmulShape kMatmulGpuHeads[] = {{248320, 1024}, {248320, 4096}, {248320, 5120}};
-inline constexpr int64_t kMatmulGpuRows[] = {1, 16, 64, 512, 4096, 8192};
+inline constexpr int64_t kMatmulGpuRows[] = {1, 8, 16, 64, 512, 4096, 8192};
 
 }  // namespace sluice

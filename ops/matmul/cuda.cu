@@ -89,7 +89,7 @@ __device__ void accumulate(const Product& p, int64_t row, int64_t column, int64_
 }
 
 template <bool kWide, class X, class W>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     matmul_few_kernel(const __grid_constant__ Product p, const __grid_constant__ FmaSegments s) {
   constexpr int kOutputs = kFew * kColumns;
   __shared__ float partial[kWarps][kOutputs][kWarp];
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t column = int64_t(blockIdx.x) * kColumns, row = int64_t(blockIdx.y) * kFew, begin = warp * s.length;
   wait_for_previous_kernel();
   float sum[kFew][kColumns] = {};
-  accumulate<kWide, X, W, 4>(p, row, column, begin, min(begin + s.length, p.depth), sum);
+  accumulate<kWide, X, W, 2>(p, row, column, begin, min(begin + s.length, p.depth), sum);
 #pragma unroll
   for (int o = 0; o < kOutputs; ++o) partial[warp][o][lane] = sum[o / kColumns][o % kColumns];
   __syncthreads();

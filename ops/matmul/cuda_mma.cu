@@ -9,8 +9,7 @@ namespace {
 using namespace cuda;
 
 constexpr int kThreads = 256, kWarpsDown = 2, kWarpsAcross = 4;
-constexpr int kStage = 2 * kBlock, kRowBytes = kStage * 2;  // elements of K in a stage; 128 bytes
-constexpr int kStages = 3;
+constexpr int kRowBytes = kStage * 2, kStages = 3;
 
 // A warp has kM x kN fragments of 16 rows of x by 8 rows of w.
 template <int kM, int kN>

@@ -22,7 +22,8 @@ size_t matmul_amx_workspace(const Context&, const MatmulArgs&);
 size_t matmul_cublaslt_workspace(const Context&, const MatmulArgs&);
 Can matmul_cublaslt_can(const MatmulArgs&);
 
-inline constexpr int64_t kMatmulMostFewRows = 16;  // of x, on a GPU
+// Rows of x on a GPU: up to which the form for few serves, and up to which it beats cuBLASLt (README.md).
+inline constexpr int64_t kMatmulMostFewRows = 16, kMatmulFirstFewRows = 8;
 
 inline constexpr int kDotColumns = 4;   // rows of w in a tile of the dot-product form
 inline constexpr int kDotChunk = 1024;  // elements of k that are summed on their own, and then added

@@ -31,8 +31,11 @@ Can mma_can(const MatmulArgs& a) {
   return begins_at_16(a.x) && begins_at_16(a.w) ? Can{} : Can::no("a row of x or w does not begin at a multiple of 16 bytes");
 }
 // The same bits as portable_mma.
-Can few_rows_can(const MatmulArgs& a) {
+Can portable_few_can(const MatmulArgs& a) {
   return a.x.shape[0] <= kMatmulMostFewRows ? mma_can(a) : Can::no("x has more than 16 rows");
+}
+Can few_rows_can(const MatmulArgs& a) {
+  return a.x.shape[0] <= kMatmulFirstFewRows ? portable_few_can(a) : Can::no("x has more than 8 rows");
 }
 
 // On a GPU by the number of rows: all but cublaslt give a row the same bits in any batch.
@@ -44,6 +47,7 @@ constexpr Impl<MatmulArgs> kImpls[] = {
      .workspace = SLUICE_CUBLASLT_FORM(matmul_cublaslt_workspace),
      .run = SLUICE_CUBLASLT_FORM(matmul_cublaslt),
      .by_batch = true},
+    {.name = "portable_few", .isa = Isa::kCuda, .can = portable_few_can, .run = SLUICE_CUDA_FORM(matmul_few_rows)},
     {.name = "portable_mma", .isa = Isa::kCuda, .can = mma_can, .run = SLUICE_CUDA_FORM(matmul_mma)},
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(matmul_cuda)},
     {"amx", Isa::kAmxBf16, both_bf16, matmul_amx_workspace, matmul_amx},

@@ -55,14 +55,15 @@ struct Product {
 };
 
 inline constexpr int kSegments = 16, kBlock = 32;  // of K; elements of K in a block
+inline constexpr int kStage = 2 * kBlock;          // that are copied together: 128 bytes of a row
 
-// K in blocks, all segments of one length but the last.
+// K in blocks; all segments have one length, an even one, but the last.
 struct Segments {
   int blocks, length, count;
 
   explicit Segments(int64_t depth)
       : blocks(int(ceil_div(depth, kBlock))),
-        length(std::max(1, int(ceil_div(blocks, kSegments)))),
+        length(2 * std::max(1, int(ceil_div(depth, kSegments * kStage)))),
         count(int(ceil_div(blocks, length))) {}
 };
 
