@@ -77,6 +77,7 @@ class Cutter {
 
   // All threads call, and all get it.
   __device__ Cut find(Enough enough) {
+    if (sorted_) return cut_list({}, enough);  // the last search was over all that may be kept
     Range range;
     if (start_ == Start::kBestGroups) range.low = max(bar(), kNeverKey + 1);
     if (start_ == Start::kBins) {
@@ -86,7 +87,11 @@ class Cutter {
     }
     for (;;) {
       const Found found = list(range);
-      if (found.count <= kMostListed) return cut_list(range, enough);
+      if (found.count <= kMostListed) {
+        sort(m_.listed);
+        sorted_ = range.bin < 0;
+        return cut_list(range, enough);
+      }
       if (found.least == found.most) return cut_ties(range, found, enough);
       if (range.bin < 0) fill_bins();
       if (!(range.bin < 0 ? narrow_to_bin(range, enough) : narrow_within_bin(range, found, enough))) return m_.cut;
@@ -108,20 +113,28 @@ class Cutter {
     return Key(rank_of_best(mine, v_.row(b_).params.top_k) / kMostGroups);
   }
 
-  // Calls f(key, z, id, depth) for each token of a range, by whichever thread.
+  // Calls f(key, depth, id) for each token of a range, by whichever thread.
   template <class F>
   __device__ void each_token(const Range& range, F&& f) const {
-    for (int g = warp(); g < v_.groups; g += warps()) {
-      if (m_.max[g] < range.low) continue;
-      float z[kOfLane];
-      row_.load(g, z);
+    const auto has = [&](int g) { return g < v_.groups && m_.max[g] >= range.low; };
+    for (int g = warp(); g < v_.groups; g += 2 * warps()) {
+      float z[2][kOfLane];  // both on their way at once
 #pragma unroll
-      for (int i = 0; i < kOfLane; ++i) {
-        const Key key = key_of(z[i]);
-        if (key < range.low || key > range.high) continue;
-        const double depth = scale_.depth(z[i]);
-        if (range.bin < 0 || bin_of(depth) == range.bin) f(key, depth, g * kGroup + place_of(i));
-      }
+      for (int i = 0; i < 2; ++i)
+        if (has(g + i * warps())) row_.load(g + i * warps(), z[i]);
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+        if (has(g + i * warps())) each_token_of(g + i * warps(), z[i], range, f);
+    }
+  }
+  template <class F>
+  __device__ void each_token_of(int group, const float (&z)[kOfLane], const Range& range, F& f) const {
+#pragma unroll
+    for (int i = 0; i < kOfLane; ++i) {
+      const Key key = key_of(z[i]);
+      if (key < range.low || key > range.high) continue;
+      const double depth = scale_.depth(z[i]);
+      if (range.bin < 0 || bin_of(depth) == range.bin) f(key, depth, group * kGroup + place_of(i));
     }
   }
 
@@ -191,7 +204,11 @@ class Cutter {
   __device__ bool narrow_to_bin(Range& range, Enough enough) {
     range = {};
     range.bin = first_with_enough(range, enough, [](int bin) { return bin; });
-    return range.bin >= 0 && range.bin < kBins - 1;
+    if (range.bin < 0 || range.bin == kBins - 1) return false;
+    // One bin wider on both sides, so that few tokens need more than a comparison and rounding does not matter.
+    range.high = min(range.high, key_of(scale_.at_depth(range.bin - 1)));
+    range.low = max(range.low, key_of(scale_.at_depth(range.bin + 2)));
+    return true;
   }
 
   // By keys: the bin's tokens in runs of 2^shift neighbouring keys. False: rounding leaves too little, and all of the bin is kept.
@@ -218,7 +235,6 @@ class Cutter {
 
   __device__ Cut cut_list(const Range& range, Enough enough) {
     const int n = m_.listed;
-    sort(n);
     double before = range.weight;
     for (int first = 0; first < n; first += kMostGroups) {
       const int i = first + t();
@@ -311,6 +327,7 @@ class Cutter {
   Scale scale_;
   CutMemory& m_;
   Start start_;
+  bool sorted_ = false;  // the list has all that may be kept
 };
 
 }  // namespace sluice::sampling

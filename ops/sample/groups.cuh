@@ -19,6 +19,14 @@ inline constexpr unsigned kAll = 0xffffffffu;
 
 __host__ __device__ inline int groups_of(int64_t vocab) { return int((vocab + kGroup - 1) / kGroup); }
 
+// Groups that a warp of a first pass reads at once, where there are enough for all of the GPU: what is under way then keeps its
+// memory busy.
+inline constexpr int kAtOnce = 4;
+inline bool scans_several(const Context& ctx, int64_t rows, int64_t groups) {
+  constexpr int64_t kWarpsOfMultiprocessor = 64;
+  return rows * groups > kWarpsOfMultiprocessor * ctx.gpu->sms;
+}
+
 // Integers in the order of the floats. -0 is 0.
 using Key = uint32_t;
 inline constexpr Key kNoKey = 0;                                     // below all
