@@ -3,8 +3,7 @@
 //   upload -> adjust -> scan -> bins -> cut -> weigh -> finish
 //
 // Greedy rows need scan and finish alone. Nothing is sorted but the few tokens around a cut.
-#include <cstring>
-
+#include "base/checked.h"
 #include "ops/sample/cut.cuh"
 #include "ops/sample/forms.h"
 #include "ops/sample/penalize.h"
