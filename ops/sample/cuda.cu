@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kBinThreads) sample_bins_kernel(const __grid_c
   __shared__ BlockMemory m;
   wait_for_previous_kernel();
   const int64_t b = blockIdx.x;
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   if (!cuts(p, v.vocab) || start_of(p, v.vocab, v.groups) != Start::kBins) return;
   const Key most = row_max(v, b, m);
   if (!drawable(most)) return;
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kPassThreads) sample_weigh_kernel(const __grid
   __shared__ BlockMemory m;
   wait_for_previous_kernel();
   const int64_t b = blockIdx.x;
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   if (p.temperature == 0) return;
   const Key most = row_max(v, b, m);
   if (!drawable(most)) return;
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kMostGroups) sample_cut_kernel(const __grid_co
   __shared__ CutMemory m;
   wait_for_previous_kernel();
   const int64_t b = blockIdx.x;
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   if (!cuts(p, v.vocab)) return;
   const Key most = row_max(v, b, m.block);
   if (!drawable(most)) return;
@@ -189,7 +189,7 @@ struct FinishMemory {
 
 // The token that u falls on, by the groups' weights.
 __device__ int draw(const View& v, int64_t b, Key most, FinishMemory& m) {
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   const int t = int(threadIdx.x);
   const double mine = t < v.groups ? v.weight[b * v.groups + t] : 0;
   const Running running = block_scan(mine, m.block);
@@ -286,8 +286,10 @@ View view_of(const SampleArgs& a, const Sizes& sizes, const Needs& needs, Places
          .positions = static_cast<const int32_t*>(a.positions.data),
          .ids = static_cast<int32_t*>(a.ids.data),
          .logprobs = static_cast<float*>(a.logprobs.data)};
-  v.table = places.place<std::byte>(sizes.bytes());
-  v.adjusted = reinterpret_cast<const Adjusted*>(v.table + sizes.first_adjusted());
+  if (needs.draws || sizes.adjusted > 0) {
+    v.table = places.place<std::byte>(sizes.bytes());
+    v.adjusted = reinterpret_cast<const Adjusted*>(v.table + sizes.first_adjusted());
+  }
   v.touched = places.place<uint32_t>(sizes.adjusted * G * kWordsOfGroup);
   v.overlay = places.place<float>(sizes.adjusted * V);
   v.max = places.place<Key>(B * G);
@@ -323,7 +325,7 @@ Status sample_cuda(Context& ctx, const SampleArgs& a, std::byte* scratch) {
   const Needs needs = needs_of(a);
   Places places{scratch};
   const View v = view_of(a, sizes, needs, places);
-  SLUICE_RETURN_IF_ERROR(upload_table(ctx, a, const_cast<std::byte*>(v.table)));
+  if (v.table) SLUICE_RETURN_IF_ERROR(upload_table(ctx, a, const_cast<std::byte*>(v.table)));
   if (sizes.adjusted > 0)
     SLUICE_RETURN_IF_ERROR(
         launch(ctx, sample_adjust_kernel, {.grid = unsigned(sizes.adjusted), .block = kMostGroups, .dependent = true}, v));

@@ -47,8 +47,8 @@ struct View {
   int vocab, groups;
   const int32_t* positions;
   int32_t* ids;
-  float* logprobs;  // null: not wanted
-  const std::byte* table;
+  float* logprobs;         // null: not wanted
+  const std::byte* table;  // null: all rows are greedy, and nothing is adjusted
   const Adjusted* adjusted;
   // Workspace.
   uint32_t* touched;  // [adjusted rows, groups * kGroup / 32]: bits of the tokens whose z is in `overlay`
@@ -59,7 +59,7 @@ struct View {
   Kept* kept;         // [B]
   Bins* bins;         // [B]
 
-  __device__ const TableRow& row(int64_t b) const { return reinterpret_cast<const TableRow*>(table)[b]; }
+  __device__ TableRow row(int64_t b) const { return table ? reinterpret_cast<const TableRow*>(table)[b] : TableRow{{}, -1}; }
   __device__ const float* logits_of(int64_t b) const { return logits + b * stride; }
 };
 
@@ -125,7 +125,7 @@ __device__ inline Key row_max(const View& v, int64_t b, BlockMemory& m) {
 }
 // Of one row, by the blocks along y.
 __device__ inline void clear_bins_of_row(const View& v, int64_t b) {
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   if (!cuts(p, v.vocab) || start_of(p, v.vocab, v.groups) != Start::kBins) return;
   for (int i = int(blockIdx.y * blockDim.x + threadIdx.x); i < kBins; i += int(gridDim.y * blockDim.x))
     v.bins[b].weight[i] = 0, v.bins[b].count[i] = 0;
@@ -140,7 +140,7 @@ struct Filter {
   float lowest;  // a z below which no weight reaches `least`: a little too low, so that the weight decides at the border
 
   __device__ Filter(const View& v, int64_t b, const Scale& scale) : least(v.row(b).params.min_p) {
-    const SamplingParams& p = v.row(b).params;
+    const SamplingParams p = v.row(b).params;
     if (cuts(p, v.vocab)) kept = v.kept[b];
     lowest = p.min_p > 0 ? __double2float_rd(scale.max + double(p.temperature) * (log(least) - 1e-6)) : -INFINITY;
   }
