@@ -81,8 +81,7 @@ class Cutter {
     Range range;
     if (start_ == Start::kBestGroups) range.low = max(bar(), kNeverKey + 1);
     if (start_ == Start::kBins) {
-      __syncthreads();
-      copy_bins();
+      if (!bins_ready_) copy_bins();
       if (!narrow_to_bin(range, enough)) return m_.cut;
     }
     for (;;) {
@@ -140,6 +139,7 @@ class Cutter {
 
   // The range's tokens, as far as the list has room.
   __device__ Found list(const Range& range) {
+    bins_ready_ = false;  // the list takes their place
     __syncthreads();
     if (t() == 0) m_.listed = 0;
     __syncthreads();
@@ -155,7 +155,9 @@ class Cutter {
   // --- histograms ---
 
   __device__ void copy_bins() {
+    __syncthreads();
     const Bins& from = v_.bins[b_];
+    bins_ready_ = true;
     for (int i = t(); i < kBins; i += int(blockDim.x)) m_.bins.weight[i] = from.weight[i], m_.bins.count[i] = from.count[i];
     __syncthreads();
   }
@@ -327,7 +329,8 @@ class Cutter {
   Scale scale_;
   CutMemory& m_;
   Start start_;
-  bool sorted_ = false;  // the list has all that may be kept
+  bool sorted_ = false;      // the list has all that may be kept
+  bool bins_ready_ = false;  // the row's histogram is in shared memory
 };
 
 }  // namespace sluice::sampling
