@@ -207,9 +207,9 @@ class Cutter {
     range = {};
     range.bin = first_with_enough(range, enough, [](int bin) { return bin; });
     if (range.bin < 0 || range.bin == kBins - 1) return false;
-    // One bin wider on both sides, so that few tokens need more than a comparison and rounding does not matter.
-    range.high = min(range.high, key_of(scale_.at_depth(range.bin - 1)));
-    range.low = max(range.low, key_of(scale_.at_depth(range.bin + 2)));
+    // So that few other tokens need more than a comparison. Rounded outwards, since a depth's own error is far below a float's.
+    range.high = min(range.high, key_of(__double2float_ru(scale_.at_depth(range.bin))));
+    range.low = max(range.low, key_of(__double2float_rd(scale_.at_depth(range.bin + 1))));
     return true;
   }
 

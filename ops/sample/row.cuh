@@ -130,7 +130,8 @@ struct Scale {
     return x >= -708 ? weight : 0;
   }
   __device__ double depth(float z) const { return (max - double(z)) * (rate * kBinsPerT); }
-  __device__ float at_depth(double depth) const { return float(fmax(max - depth / (rate * kBinsPerT), -double(FLT_MAX))); }
+  // The z of a depth, not below the finite ones.
+  __device__ double at_depth(double depth) const { return fmax(max - depth / (rate * kBinsPerT), -double(FLT_MAX)); }
 };
 
 __device__ inline int bin_of(double depth) { return int(fmin(depth, double(kBins - 1))); }
