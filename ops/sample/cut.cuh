@@ -263,7 +263,7 @@ class Cutter {
       for (int apart = run / 2; apart > 0; apart /= 2) {
         __syncthreads();
         for (int i = t(); i < all / 2; i += int(blockDim.x)) {
-          const int a = i / apart * 2 * apart + i % apart, b = a + apart;
+          const int a = 2 * i - (i & (apart - 1)), b = a + apart;
           const bool down = (a & run) == 0;
           const uint64_t x = m_.list[a], y = m_.list[b];
           if ((x < y) == down) m_.list[a] = y, m_.list[b] = x;

@@ -109,26 +109,8 @@ struct Row {
 // Weights relative to the best token's.
 struct Scale {
   double max, rate;  // rate: 1 / temperature
-  double root;       // 2^(lane / 32)
-  __device__ Scale(Key most, const SamplingParams& p)
-      : max(value_of(most)), rate(1.0 / double(p.temperature)), root(exp2(double(lane()) / kWarp)) {}
+  __device__ Scale(Key most, const SamplingParams& p) : max(value_of(most)), rate(1.0 / double(p.temperature)) {}
   __device__ double weight(float z) const { return exp((double(z) - max) * rate); }
-  // The same by all lanes of a warp together, each with a z of its own, to 1e-15; 0 below e^-708. e^x = 2^(n / 32) e^r: a lane has
-  // the root, and r is so small that six terms are enough, where exp() takes twice as many operations.
-  __device__ double weight_together(float z) const {
-    constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding and subtracting it rounds to the nearest integer
-    constexpr double kSteps = 46.16624130844682903551758979206;  // 32 / ln 2
-    // ln 2 / 32 as its first 33 bits, which n multiplies without rounding, and the rest.
-    constexpr double kStep = 6.93147180369123816490e-01 / 32, kStepRest = 1.90821492927058770002e-10 / 32;
-    const double x = (double(z) - max) * rate;
-    const double shifted = fma(x, kSteps, kRound), n = shifted - kRound;
-    const double r = fma(n, -kStepRest, fma(n, -kStep, x));
-    const double e = fma(fma(fma(fma(fma(fma(1.0 / 720, r, 1.0 / 120), r, 1.0 / 24), r, 1.0 / 6), r, 0.5), r, 1.0), r, 1.0);
-    const int steps = __double2loint(shifted);
-    const double scaled = e * __shfl_sync(kAll, root, steps & (kWarp - 1));
-    const double weight = __hiloint2double(__double2hiint(scaled) + (steps >> 5 << 20), __double2loint(scaled));
-    return x >= -708 ? weight : 0;
-  }
   __device__ double depth(float z) const { return (max - double(z)) * (rate * kBinsPerT); }
   // The z of a depth, not below the finite ones.
   __device__ double at_depth(double depth) const { return fmax(max - depth / (rate * kBinsPerT), -double(FLT_MAX)); }
@@ -164,14 +146,13 @@ struct Filter {
     lowest = p.min_p > 0 ? __double2float_rd(scale.max + double(p.temperature) * (log(least) - 1e-6)) : -INFINITY;
   }
   __device__ bool may_keep(Key most) const { return most >= kept.key && value_of(most) >= lowest; }
-  // A lane's weights of a group; 0 for what is not kept. By all lanes together.
+  // A lane's weights of a group; 0 for what is not kept.
   __device__ void weigh(const Scale& scale, int group, const float (&z)[kOfLane], double (&w)[kOfLane]) const {
 #pragma unroll
     for (int i = 0; i < kOfLane; ++i) {
       const Key key = key_of(z[i]);
       const bool in = key > kept.key || (key == kept.key && group * kGroup + place_of(i) <= kept.last);
-      const double weight = scale.weight_together(z[i]);
-      w[i] = in && z[i] >= lowest ? weight : 0;
+      w[i] = in && z[i] >= lowest ? scale.weight(z[i]) : 0;
       if (least > 0 && w[i] < least) w[i] = 0;
     }
   }
