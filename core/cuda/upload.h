@@ -16,6 +16,29 @@ Status upload(Context& ctx, const void* host, size_t bytes, void* device);
 
 inline constexpr size_t kUploadByKernel = 3840;  // bytes at most: a kernel's arguments have 4096 everywhere
 
+// The same of bytes that lie in many places and come to lie behind each other.
+class Upload {
+ public:
+  Upload(Context& ctx, size_t bytes, void* device) : ctx_(ctx), left_(bytes), to_(static_cast<std::byte*>(device)) {}
+
+  // All calls together write `bytes`. The last one sends what is not on its way yet.
+  Status write(const void* host, size_t bytes);
+
+ private:
+  enum class Way : unsigned char { kUnknown, kKernel, kRing, kGraph, kDirect };
+  Result<Way> choose_way();
+  Status take_room();
+  Status send_room();
+
+  Context& ctx_;
+  size_t left_;    // bytes that are still to be written
+  std::byte* to_;  // where the next room's contents go
+  Way way_ = Way::kUnknown;
+  std::byte* room_ = nullptr;  // memory that is filled before it is sent
+  size_t room_size_ = 0, used_ = 0;
+  std::array<std::byte, kUploadByKernel> few_;
+};
+
 // Page-locked memory that copies to the GPU read from, in slots. One is used again when what was copied from it before has arrived.
 // Belongs to one runtime, its stream and one thread.
 class UploadRing {
@@ -28,7 +51,8 @@ class UploadRing {
   UploadRing& operator=(UploadRing&& o) noexcept;
   ~UploadRing();  // nothing may be under way any more
 
-  Status copy(cudaStream_t stream, const std::byte* host, size_t bytes, std::byte* device);
+  // Memory that the next copy on the stream may read from; at most kSlotBytes.
+  Result<std::byte*> take(cudaStream_t stream, size_t bytes);
 
  private:
   UploadRing() = default;

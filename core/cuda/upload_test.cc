@@ -109,6 +109,26 @@ TEST(Upload, ManyInOrder) {
   last.expect(sent.back(), "the last of all");
 }
 
+// From many places, in pieces of all sizes, by every way.
+TEST(Upload, InPieces) {
+  SKIP_WITHOUT_A_GPU();
+  for (const size_t size : kSizes)
+    for (const bool ring : {true, false}) {
+      Context ctx = *gpu_context();
+      if (!ring) ctx.uploads = nullptr;
+      const Target to(size);
+      const Bytes bytes = random_bytes(size, size);
+      Upload u(ctx, size, to.data());
+      for (size_t at = 0, n = 0; at < size; at += n) {
+        n = std::min(size - at, 1 + at / 2);
+        Bytes piece(bytes.begin() + std::ptrdiff_t(at), bytes.begin() + std::ptrdiff_t(at + n));
+        EXPECT_TRUE(u.write(piece.data(), n).ok());
+        std::fill(piece.begin(), piece.end(), std::byte{0});
+      }
+      to.expect(bytes, std::to_string(size) + " bytes in pieces");
+    }
+}
+
 TEST(Upload, WithoutARing) {
   SKIP_WITHOUT_A_GPU();
   Context ctx = *gpu_context();

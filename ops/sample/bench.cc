@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "ops/sample/cases.h"
 #include "ops/sample/sample.h"
 #include "tests/support/op_bench.h"
@@ -52,15 +54,18 @@ struct Lists {
   std::vector<SampleRow> rows;
 };
 
-std::shared_ptr<Lists> lists_of(const SampleCase& c, const Setting& setting) {
+// Row b has setting b, over and over.
+std::shared_ptr<Lists> lists_of(const SampleCase& c, std::span<const Setting> settings) {
   auto l = std::make_shared<Lists>();
   for (int32_t i = 0; i < 2000; ++i) l->used.push_back({int32_t(i * 104729ll % c.vocab), i % 2 == 0, i % 4});
   l->banned = {int32_t(c.vocab - 1), int32_t(c.vocab / 2)};
-  SampleRow row;
-  if (setting.adjust == Adjust::kStops) row.banned = l->banned;
-  if (setting.adjust == Adjust::kPenalties) row.used = l->used;
-  l->params.assign(size_t(c.rows), setting.params);
-  l->rows.assign(size_t(c.rows), row);
+  for (int64_t b = 0; b < c.rows; ++b) {
+    const Setting& setting = settings[size_t(b) % settings.size()];
+    l->params.push_back(setting.params);
+    l->rows.emplace_back();
+    if (setting.adjust == Adjust::kStops) l->rows.back().banned = l->banned;
+    if (setting.adjust == Adjust::kPenalties) l->rows.back().used = l->used;
+  }
   return l;
 }
 
@@ -69,24 +74,30 @@ std::function<float(float)> logit_of(Row row) {
   return [i = 0](float x) mutable { return ++i % 12345 == 0 ? 19 - 0.8f * float(i / 12345 % 20) : 2 * x; };
 }
 
-void add(const SampleCase& c, const Setting& setting) {
-  const std::string label = std::to_string(c.rows) + "x" + std::to_string(c.vocab) + "_" + setting.name;
-  const auto lists = lists_of(c, setting);
+void add(const SampleCase& c, const char* name, std::span<const Setting> settings) {
+  const std::string label = std::to_string(c.rows) + "x" + std::to_string(c.vocab) + "_" + name;
+  const auto lists = lists_of(c, settings);
+  const auto any = [&](auto&& f) { return std::ranges::any_of(settings, f); };
+  const bool adjusts = any([](const Setting& s) { return s.adjust != Adjust::kNothing; });
+  const bool logprobs = any([](const Setting& s) { return s.logprobs; });
+  const double logits = double(c.rows * c.vocab);
+  const Row row = settings.front().row;
+  const double flops = any([](const Setting& s) { return s.params.temperature > 0; }) ? 35 * logits : 0;  // of e^x in fp64
   bench<SampleArgs>({"sample", label, Where::kBoth}, {sample_impls(), check_sample}, [=](Inputs& in) {
-    SampleArgs args{.logits = in.normal(DType::kF32, {c.rows, c.vocab}, logit_of(setting.row)),
+    SampleArgs args{.logits = in.normal(DType::kF32, {c.rows, c.vocab}, logit_of(row)),
                     .params = lists->params,
                     .positions = in.count(c.rows),
                     .ids = in.output(DType::kI32, {c.rows})};
-    if (setting.adjust != Adjust::kNothing) args.rows = lists->rows;
-    if (setting.logprobs) args.logprobs = in.output(DType::kF32, {c.rows});
-    const double logits = double(c.rows * c.vocab), flops = setting.params.temperature > 0 ? 35 * logits : 0;  // of e^x in fp64
+    if (adjusts) args.rows = lists->rows;
+    if (logprobs) args.logprobs = in.output(DType::kF32, {c.rows});
     return Call<SampleArgs>{.args = args, .work = {.bytes = 4 * logits, .flops = flops}, .outputs = {args.ids}, .limit = 0};
   });
 }
 
 const bool registered = [] {
   for (const SampleCase& c : kSampleBenchCases)
-    for (const Setting& setting : kSettings) add(c, setting);
+    for (const Setting& setting : kSettings) add(c, setting.name, {&setting, 1});
+  add(kSampleMixedBenchCase, "mixed", kSettings);
   return true;
 }();
 

@@ -31,5 +31,7 @@ inline constexpr SamplingParams kSampleParams[] = {
     {.temperature = 1, .top_k = 400, .min_p = 0.1f},
 };
 inline constexpr SampleCase kSampleBenchCases[] = {{1, 248320, 0}, {64, 248320, 0}};
+// Rows of all settings in one call; the smallest case, so that it is the one in tests/dependent_launch.
+inline constexpr SampleCase kSampleMixedBenchCase{10, 20000, 0};
 
 }  // namespace sluice

@@ -3,8 +3,7 @@
 //   upload -> adjust -> scan -> bins -> cut -> weigh -> finish
 //
 // Greedy rows need scan and finish alone. Nothing is sorted but the few tokens around a cut.
-#include <cstring>
-
+#include "base/checked.h"
 #include "ops/sample/cut.cuh"
 #include "ops/sample/forms.h"
 #include "ops/sample/penalize.h"
@@ -69,24 +68,31 @@ __global__ void __launch_bounds__(kMostGroups) sample_adjust_kernel(const __grid
 
 // --- passes: a group a warp ---
 
-template <bool kMass>
+// A warp has kGroups groups in a row: all of them are on their way before the first is looked at.
+template <bool kMass, int kGroups>
 __global__ void __launch_bounds__(kPassThreads) sample_scan_kernel(const __grid_constant__ View v) {
   wait_for_previous_kernel();
   const int64_t b = blockIdx.x;
-  const int g = int(blockIdx.y) * kPassWarps + warp();
+  const int first = (int(blockIdx.y) * kPassWarps + warp()) * kGroups;
+  float z[kGroups][kOfLane];
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) load_group(v.logits_of(b), v.vocab, first + i, z[i]);
   if (v.bins) clear_bins_of_row(v, b);
-  if (g >= v.groups) return;
-  const int64_t at = b * v.groups + g;
-  float z[kOfLane];
-  load_group(v.logits_of(b), v.vocab, g, z);
-  const bool bad = any_not_finite(z, v.vocab, g);
-  Mass mass;
-  if constexpr (kMass) mass = group_mass(z, value_of(group_max(z)));
-  Row(v, b).adjust(g, z);
-  const Key most = group_max(z);
-  if (lane() > 0) return;
-  v.max[at] = bad ? kNanKey : most;
-  if constexpr (kMass) v.mass[at] = mass;
+  const Row row(v, b);
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) {
+    const int g = first + i;
+    if (g >= v.groups) return;
+    const int64_t at = b * v.groups + g;
+    const bool bad = any_not_finite(z[i], v.vocab, g);
+    Key most = group_max(z[i]);
+    if constexpr (kMass) {
+      const Mass mass = group_mass(z[i], value_of(most));
+      if (lane() == 0) v.mass[at] = mass;
+    }
+    if (row.touched) row.adjust(g, z[i]), most = group_max(z[i]);
+    if (lane() == 0) v.max[at] = bad ? kNanKey : most;
+  }
 }
 
 __global__ void __launch_bounds__(kBinThreads) sample_bins_kernel(const __grid_constant__ View v) {
@@ -94,7 +100,7 @@ __global__ void __launch_bounds__(kBinThreads) sample_bins_kernel(const __grid_c
   __shared__ BlockMemory m;
   wait_for_previous_kernel();
   const int64_t b = blockIdx.x;
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   if (!cuts(p, v.vocab) || start_of(p, v.vocab, v.groups) != Start::kBins) return;
   const Key most = row_max(v, b, m);
   if (!drawable(most)) return;
@@ -116,7 +122,7 @@ __global__ void __launch_bounds__(kPassThreads) sample_weigh_kernel(const __grid
   __shared__ BlockMemory m;
   wait_for_previous_kernel();
   const int64_t b = blockIdx.x;
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   if (p.temperature == 0) return;
   const Key most = row_max(v, b, m);
   if (!drawable(most)) return;
@@ -142,7 +148,7 @@ __global__ void __launch_bounds__(kMostGroups) sample_cut_kernel(const __grid_co
   __shared__ CutMemory m;
   wait_for_previous_kernel();
   const int64_t b = blockIdx.x;
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   if (!cuts(p, v.vocab)) return;
   const Key most = row_max(v, b, m.block);
   if (!drawable(most)) return;
@@ -183,7 +189,7 @@ struct FinishMemory {
 
 // The token that u falls on, by the groups' weights.
 __device__ int draw(const View& v, int64_t b, Key most, FinishMemory& m) {
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   const int t = int(threadIdx.x);
   const double mine = t < v.groups ? v.weight[b * v.groups + t] : 0;
   const Running running = block_scan(mine, m.block);
@@ -280,8 +286,10 @@ View view_of(const SampleArgs& a, const Sizes& sizes, const Needs& needs, Places
          .positions = static_cast<const int32_t*>(a.positions.data),
          .ids = static_cast<int32_t*>(a.ids.data),
          .logprobs = static_cast<float*>(a.logprobs.data)};
-  v.table = places.place<std::byte>(sizes.bytes());
-  v.adjusted = reinterpret_cast<const Adjusted*>(v.table + sizes.first_adjusted());
+  if (needs.draws || sizes.adjusted > 0) {
+    v.table = places.place<std::byte>(sizes.bytes());
+    v.adjusted = reinterpret_cast<const Adjusted*>(v.table + sizes.first_adjusted());
+  }
   v.touched = places.place<uint32_t>(sizes.adjusted * G * kWordsOfGroup);
   v.overlay = places.place<float>(sizes.adjusted * V);
   v.max = places.place<Key>(B * G);
@@ -317,22 +325,25 @@ Status sample_cuda(Context& ctx, const SampleArgs& a, std::byte* scratch) {
   const Needs needs = needs_of(a);
   Places places{scratch};
   const View v = view_of(a, sizes, needs, places);
-  SLUICE_RETURN_IF_ERROR(upload_table(ctx, a, const_cast<std::byte*>(v.table)));
+  if (v.table) SLUICE_RETURN_IF_ERROR(upload_table(ctx, a, const_cast<std::byte*>(v.table)));
   if (sizes.adjusted > 0)
     SLUICE_RETURN_IF_ERROR(
         launch(ctx, sample_adjust_kernel, {.grid = unsigned(sizes.adjusted), .block = kMostGroups, .dependent = true}, v));
-  const auto pass = [&](int threads, int64_t most) {  // blocks for all groups of all rows, `most` a row
-    const int64_t blocks = std::min(ceil_div(v.groups, threads / kWarp), most);
+  const auto pass = [&](int threads, int64_t groups_of_warp, int64_t most) {  // blocks for all groups of all rows, `most` a row
+    const int64_t blocks = std::min(ceil_div(v.groups, threads / kWarp * groups_of_warp), most);
     return cuda::LaunchShape{.grid = dim3(B, unsigned(blocks)), .block = unsigned(threads), .dependent = true};
   };
   const cuda::LaunchShape block_a_row{.grid = B, .block = kMostGroups, .dependent = true};
+  const auto scan = [&]<int kGroups>() {
+    return launch(ctx, v.logprobs ? sample_scan_kernel<true, kGroups> : sample_scan_kernel<false, kGroups>,
+                  pass(kPassThreads, kGroups, INT_MAX), v);
+  };
   // Enough blocks to fill the GPU a few times.
   const int64_t few = std::max<int64_t>(1, 8 * ctx.gpu->sms / std::max(B, 1u));
-  SLUICE_RETURN_IF_ERROR(
-      launch(ctx, v.logprobs ? sample_scan_kernel<true> : sample_scan_kernel<false>, pass(kPassThreads, INT_MAX), v));
-  if (needs.bins) SLUICE_RETURN_IF_ERROR(launch(ctx, sample_bins_kernel, pass(kBinThreads, few), v));
+  SLUICE_RETURN_IF_ERROR(scans_several(ctx, B, v.groups) ? scan.template operator()<kAtOnce>() : scan.template operator()<1>());
+  if (needs.bins) SLUICE_RETURN_IF_ERROR(launch(ctx, sample_bins_kernel, pass(kBinThreads, 1, few), v));
   if (needs.cuts) SLUICE_RETURN_IF_ERROR(launch(ctx, sample_cut_kernel, block_a_row, v));
-  if (needs.draws) SLUICE_RETURN_IF_ERROR(launch(ctx, sample_weigh_kernel, pass(kPassThreads, few), v));
+  if (needs.draws) SLUICE_RETURN_IF_ERROR(launch(ctx, sample_weigh_kernel, pass(kPassThreads, 1, few), v));
   return launch(ctx, sample_finish_kernel, block_a_row, v);
 }
 

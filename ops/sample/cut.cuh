@@ -77,16 +77,20 @@ class Cutter {
 
   // All threads call, and all get it.
   __device__ Cut find(Enough enough) {
+    if (sorted_) return cut_list({}, enough);  // the last search was over all that may be kept
     Range range;
     if (start_ == Start::kBestGroups) range.low = max(bar(), kNeverKey + 1);
     if (start_ == Start::kBins) {
-      __syncthreads();
-      copy_bins();
+      if (!bins_ready_) copy_bins();
       if (!narrow_to_bin(range, enough)) return m_.cut;
     }
     for (;;) {
       const Found found = list(range);
-      if (found.count <= kMostListed) return cut_list(range, enough);
+      if (found.count <= kMostListed) {
+        sort(m_.listed);
+        sorted_ = range.bin < 0;
+        return cut_list(range, enough);
+      }
       if (found.least == found.most) return cut_ties(range, found, enough);
       if (range.bin < 0) fill_bins();
       if (!(range.bin < 0 ? narrow_to_bin(range, enough) : narrow_within_bin(range, found, enough))) return m_.cut;
@@ -108,25 +112,34 @@ class Cutter {
     return Key(rank_of_best(mine, v_.row(b_).params.top_k) / kMostGroups);
   }
 
-  // Calls f(key, z, id, depth) for each token of a range, by whichever thread.
+  // Calls f(key, depth, id) for each token of a range, by whichever thread.
   template <class F>
   __device__ void each_token(const Range& range, F&& f) const {
-    for (int g = warp(); g < v_.groups; g += warps()) {
-      if (m_.max[g] < range.low) continue;
-      float z[kOfLane];
-      row_.load(g, z);
+    const auto has = [&](int g) { return g < v_.groups && m_.max[g] >= range.low; };
+    for (int g = warp(); g < v_.groups; g += 2 * warps()) {
+      float z[2][kOfLane];  // both on their way at once
 #pragma unroll
-      for (int i = 0; i < kOfLane; ++i) {
-        const Key key = key_of(z[i]);
-        if (key < range.low || key > range.high) continue;
-        const double depth = scale_.depth(z[i]);
-        if (range.bin < 0 || bin_of(depth) == range.bin) f(key, depth, g * kGroup + place_of(i));
-      }
+      for (int i = 0; i < 2; ++i)
+        if (has(g + i * warps())) row_.load(g + i * warps(), z[i]);
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+        if (has(g + i * warps())) each_token_of(g + i * warps(), z[i], range, f);
+    }
+  }
+  template <class F>
+  __device__ void each_token_of(int group, const float (&z)[kOfLane], const Range& range, F& f) const {
+#pragma unroll
+    for (int i = 0; i < kOfLane; ++i) {
+      const Key key = key_of(z[i]);
+      if (key < range.low || key > range.high) continue;
+      const double depth = scale_.depth(z[i]);
+      if (range.bin < 0 || bin_of(depth) == range.bin) f(key, depth, group * kGroup + place_of(i));
     }
   }
 
   // The range's tokens, as far as the list has room.
   __device__ Found list(const Range& range) {
+    bins_ready_ = false;  // the list takes their place
     __syncthreads();
     if (t() == 0) m_.listed = 0;
     __syncthreads();
@@ -142,7 +155,9 @@ class Cutter {
   // --- histograms ---
 
   __device__ void copy_bins() {
+    __syncthreads();
     const Bins& from = v_.bins[b_];
+    bins_ready_ = true;
     for (int i = t(); i < kBins; i += int(blockDim.x)) m_.bins.weight[i] = from.weight[i], m_.bins.count[i] = from.count[i];
     __syncthreads();
   }
@@ -191,7 +206,11 @@ class Cutter {
   __device__ bool narrow_to_bin(Range& range, Enough enough) {
     range = {};
     range.bin = first_with_enough(range, enough, [](int bin) { return bin; });
-    return range.bin >= 0 && range.bin < kBins - 1;
+    if (range.bin < 0 || range.bin == kBins - 1) return false;
+    // So that few other tokens need more than a comparison. Rounded outwards, since a depth's own error is far below a float's.
+    range.high = min(range.high, key_of(__double2float_ru(scale_.at_depth(range.bin))));
+    range.low = max(range.low, key_of(__double2float_rd(scale_.at_depth(range.bin + 1))));
+    return true;
   }
 
   // By keys: the bin's tokens in runs of 2^shift neighbouring keys. False: rounding leaves too little, and all of the bin is kept.
@@ -218,7 +237,6 @@ class Cutter {
 
   __device__ Cut cut_list(const Range& range, Enough enough) {
     const int n = m_.listed;
-    sort(n);
     double before = range.weight;
     for (int first = 0; first < n; first += kMostGroups) {
       const int i = first + t();
@@ -245,7 +263,7 @@ class Cutter {
       for (int apart = run / 2; apart > 0; apart /= 2) {
         __syncthreads();
         for (int i = t(); i < all / 2; i += int(blockDim.x)) {
-          const int a = i / apart * 2 * apart + i % apart, b = a + apart;
+          const int a = 2 * i - (i & (apart - 1)), b = a + apart;
           const bool down = (a & run) == 0;
           const uint64_t x = m_.list[a], y = m_.list[b];
           if ((x < y) == down) m_.list[a] = y, m_.list[b] = x;
@@ -311,6 +329,8 @@ class Cutter {
   Scale scale_;
   CutMemory& m_;
   Start start_;
+  bool sorted_ = false;      // the list has all that may be kept
+  bool bins_ready_ = false;  // the row's histogram is in shared memory
 };
 
 }  // namespace sluice::sampling

@@ -19,6 +19,14 @@ inline constexpr unsigned kAll = 0xffffffffu;
 
 __host__ __device__ inline int groups_of(int64_t vocab) { return int((vocab + kGroup - 1) / kGroup); }
 
+// Groups that a warp of a first pass reads at once, where there are enough for all of the GPU: what is under way then keeps its
+// memory busy.
+inline constexpr int kAtOnce = 2;
+inline bool scans_several(const Context& ctx, int64_t rows, int64_t groups) {
+  constexpr int64_t kWarpsOfMultiprocessor = 64;
+  return rows * groups > kWarpsOfMultiprocessor * ctx.gpu->sms;
+}
+
 // Integers in the order of the floats. -0 is 0.
 using Key = uint32_t;
 inline constexpr Key kNoKey = 0;                                     // below all
@@ -54,19 +62,21 @@ __device__ inline void load_group(const float* row, int vocab, int group, float 
   }
 }
 
-// Whether any of a group's logits is NaN or infinite, in every lane.
+// Whether any of a group's logits is NaN or infinite, in every lane: 0 * x is 0 for all others.
 __device__ inline bool any_not_finite(const float (&x)[kOfLane], int vocab, int group) {
-  bool bad = false;
+  const bool whole = (group + 1) * kGroup <= vocab;
+  float zero = 0;
 #pragma unroll
-  for (int i = 0; i < kOfLane; ++i) bad |= !is_finite(x[i]) && group * kGroup + place_of(i) < vocab;
-  return __any_sync(kAll, bad);
+  for (int i = 0; i < kOfLane; ++i) zero = whole || group * kGroup + place_of(i) < vocab ? fmaf(x[i], 0, zero) : zero;
+  return __any_sync(kAll, zero != 0);
 }
 
+// Of logits that are no NaN.
 __device__ inline Key group_max(const float (&x)[kOfLane]) {
-  Key most = kNoKey;
+  float most = x[0];
 #pragma unroll
-  for (int i = 0; i < kOfLane; ++i) most = max(most, key_of(x[i]));
-  return __reduce_max_sync(kAll, most);
+  for (int i = 1; i < kOfLane; ++i) most = fmaxf(most, x[i]);
+  return __reduce_max_sync(kAll, key_of(most));
 }
 
 // What a group adds to the sum of e^x of its row: sum times e^max.

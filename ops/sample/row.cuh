@@ -1,6 +1,8 @@
 // A row as the kernels see it: its logits with the adjustments laid over them, its weights, what of it is kept.
 #pragma once
 
+#include <cfloat>
+
 #include "ops/sample/groups.cuh"
 #include "ops/sample/philox.h"
 #include "ops/sample/table.h"
@@ -45,8 +47,8 @@ struct View {
   int vocab, groups;
   const int32_t* positions;
   int32_t* ids;
-  float* logprobs;  // null: not wanted
-  const std::byte* table;
+  float* logprobs;         // null: not wanted
+  const std::byte* table;  // null: all rows are greedy, and nothing is adjusted
   const Adjusted* adjusted;
   // Workspace.
   uint32_t* touched;  // [adjusted rows, groups * kGroup / 32]: bits of the tokens whose z is in `overlay`
@@ -57,7 +59,7 @@ struct View {
   Kept* kept;         // [B]
   Bins* bins;         // [B]
 
-  __device__ const TableRow& row(int64_t b) const { return reinterpret_cast<const TableRow*>(table)[b]; }
+  __device__ TableRow row(int64_t b) const { return table ? reinterpret_cast<const TableRow*>(table)[b] : TableRow{{}, -1}; }
   __device__ const float* logits_of(int64_t b) const { return logits + b * stride; }
 };
 
@@ -110,6 +112,8 @@ struct Scale {
   __device__ Scale(Key most, const SamplingParams& p) : max(value_of(most)), rate(1.0 / double(p.temperature)) {}
   __device__ double weight(float z) const { return exp((double(z) - max) * rate); }
   __device__ double depth(float z) const { return (max - double(z)) * (rate * kBinsPerT); }
+  // The z of a depth, not below the finite ones.
+  __device__ double at_depth(double depth) const { return fmax(max - depth / (rate * kBinsPerT), -double(FLT_MAX)); }
 };
 
 __device__ inline int bin_of(double depth) { return int(fmin(depth, double(kBins - 1))); }
@@ -122,7 +126,7 @@ __device__ inline Key row_max(const View& v, int64_t b, BlockMemory& m) {
 }
 // Of one row, by the blocks along y.
 __device__ inline void clear_bins_of_row(const View& v, int64_t b) {
-  const SamplingParams& p = v.row(b).params;
+  const SamplingParams p = v.row(b).params;
   if (!cuts(p, v.vocab) || start_of(p, v.vocab, v.groups) != Start::kBins) return;
   for (int i = int(blockIdx.y * blockDim.x + threadIdx.x); i < kBins; i += int(gridDim.y * blockDim.x))
     v.bins[b].weight[i] = 0, v.bins[b].count[i] = 0;
@@ -133,23 +137,23 @@ __device__ inline bool drawable(Key most) { return most > kNeverKey && most <= k
 // What filters leave of a row.
 struct Filter {
   Kept kept;
-  double least;   // weight
-  double lowest;  // a z below which no weight reaches `least`: a little too low, so that the weight decides at the border
+  double least;  // weight
+  float lowest;  // a z below which no weight reaches `least`: a little too low, so that the weight decides at the border
 
   __device__ Filter(const View& v, int64_t b, const Scale& scale) : least(v.row(b).params.min_p) {
-    const SamplingParams& p = v.row(b).params;
+    const SamplingParams p = v.row(b).params;
     if (cuts(p, v.vocab)) kept = v.kept[b];
-    lowest = p.min_p > 0 ? scale.max + double(p.temperature) * (log(least) - 1e-6) : -INFINITY;
+    lowest = p.min_p > 0 ? __double2float_rd(scale.max + double(p.temperature) * (log(least) - 1e-6)) : -INFINITY;
   }
-  __device__ bool may_keep(Key most) const { return most >= kept.key && double(value_of(most)) >= lowest; }
+  __device__ bool may_keep(Key most) const { return most >= kept.key && value_of(most) >= lowest; }
   // A lane's weights of a group; 0 for what is not kept.
   __device__ void weigh(const Scale& scale, int group, const float (&z)[kOfLane], double (&w)[kOfLane]) const {
 #pragma unroll
     for (int i = 0; i < kOfLane; ++i) {
       const Key key = key_of(z[i]);
       const bool in = key > kept.key || (key == kept.key && group * kGroup + place_of(i) <= kept.last);
-      w[i] = in && double(z[i]) >= lowest ? scale.weight(z[i]) : 0;
-      if (w[i] < least) w[i] = 0;
+      w[i] = in && z[i] >= lowest ? scale.weight(z[i]) : 0;
+      if (least > 0 && w[i] < least) w[i] = 0;
     }
   }
 };

@@ -2,7 +2,6 @@
 // their lists. And what a row's parameters ask for, on both sides.
 #pragma once
 
-#include "base/checked.h"
 #include "core/context.h"
 #include "ops/sample/sample.h"
 
@@ -23,10 +22,12 @@ struct Adjusted {
   List allowed{}, bias{}, used{}, banned{};
 };
 
+static_assert(sizeof(TableRow) % alignof(Adjusted) == 0);
+
 // How much is uploaded: all that a call's shape of work depends on.
 struct Sizes {
   int64_t rows = 0, adjusted = 0, lists = 0;  // lists: bytes
-  int64_t first_adjusted() const { return round_up(rows * int64_t(sizeof(TableRow)), alignof(Adjusted)); }
+  int64_t first_adjusted() const { return rows * int64_t(sizeof(TableRow)); }
   int64_t first_list() const { return first_adjusted() + adjusted * int64_t(sizeof(Adjusted)); }
   int64_t bytes() const { return first_list() + lists; }
 };

@@ -37,22 +37,28 @@ struct View {
   __device__ int id(int64_t r) const { return ids[r] >= 0 && ids[r] < vocab ? ids[r] : -1; }
 };
 
+template <int kGroups>
 __global__ void __launch_bounds__(kScanThreads) token_logprobs_scan_kernel(const __grid_constant__ View v) {
   wait_for_previous_kernel();
   const int64_t r = blockIdx.x;
-  const int g = int(blockIdx.y) * kScanWarps + warp();
-  if (g >= v.groups) return;
-  float x[kOfLane];
-  load_group(v.row(r), v.vocab, g, x);
+  const int first = (int(blockIdx.y) * kScanWarps + warp()) * kGroups;
+  float x[kGroups][kOfLane];
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) load_group(v.row(r), v.vocab, first + i, x[i]);
   const int id = v.id(r);
   const float than = id < 0 ? INFINITY : v.row(r)[id];
-  int above = 0;
 #pragma unroll
-  for (int i = 0; i < kOfLane; ++i) above += x[i] > than;
-  const bool bad = any_not_finite(x, v.vocab, g);
-  const Key max = group_max(x);
-  const GroupResult result{bad ? kNanKey : max, group_mass(x, value_of(max)), __reduce_add_sync(kAll, uint32_t(above))};
-  if (lane() == 0) v.group[r * v.groups + g] = result;
+  for (int i = 0; i < kGroups; ++i) {
+    const int g = first + i;
+    if (g >= v.groups) return;
+    uint32_t above = 0;
+#pragma unroll
+    for (int j = 0; j < kOfLane; ++j) above += x[i][j] > than;
+    const bool bad = any_not_finite(x[i], v.vocab, g);
+    const Key max = group_max(x[i]);
+    const GroupResult result{bad ? kNanKey : max, group_mass(x[i], value_of(max)), __reduce_add_sync(kAll, above)};
+    if (lane() == 0) v.group[r * v.groups + g] = result;
+  }
 }
 
 // Tokens in order of (logit down, id up), as integers down.
@@ -138,9 +144,12 @@ Status token_logprobs_cuda(Context& ctx, const TokenLogprobsArgs& a, std::byte* 
     v.best_ids = static_cast<int32_t*>(a.best_ids.data), v.best_ids_stride = a.best_ids.stride[0];
     v.best_logprobs = static_cast<float*>(a.best_logprobs.data), v.best_logprobs_stride = a.best_logprobs.stride[0];
   }
-  SLUICE_RETURN_IF_ERROR(
-      launch(ctx, token_logprobs_scan_kernel,
-             {.grid = dim3(unsigned(R), unsigned(ceil_div(v.groups, kScanWarps))), .block = kScanThreads, .dependent = true}, v));
+  const auto scan = [&]<int kGroups>() {
+    const int64_t blocks = ceil_div(v.groups, kScanWarps * kGroups);
+    return launch(ctx, token_logprobs_scan_kernel<kGroups>,
+                  {.grid = dim3(unsigned(R), unsigned(blocks)), .block = kScanThreads, .dependent = true}, v);
+  };
+  SLUICE_RETURN_IF_ERROR(scans_several(ctx, R, v.groups) ? scan.template operator()<kAtOnce>() : scan.template operator()<1>());
   return launch(ctx, token_logprobs_finish_kernel, {.grid = unsigned(R), .block = kMostGroups, .dependent = true}, v);
 }
 

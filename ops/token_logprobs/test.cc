@@ -188,6 +188,40 @@ TEST(TokenLogprobs, SameBitsAloneAndInABatch) {
   }
 }
 
+// A vocabulary of today's models, from rows that are not aligned: random, all equal, and in rising order.
+TEST(TokenLogprobs, AVocabularyOfAModel) {
+  constexpr int64_t kVocab = 248320;
+  Random random(4);
+  Storage logits(DType::kF32, {3, kVocab}, kVocab + 1, 1);
+  int64_t i = 0;
+  logits.fill([&] { return i++ < kVocab ? random.normal(0, 2) : i <= 2 * kVocab ? -1.5 : 1e-4 * double(i); });
+  const Storage ids = ints({12345, kVocab - 1, 7}), counts = ints({20, 20, 20});
+  const Outputs want = run(reference(), logits, ids, counts, 20);
+  for (const auto* impl : forms()) expect_same(run(*impl, logits, ids, counts, 20), want, impl->name);
+}
+
+// Where they cannot be seen ahead.
+TEST(TokenLogprobs, BadIdsAndCountsOnAGpu) {
+  if (!gpu_context()) GTEST_SKIP() << "there is no GPU here";
+  Random random(5);
+  const Storage logits = random.normal(DType::kF32, {4, 300});
+  const Storage ids = ints({300, 1 << 30, -5, 2}), counts = ints({2, 9, -1, 3}), good = ints({-1, -1, -1, 2}),
+                cut = ints({2, 4, 0, 3});
+  const Outputs want = run(reference(), logits, good, cut, 4);
+  for (const auto* impl : forms()) {
+    if (!is_gpu(impl->isa)) continue;
+    const Outputs got(4, 4);
+    run_ok(*impl, TokenLogprobsArgs{.logits = logits,
+                                    .ids = ids,
+                                    .logprobs = got.logprobs,
+                                    .ranks = got.ranks,
+                                    .counts = counts,
+                                    .best_ids = got.best_ids,
+                                    .best_logprobs = got.best_logprobs});
+    expect_same(got, want, impl->name);
+  }
+}
+
 TEST(TokenLogprobs, RefusesBadArguments) {
   const Storage logits(DType::kF32, {2, 8}), empty(DType::kF32, {2, 0});
   const Outputs out(2, 3), wide(2, 21);

@@ -522,99 +522,100 @@ TEST(Scheduler, WhatCannotBeSampledIsRefusedAtOnce) {
   while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
   collect(good);
   EXPECT_EQ(good.got.ids, want[0].ids);
+}
 
-  // What is in the cache comes to be no number: the request is computed again to say where, within the budget, behind one that came
-  // later, and as its memory is sound now there is no layer to name.
-  TEST(Scheduler, WhatIsNotFiniteIsExplainedWhileOthersGoOn) {
-    std::mt19937_64 rng(14);
-    const std::vector<Request> all = long_requests(2, rng);
-    const std::vector<Outcome> want = alone({all[1]}, DTypeChoice::kBF16);
-    auto engine = make({.prefill_chunk = 16, .sequences = 2});
-    Scheduler scheduler(*engine);
-    Running bad, good;
-    scheduler.submit(1, all[0], bad.outbox);
-    while (bad.got.ids.empty()) {
-      ASSERT_TRUE(scheduler.step().ok());
-      collect(bad);
-    }
-    const Tensor keys = engine->pools().attention[0].k;
-    std::memset(keys.data, 0xff, keys.bytes());
-    scheduler.submit(2, all[1], good.outbox);
-    std::optional<Event> end;
-    for (int steps = 0; !end; ++steps) {
-      const int64_t before = scheduler.stats().prompt_tokens;
-      ASSERT_TRUE(scheduler.step().ok());
-      ASSERT_LE(scheduler.stats().prompt_tokens, before + 16);
-      while (const auto e = bad.outbox->pop())
-        if (e->finish != FinishReason::kNone) end = e;
-      ASSERT_LT(steps, 100);
-    }
-    collect(good);
-    EXPECT_FALSE(good.got.ids.empty()) << "it did not wait";
-    EXPECT_EQ(end->finish, FinishReason::kError);
-    EXPECT_EQ(end->error.message(), "the model's logits are not finite");
-    EXPECT_EQ(end->usage.completion_tokens, int64_t(bad.got.ids.size()));
-    EXPECT_EQ(scheduler.stats().not_finite, 1);
-    EXPECT_EQ(scheduler.stats().failed, 1);
-    while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
-    collect(good);
-    EXPECT_EQ(good.got.ids, want[0].ids);
-    engine->cache().clear();
-    EXPECT_EQ(engine->states().free_slots(), engine->states().slots());
-    EXPECT_EQ(engine->kv().free_pages(), engine->kv().pages());
+// What is in the cache comes to be no number: the request is computed again to say where, within the budget, behind one that came
+// later, and as its memory is sound now there is no layer to name.
+TEST(Scheduler, WhatIsNotFiniteIsExplainedWhileOthersGoOn) {
+  std::mt19937_64 rng(14);
+  const std::vector<Request> all = long_requests(2, rng);
+  const std::vector<Outcome> want = alone({all[1]}, DTypeChoice::kBF16);
+  auto engine = make({.prefill_chunk = 16, .sequences = 2});
+  Scheduler scheduler(*engine);
+  Running bad, good;
+  scheduler.submit(1, all[0], bad.outbox);
+  while (bad.got.ids.empty()) {
+    ASSERT_TRUE(scheduler.step().ok());
+    collect(bad);
   }
+  const Tensor keys = engine->pools().attention[0].k;
+  std::memset(keys.data, 0xff, keys.bytes());
+  scheduler.submit(2, all[1], good.outbox);
+  std::optional<Event> end;
+  for (int steps = 0; !end; ++steps) {
+    const int64_t before = scheduler.stats().prompt_tokens;
+    ASSERT_TRUE(scheduler.step().ok());
+    ASSERT_LE(scheduler.stats().prompt_tokens, before + 16);
+    while (const auto e = bad.outbox->pop())
+      if (e->finish != FinishReason::kNone) end = e;
+    ASSERT_LT(steps, 100);
+  }
+  collect(good);
+  EXPECT_FALSE(good.got.ids.empty()) << "it did not wait";
+  EXPECT_EQ(end->finish, FinishReason::kError);
+  EXPECT_EQ(end->error.message(), "the model's logits are not finite");
+  EXPECT_EQ(end->usage.completion_tokens, int64_t(bad.got.ids.size()));
+  EXPECT_EQ(scheduler.stats().not_finite, 1);
+  EXPECT_EQ(scheduler.stats().failed, 1);
+  while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
+  collect(good);
+  EXPECT_EQ(good.got.ids, want[0].ids);
+  engine->cache().clear();
+  EXPECT_EQ(engine->states().free_slots(), engine->states().slots());
+  EXPECT_EQ(engine->kv().free_pages(), engine->kv().pages());
+}
 
-  // Fault 32: the only slot goes from a request that is cancelled, at any step, to another one. It sees neither the old state nor
-  // the poison of what was freed.
-  TEST(Scheduler, ASlotTakenOverFromAnAbortedRequestIsAsNew) {
-    std::mt19937_64 rng(13);
-    std::vector<Request> all = long_requests(2, rng);
-    all[1].max_tokens = 12;
-    const Outcome want = alone({all[1]}, DTypeChoice::kBF16)[0];
-    for (const bool poison : {false, true})
-      for (const int64_t speculate : {0, 2})
-        for (const int steps : {0, 1, 5, 9, 30}) {
-          auto engine = make({.speculate = speculate, .prefill_chunk = 16, .slots = 1, .poison = poison});
-          Scheduler scheduler(*engine);
-          uint64_t state = 0;
-          scheduler.on_release([&](RequestId id, const Sequence& s) {
-            if (id == 2) state = state_of(*engine, s);
-          });
-          Running a, b;
-          scheduler.submit(1, all[0], a.outbox);
-          scheduler.submit(2, all[1], b.outbox);
-          for (int i = 0; i < steps; ++i) ASSERT_TRUE(scheduler.step().ok());
-          scheduler.cancel(1);
-          while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
-          collect(a), collect(b);
-          const std::string what = "cancelled after " + std::to_string(steps) + " steps, poison " + std::to_string(poison);
-          EXPECT_EQ(a.finish, FinishReason::kCancelled) << what;
-          EXPECT_EQ(b.got.ids, want.ids) << what;
-          EXPECT_EQ(b.got.logprobs, want.logprobs) << what;
-          if (speculate > 0) {
-            EXPECT_EQ(state, want.state) << what;
-          }
+// Fault 32: the only slot goes from a request that is cancelled, at any step, to another one. It sees neither the old state nor
+// the poison of what was freed.
+TEST(Scheduler, ASlotTakenOverFromAnAbortedRequestIsAsNew) {
+  std::mt19937_64 rng(13);
+  std::vector<Request> all = long_requests(2, rng);
+  all[1].max_tokens = 12;
+  const Outcome want = alone({all[1]}, DTypeChoice::kBF16)[0];
+  for (const bool poison : {false, true})
+    for (const int64_t speculate : {0, 2})
+      for (const int steps : {0, 1, 5, 9, 30}) {
+        auto engine = make({.speculate = speculate, .prefill_chunk = 16, .slots = 1, .poison = poison});
+        Scheduler scheduler(*engine);
+        uint64_t state = 0;
+        scheduler.on_release([&](RequestId id, const Sequence& s) {
+          if (id == 2) state = state_of(*engine, s);
+        });
+        Running a, b;
+        scheduler.submit(1, all[0], a.outbox);
+        scheduler.submit(2, all[1], b.outbox);
+        for (int i = 0; i < steps; ++i) ASSERT_TRUE(scheduler.step().ok());
+        scheduler.cancel(1);
+        while (!scheduler.idle()) ASSERT_TRUE(scheduler.step().ok());
+        collect(a), collect(b);
+        const std::string what = "cancelled after " + std::to_string(steps) + " steps, poison " + std::to_string(poison);
+        EXPECT_EQ(a.finish, FinishReason::kCancelled) << what;
+        EXPECT_EQ(b.got.ids, want.ids) << what;
+        EXPECT_EQ(b.got.logprobs, want.logprobs) << what;
+        if (speculate > 0) {
+          EXPECT_EQ(state, want.state) << what;
         }
-  }
+      }
+}
 
-  // SLUICE_CASES: how many requests are compared; SLUICE_SEED: another set of schedules.
-  TEST(Scheduler, SameBitsUnderAnySchedule) {
-    const char *wanted = std::getenv("SLUICE_CASES"), *seed_text = std::getenv("SLUICE_SEED");
-    const uint64_t seed = seed_text ? uint64_t(std::atoll(seed_text)) : 7;
+// SLUICE_CASES: how many requests are compared; SLUICE_SEED: another set of schedules.
+TEST(Scheduler, SameBitsUnderAnySchedule) {
+  const char *wanted = std::getenv("SLUICE_CASES"), *seed_text = std::getenv("SLUICE_SEED");
+  const uint64_t seed = seed_text ? uint64_t(std::atoll(seed_text)) : 7;
 #if defined(__SANITIZE_THREAD__)
-    constexpr int64_t kCases = 80;
+  constexpr int64_t kCases = 80;
 #elif defined(__SANITIZE_ADDRESS__)
-    constexpr int64_t kCases = 200;
+  constexpr int64_t kCases = 200;
 #else
-    constexpr int64_t kCases = 2000;
+  constexpr int64_t kCases = 2000;
 #endif
-    const int64_t cases = wanted ? std::atoll(wanted) : kCases;
-    const size_t kinds = size_t(std::clamp<int64_t>(cases / 4, 20, 60)), at_a_time = size_t(std::clamp<int64_t>(cases / 8, 10, 50));
-    Schedules bf16(kinds, DTypeChoice::kBF16, seed), fp32(kinds / 3, DTypeChoice::kF32, seed);
-    while (bf16.compared() < cases * 9 / 10) bf16.run(at_a_time);
-    while (fp32.compared() < cases / 10) fp32.run(at_a_time);
-    bf16.expect_all_happened();
-  }
+  const int64_t cases = wanted ? std::atoll(wanted) : kCases;
+  const size_t kinds = size_t(std::clamp<int64_t>(cases / 4, 20, 60)), at_a_time = size_t(std::clamp<int64_t>(cases / 8, 10, 50));
+  Schedules bf16(kinds, DTypeChoice::kBF16, seed), fp32(kinds / 3, DTypeChoice::kF32, seed);
+  while (bf16.compared() < cases * 9 / 10) bf16.run(at_a_time);
+  while (fp32.compared() < cases / 10) fp32.run(at_a_time);
+  bf16.expect_all_happened();
+}
 
 }  // namespace
 }  // namespace sluice
