@@ -133,6 +133,25 @@ TEST(SampleAdjust, PresenceAndFrequencyCountTheAnswerOnly) {
   EXPECT_EQ(greedy({2, 2.4}, {.used = once}, {.presence_penalty = -0.5f}), 0);
 }
 
+// A product is rounded before it is subtracted, so that a penalty ends at the same z everywhere: here at that of the next token, in
+// every row.
+TEST(SampleAdjust, PenaltiesAreRounded) {
+  constexpr int64_t kRows = 200;
+  Random random(15);
+  const TokenUse used[] = {{0, false, 3}};
+  Problem problem(Storage(DType::kF32, {kRows, 2}), {}, {.used = used});
+  std::vector<double> logits;
+  for (SamplingParams& p : problem.params) {
+    const float z = float(random.uniform(1, 2));
+    p.frequency_penalty = float(random.uniform(0, 1));
+    const volatile float product = p.frequency_penalty * 3;
+    logits.insert(logits.end(), {z, z - product});
+  }
+  size_t i = 0;
+  problem.logits.fill([&] { return logits[i++]; });
+  for (const auto* impl : forms()) EXPECT_EQ(run(*impl, problem).ids, std::vector<double>(kRows, 0)) << impl->name;
+}
+
 // Bias comes before the repetition penalty, that before the other two.
 TEST(SampleAdjust, Order) {
   const TokenUse used[] = {{0, true, 1}};
