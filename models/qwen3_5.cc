@@ -204,7 +204,7 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
                                  const Tensor& out) const {
   const int64_t HK = c_.linear_key_heads, HV = c_.linear_value_heads, K = c_.linear_key_dim, V = c_.linear_value_dim, T = s.T;
   Tensor qkv, z, b, a;
-  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, DType::kF32, {&qkv, &z, &b, &a}));
+  SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, s.operands(act_), {&qkv, &z, &b, &a}));
   const Tensor y = s.make(act_, {T, HV, V});
   SLUICE_RETURN_IF_ERROR(s.memory());
 
@@ -371,7 +371,7 @@ Result<StepOutput> Qwen3_5::forward(Context& ctx, const Batch& batch, const Step
                                     const LayerObserver& observe) const {
   Step s(ctx, batch, tables);
   const int64_t h = c_.hidden_size;
-  Residual r{.hidden = s.f32({s.T, h}), .delta = s.f32({s.T, h}), .x = s.make(act_, {s.T, h})};
+  Residual r{.hidden = s.f32({s.T, h}), .delta = s.make(s.operands(act_), {s.T, h}), .x = s.make(act_, {s.T, h})};
   SLUICE_RETURN_IF_ERROR(s.memory());
   SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.in.ids, .table = embed_, .out = r.hidden}));
   SLUICE_RETURN_IF_ERROR(show(ctx, observe, -1, r.hidden));
@@ -405,7 +405,7 @@ Result<StepOutput> Qwen3_5::draft(Context& ctx, const Batch& batch, const Tensor
   const int64_t h = c_.hidden_size;
   const float eps = float(c_.rms_norm_eps);
   const Tensor embedding = s.f32({s.T, h}), both = s.make(act_, {s.T, 2 * h});
-  Residual r{.hidden = s.f32({s.T, h}), .delta = s.f32({s.T, h}), .x = s.make(act_, {s.T, h})};
+  Residual r{.hidden = s.f32({s.T, h}), .delta = s.make(s.operands(act_), {s.T, h}), .x = s.make(act_, {s.T, h})};
   SLUICE_RETURN_IF_ERROR(s.memory());
   SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.in.ids, .table = embed_, .out = embedding}));
   SLUICE_RETURN_IF_ERROR(

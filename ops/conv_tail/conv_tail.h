@@ -6,7 +6,8 @@
 //   tail[slot, i] = input row of position L - (W-1) + i      where L > start, or where the call brings no rows and L = start > 0
 //
 // The tails of other sequences keep their bits. Rows of this step come from qkv, earlier ones from the ring, which must be as it
-// was before the step. Copies are exact. Slot < 0: skipped; on a GPU, where slots cannot be seen ahead, so is one outside the pool.
+// was before the step. Copies are exact, bf16 widened. Slot < 0: skipped; on a GPU, where slots cannot be seen ahead, so is one
+// outside the pool.
 #pragma once
 
 #include <span>
@@ -17,7 +18,7 @@
 namespace sluice {
 
 struct ConvTailArgs {
-  Tensor qkv;         // [T, C] f32, stride free in dimension 0; T may be 0
+  Tensor qkv;         // [T, C] f32 or bf16, stride free in dimension 0; T may be 0
   Tensor conv_ring;   // [S, R, C] f32, R a power of two >= W; row p % R is position p
   Tensor cu_seqlens;  // [B+1] i32
   Tensor start;       // [B] i32: position of the sequence's first row in this call

@@ -7,7 +7,7 @@ Status check_conv_tail(const ConvTailArgs& a) {
   ArgCheck c("conv_tail");
   c.rank("tail", a.tail, 3, 3).dtype("tail", a.tail, {DType::kF32}).inner_contiguous("tail", a.tail);
   c.rank("conv_ring", a.conv_ring, 3, 3).dtype("conv_ring", a.conv_ring, {DType::kF32}).inner_contiguous("conv_ring", a.conv_ring);
-  c.rank("qkv", a.qkv, 2, 2).dtype("qkv", a.qkv, {DType::kF32}).inner_contiguous("qkv", a.qkv);
+  c.rank("qkv", a.qkv, 2, 2).dtype("qkv", a.qkv, {DType::kF32, DType::kBF16}).inner_contiguous("qkv", a.qkv);
   c.rank("start", a.start, 1, 1).dtype("start", a.start, {DType::kI32}).inner_contiguous("start", a.start);
   SLUICE_RETURN_IF_ERROR(c.status());
   const int64_t S = a.tail.dim(0), kept = a.tail.dim(1), C = a.tail.dim(2), R = a.conv_ring.dim(1), B = a.start.dim(0);
