@@ -3,15 +3,15 @@
 // (same_bits_test, scheduler_test) holds within rounding on a GPU, so fp32 is compared.
 #include <gtest/gtest.h>
 
-#include <random>
-
-#include "core/memory.h"
 #include "core/runtime.h"
 #include "engine/scheduler.h"
+#include "tests/support/cut_sequences.h"
 #include "text/tokenizer.h"
 
 namespace sluice {
 namespace {
+
+using namespace testing;
 
 const std::string kModel = SLUICE_SOURCE_DIR "/demo/model";
 constexpr int64_t kVocab = 2048;
@@ -32,87 +32,6 @@ std::unique_ptr<Engine> make(Device device, int64_t sequences = 1, int64_t specu
   return std::move(e).value();
 }
 
-std::vector<int32_t> random_ids(int64_t count, uint64_t seed) {
-  std::mt19937_64 rng(seed);
-  std::vector<int32_t> ids(static_cast<size_t>(count));
-  for (auto& id : ids) id = int32_t(rng() % kVocab);
-  return ids;
-}
-
-// Appends the logits of `count` rows of a step.
-void keep(Engine& e, std::vector<float>& out, const Result<StepOutput>& step, int64_t count) {
-  ASSERT_TRUE(step.ok()) << step.status().to_string();
-  const auto rows = host_copy<float>(e.context(), step->logits.slice(0, 0, count));
-  ASSERT_TRUE(rows.ok()) << rows.status().to_string();
-  out.insert(out.end(), rows->begin(), rows->end());
-}
-
-std::vector<float> in_pieces(Engine& e, const std::vector<int32_t>& ids, int64_t piece) {
-  auto s = e.open(ids).value();
-  std::vector<float> out;
-  while (s->pending() > 0) {
-    const Work work{s.get(), std::min(piece, s->pending()), WantLogits::kAll};
-    keep(e, out, e.step({&work, 1}), work.count);
-    if (::testing::Test::HasFatalFailure()) break;
-  }
-  e.close(*s);
-  return out;
-}
-
-// In fours of which `taken` are kept.
-std::vector<float> verified(Engine& e, const std::vector<int32_t>& ids, int64_t taken) {
-  auto s = e.open({ids[0]}).value();
-  std::vector<float> out;
-  while (s->computed < int64_t(ids.size())) {
-    const int64_t at = s->computed, count = std::min({int64_t(4), int64_t(ids.size()) - at, 64 - at % 64});
-    const int64_t good = std::min(taken, count);
-    s->tokens.assign(ids.begin(), ids.begin() + at + count);
-    for (int64_t i = good; i < count; ++i) s->tokens[size_t(at + i)] ^= 1;
-    const Work work{s.get(), count, WantLogits::kAll, true};
-    const auto step = e.step({&work, 1});
-    keep(e, out, step, good);
-    if (::testing::Test::HasFatalFailure()) break;
-    EXPECT_TRUE(e.accept(*s, good, step->hidden.slice(0, good - 1, good)).ok());
-  }
-  e.close(*s);
-  return out;
-}
-
-std::vector<float> among_others(Engine& e, const std::vector<int32_t>& ids) {
-  std::vector<std::unique_ptr<Sequence>> all;
-  all.push_back(e.open(ids).value());
-  for (const int64_t length : {1, 63, 130, 300}) all.push_back(e.open(random_ids(length, uint64_t(length))).value());
-  std::vector<float> out;
-  while (all[0]->pending() > 0) {
-    std::vector<Work> work;
-    for (auto& s : all)
-      if (s->pending() > 0) work.push_back({s.get(), std::min<int64_t>(50, s->pending()), WantLogits::kAll});
-    keep(e, out, e.step(work), work[0].count);
-    if (::testing::Test::HasFatalFailure()) break;
-  }
-  for (auto& s : all) e.close(*s);
-  return out;
-}
-
-// From the snapshot after 128 tokens on.
-std::vector<float> resumed(Engine& e, const std::vector<int32_t>& ids) {
-  auto s = e.open(ids).value();
-  const Work first{s.get(), 150, WantLogits::kNone};
-  EXPECT_TRUE(e.step({&first, 1}).ok());
-  const int32_t snapshot = e.states().snapshot(s->slot).value();
-  auto again = e.open(ids).value();
-  e.states().release(again->slot);
-  again->slot = e.states().resume(snapshot).value();
-  again->pages.assign(s->pages.begin(), s->pages.begin() + 2);
-  for (const int32_t page : again->pages) e.kv().retain(page);
-  again->computed = 128;
-  std::vector<float> out;
-  const Work rest{again.get(), again->pending(), WantLogits::kAll};
-  keep(e, out, e.step({&rest, 1}), rest.count);
-  e.close(*s), e.close(*again), e.states().release(snapshot);
-  return out;
-}
-
 void expect_near(const std::vector<float>& got, std::span<const float> want, const std::string& what) {
   constexpr float kTolerance = 2e-3f;  // of logits up to 20; fp32 sums in another order, through all layers
   ASSERT_EQ(got.size(), want.size()) << what;
@@ -131,14 +50,16 @@ class OnDevice : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(OnDevice, LogitsAreThoseOfTheCpu) {
-  const std::vector<int32_t> ids = random_ids(330, 7);
+  const std::vector<int32_t> ids = random_ids(330, 7, kVocab);
   const std::vector<float> want = in_pieces(*make({}), ids, int64_t(ids.size()));
   const auto e = make(device(), 5);
   for (const int64_t piece : {330, 100, 64, 7, 1})
     expect_near(in_pieces(*e, ids, piece), want, "pieces of " + std::to_string(piece));
   expect_near(verified(*e, ids, 4), want, "verified in fours");
   expect_near(verified(*e, ids, 2), want, "verified in fours, half of them rejected");
-  expect_near(among_others(*e, ids), want, "in a batch of five");
+  std::vector<std::vector<int32_t>> others;
+  for (const int64_t length : {1, 63, 130, 300}) others.push_back(random_ids(length, uint64_t(length), kVocab));
+  expect_near(among_others(*e, ids, others), want, "in a batch of five");
   expect_near(resumed(*e, ids), std::span(want).subspan(128 * kVocab), "from a snapshot");
   EXPECT_EQ(e->states().free_slots(), e->states().slots());
 }
