@@ -1,7 +1,7 @@
 // The workspace of the vector forms.
-#include <algorithm>
-
 #include "ops/sample/scratch.h"
+
+#include <algorithm>
 
 namespace sluice {
 namespace {
