@@ -106,9 +106,12 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
   Match out;
   const std::vector<std::string> parts = split_path(path);
   std::set<std::string> allowed;
+  std::optional<std::vector<int>> special;  // of the path's own pattern: others that match it too are not asked
   for (const Route& r : routes_) {
     std::optional<Params> params = match(r.parts, parts);
     if (!params) continue;
+    if (!special) special = generality(r);
+    if (generality(r) != *special) break;
     allowed.insert(r.method);
     if (r.method == "GET") allowed.insert("HEAD");
     const bool fits = r.method == method || (method == "HEAD" && r.method == "GET");

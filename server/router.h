@@ -28,7 +28,7 @@ struct Route {
 };
 
 // Patterns: "/v1/models", "/v1/models/{id}" (one part), "/v1/models/{id...}" (all the rest, at least one part). Fixed parts win
-// over parameters. A GET route answers HEAD as well.
+// over parameters, for all methods: a path is what its most special pattern says. A GET route answers HEAD as well.
 class Router {
  public:
   void add(std::string method, std::string pattern, Handler handler, RouteOptions options = {});
