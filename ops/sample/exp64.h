@@ -15,6 +15,7 @@ namespace sluice {
 
 using Double8 = double __attribute__((vector_size(64)));
 using Int8 = int64_t __attribute__((vector_size(64)));
+using Bits8 = uint64_t __attribute__((vector_size(64)));  // sums of a number's parts may pass its highest bit
 
 SLUICE_INLINE Double8 widen8(const float* p) {
 #ifdef __AVX512F__
@@ -36,7 +37,7 @@ SLUICE_INLINE Double8 multiply_add(Double8 a, Double8 b, Double8 c) {
 }
 
 // table[index mod 16]
-SLUICE_INLINE Double8 look_up(const double* table, Int8 index) {
+SLUICE_INLINE Double8 look_up(const double* table, Bits8 index) {
 #ifdef __AVX512F__
   return Double8(_mm512_permutex2var_pd(_mm512_load_pd(table), __m512i(index), _mm512_load_pd(table + 8)));
 #else
@@ -70,7 +71,7 @@ inline constexpr SixteenthPowers kSixteenthPowers = [] {
       1.91520656139714729387,
   };
   SixteenthPowers p;
-  for (int64_t i = 0; i < 16; ++i) p.table[i] = std::bit_cast<double>(std::bit_cast<int64_t>(kPower[i]) - (i << 48));
+  for (uint64_t i = 0; i < 16; ++i) p.table[i] = std::bit_cast<double>(std::bit_cast<uint64_t>(kPower[i]) - (i << 48));
   return p;
 }();
 
@@ -86,10 +87,10 @@ SLUICE_INLINE Double8 exp64(Double8 x) {
   Double8 p = Double8{} + 1.0 / 720;
 #pragma GCC unroll 8
   for (const double c : {1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2, 1.0, 1.0}) p = multiply_add(p, r, all * c);
-  Int8 bits;  // n stands in the lowest bits of `shifted`, whose other ones are shifted out
+  Bits8 bits;  // n stands in the lowest bits of `shifted`, whose other ones are shifted out
   std::memcpy(&bits, &shifted, sizeof bits);
   const Double8 power = look_up(kSixteenthPowers.table, bits);
-  Int8 scale_bits;
+  Bits8 scale_bits;
   std::memcpy(&scale_bits, &power, sizeof scale_bits);
   scale_bits += bits << 48;
   Double8 scale;
