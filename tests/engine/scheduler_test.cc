@@ -484,23 +484,25 @@ TEST(Scheduler, WhatCannotBeSampledIsRefusedAtOnce) {
   const std::vector<Request> all = long_requests(1, rng);
   const std::vector<Outcome> want = alone(all, DTypeChoice::kBF16);
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  std::vector<std::pair<Request, const char*>> bad{
+  std::vector<std::pair<Request, std::string>> bad{
       {{.top_logprobs = 21}, "top_logprobs is 21, wanted 0 to 20"},
       {{.prompt_logprobs = 21}, "prompt_logprobs is 21, wanted -1 to 20"},
   };
-  const std::pair<Sampling, const char*> bad_sampling[] = {
+  const std::string wanted = ", wanted 0 to " + std::to_string(kVocab - 1);
+  const std::string above = " has token " + std::to_string(kVocab) + wanted;
+  const std::pair<Sampling, std::string> bad_sampling[] = {
       {{.params = {.temperature = nan}}, "temperature is nan, wanted 0 or more"},
       {{.params = {.top_k = -1}}, "top_k is -1.000000, wanted 0 (all) or more"},
       {{.params = {.top_p = 0}}, "top_p is 0.000000, wanted more than 0, at most 1"},
       {{.params = {.min_p = 2}}, "min_p is 2.000000, wanted 0 to 1"},
       {{.params = {.repetition_penalty = -1}}, "repetition_penalty is -1.000000, wanted more than 0"},
       {{.params = {.presence_penalty = nan}}, "presence_penalty is nan, wanted a finite number"},
-      {{.bias = {{kVocab, 1}}}, "bias has token 2048, wanted 0 to 2047"},
+      {{.bias = {{kVocab, 1}}}, "bias" + above},
       {{.bias = {{3, nan}}}, "bias of token 3 is not finite"},
-      {{.allowed = {-1}}, "allowed has token -1, wanted 0 to 2047"},
-      {{.bad_words = {{5, kVocab}}}, "bad_words: banned has token 2048, wanted 0 to 2047"},
-      {{.banned = {kVocab}}, "banned has token 2048, wanted 0 to 2047"},
-      {{.stop_ids = {kVocab}, .min_tokens = 1}, "stop_ids: banned has token 2048, wanted 0 to 2047"},
+      {{.allowed = {-1}}, "allowed has token -1" + wanted},
+      {{.bad_words = {{5, kVocab}}}, "bad_words: banned" + above},
+      {{.banned = {kVocab}}, "banned" + above},
+      {{.stop_ids = {kVocab}, .min_tokens = 1}, "stop_ids: banned" + above},
   };
   for (const auto& [sampling, message] : bad_sampling) bad.push_back({{.sampling = sampling}, message});
   auto engine = make({.sequences = 20});
