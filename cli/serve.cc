@@ -108,7 +108,8 @@ int wait_for_end(const sigset_t& signals, const EngineLoop& loop) {
 void drain_at_end(const ServeOptions& o, const sigset_t& signals, HttpServer& server, Service& service) {
   const int signal = wait_for_end(signals, service.loop());
   const int64_t seconds = signal > 0 ? o.drain_timeout_s : kLastWordsSeconds;
-  service.draining = true;
+  server.begin_drain();
+  service.draining = true;  // whoever reads so at /ready finds new requests refused
   const char* const why = signal > 0 ? strsignal(signal) : "the device is lost";
   say(o, fmt::format("{}: no new requests; those that run have {} s", why, seconds));
   std::atomic<bool> done{false};

@@ -289,10 +289,13 @@ bool HttpServer::draining() const { return impl_->state.draining; }
 
 const HttpCounters& HttpServer::counters() const { return impl_->state.counters; }
 
+void HttpServer::begin_drain() {
+  if (!impl_->state.draining.exchange(true)) impl_->begin_drain();
+}
+
 int HttpServer::drain(std::chrono::milliseconds deadline) {
   ServerState& state = impl_->state;
-  state.draining = true;
-  impl_->begin_drain();
+  begin_drain();
   const int running = state.wait_for_requests(Clock::now() + deadline);
   if (running > 0 && !state.stopping) {
     impl_->cancel_all();

@@ -53,8 +53,10 @@ class HttpServer {
   bool draining() const;
   const HttpCounters& counters() const;
 
-  // From here on new requests get 503, but for routes with `while_draining`. Returns when the running requests have ended, or after
-  // the deadline (and drain_grace) with the number of those that were cut. The server has stopped then. Not from an I/O thread.
+  // From here on new requests get 503, but for routes with `while_draining`. Not from an I/O thread.
+  void begin_drain();
+  // The same; returns when the running requests have ended, or after the deadline (and drain_grace) with the number of those that
+  // were cut. The server has stopped then. Not from an I/O thread.
   int drain(std::chrono::milliseconds deadline);
   // Cuts everything; returns when all threads have ended. Also from another thread while drain() waits. Not from an I/O thread.
   void stop();
