@@ -127,15 +127,20 @@ Result<std::string> model_dir(const ModelOptions& o) {
   return o.model;
 }
 
+std::optional<Gpu> gpu_of(Device device) {
+  if (device.kind != DeviceKind::kCuda) return std::nullopt;
+  const GpuList found = detect_gpus();
+  if (device.index >= int(found.gpus.size())) return std::nullopt;
+  return found.gpus[size_t(device.index)];
+}
+
 Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity) {
   SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
-  const bool gpu = device.kind == DeviceKind::kCuda;
-  if (gpu && o.batch_invariant.value_or(false))
+  if (device.kind == DeviceKind::kCuda && o.batch_invariant.value_or(false))
     return Status(Code::kUnsupported, "--batch-invariant: on a GPU results depend on what runs beside them so far",
                   "leave it out, or use --device cpu");
-  const GpuList found = gpu ? detect_gpus() : GpuList{};
-  const bool there = gpu && device.index < int(found.gpus.size());  // Engine::create() says what is wrong otherwise
-  SLUICE_ASSIGN_OR_RETURN(ImplChoices impl, choose_implementations(o.backend, there ? &found.gpus[size_t(device.index)] : nullptr));
+  const std::optional<Gpu> gpu = gpu_of(device);
+  SLUICE_ASSIGN_OR_RETURN(ImplChoices impl, choose_implementations(o.backend, gpu ? &*gpu : nullptr));
   SLUICE_ASSIGN_OR_RETURN(TileChoices tiles, choose_tiles());
   SLUICE_ASSIGN_OR_RETURN(PdlChoice pdl, choose_pdl());
   EngineOptions e{.device = device,

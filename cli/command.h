@@ -74,6 +74,8 @@ struct Capacity {
   int64_t max_sequences = 1, state_slots = 0, kv_tokens = 0;
 };
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity = {});
+// The GPU that a device is. None for the CPU, and none where it does not exist, which Engine::create() reports.
+std::optional<Gpu> gpu_of(Device device);
 // The same without the model's place, for a caller that has another.
 Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity = {});
 

@@ -53,10 +53,13 @@ double checkpoint_bytes(const std::string& dir) {
 // what weights, workspace and the library's own leave.
 Result<Shares> shares_of(const ModelOptions& o, const std::string& dir) {
   SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
-  if (device.kind == DeviceKind::kCpu) return Shares{0.2 * double(available_memory()), 0.4 * double(available_memory())};
-  const GpuList found = detect_gpus();
-  if (device.index >= int(found.gpus.size())) return Shares{0, 0};  // the engine will say so
-  const double memory = double(found.gpus[size_t(device.index)].memory);
+  if (device.kind == DeviceKind::kCpu) {
+    const double available = double(available_memory());
+    return Shares{0.2 * available, 0.4 * available};
+  }
+  const std::optional<Gpu> gpu = gpu_of(device);
+  if (!gpu) return Shares{0, 0};  // the engine will say so
+  const double memory = double(gpu->memory);
   constexpr double kOfCuda = 2e9;  // bytes: its context, kernels, cuBLASLt
   const double left = std::max(0.0, memory - memory / 16 - checkpoint_bytes(dir) - kOfCuda);
   return Shares{0.3 * left, 0.6 * left};

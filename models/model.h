@@ -52,6 +52,12 @@ struct StepTables {
   Tensor ids, positions, cu_seqlens, cu_settled, start, slots, seq_lens, block_table;
 };
 
+// What a model says when the workspace is too small.
+inline Status step_does_not_fit(int64_t rows) {
+  return {Code::kResourceExhausted, "a step of " + std::to_string(rows) + " rows does not fit in the workspace",
+          "use a smaller --prefill-chunk"};
+}
+
 // What a sequence occupies, so that the engine can allocate pools for any model.
 struct PoolSpec {
   int64_t linear_layers = 0, key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0, conv_channels = 0, conv_width = 0;

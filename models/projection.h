@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 
+#include "models/model.h"
 #include "models/weights.h"
 #include "ops/matmul/matmul.h"
 
@@ -14,9 +15,7 @@ namespace sluice {
 inline Status project(Context& ctx, const Tensor& x, const Projection& w, DType dtype, std::initializer_list<Tensor*> results) {
   const auto multiply = [&](const Tensor& weight, Tensor& y) -> Status {
     y = ctx.arena->tensor(dtype, {x.dim(0), weight.dim(0)});
-    if (!y.present())
-      return {Code::kResourceExhausted, "a step of " + std::to_string(x.dim(0)) + " rows does not fit in the workspace",
-              "use a smaller --prefill-chunk"};
+    if (!y.present()) return step_does_not_fit(x.dim(0));
     return matmul(ctx, {.x = x, .w = weight, .y = y});
   };
   auto part = w.parts.begin();

@@ -193,11 +193,7 @@ struct Qwen3_5::Step {
   Tensor f32(std::initializer_list<int64_t> dims) { return make(DType::kF32, dims); }
   // Of what comes between the products: a GPU's tensor cores read bf16, on the CPU fp32 costs nothing.
   DType operands(DType activations) const { return ctx.gpu ? activations : DType::kF32; }
-  Status memory() const {
-    if (!out_of_memory) return {};
-    return {Code::kResourceExhausted, "a step of " + std::to_string(T) + " rows does not fit in the workspace",
-            "use a smaller --prefill-chunk"};
-  }
+  Status memory() const { return out_of_memory ? step_does_not_fit(T) : Status(); }
 };
 
 Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const LinearLayerState& state, const Tensor& x,
