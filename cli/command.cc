@@ -58,6 +58,10 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
                "a sequence's bits do not depend on what runs beside it; on the CPU always so, on a GPU not yet");
   app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record decoding steps as CUDA graphs and replay them");
+  app.add_option("--tp", o.tp, "processes that share the model, each on a GPU of its own; start them with mpirun -n N")
+      ->check(CLI::Range(1, 8))
+      ->envname("SLUICE_TP")
+      ->capture_default_str();
   add_backend_options(app, o.backend);
 }
 
@@ -155,7 +159,8 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .tiles = std::move(tiles),
                   .pdl = std::move(pdl),
                   .graphs = o.graphs,
-                  .lose_device_after = o.lose_device_after};
+                  .lose_device_after = o.lose_device_after,
+                  .ranks = o.ranks};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
   return e;
 }

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/out_of_memory.h"
+#include "engine/follow.h"
 #include "models/rows.h"
 #include "models/step_tables.h"
 #include "ops/token_logprobs/token_logprobs.h"
@@ -48,28 +49,50 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   return or_out_of_memory([&] { return load(options); });
 }
 
+// All ranks do one part after the other, and none begins the next where one has failed.
 Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   SLUICE_RETURN_IF_ERROR(check_forced(options.impl));
   std::unique_ptr<Engine> e(new Engine(options));
-  SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, options.impl, options.workspace));
-  e->ctx_ = e->runtime_->context();
-  if (e->options_.prefill_chunk == 0) e->options_.prefill_chunk = e->runtime_->rows_of_a_step();
-  e->ctx_.tiles = &e->options_.tiles, e->ctx_.pdl = &e->options_.pdl, e->ctx_.fallbacks = &e->fallbacks_;
-  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights ? random_model(options.model, options.dtype, e->ctx_)
-                                                                     : load_model(options.model, options.dtype, e->ctx_));
-  e->model_ = std::move(loaded.model);
-  e->notes_ = std::move(loaded.notes);
-  const int64_t allowed = e->model_->config().max_position_embeddings;
-  e->max_context_ = options.max_context > 0 ? std::min(options.max_context, allowed) : allowed;
+  if (e->leads()) SLUICE_RETURN_IF_ERROR(sluice::tell(*options.ranks, {.kind = Order::Kind::kOpen, .options = options}));
+  SLUICE_RETURN_IF_ERROR(e->agree(e->start_device()));
+  if (options.ranks) {
+    auto group = make_group(*options.ranks, e->ctx_);
+    SLUICE_RETURN_IF_ERROR(e->agree(group.status()));
+    e->group_ = std::move(*group);
+  }
+  SLUICE_RETURN_IF_ERROR(e->agree(e->load_model()));
   SLUICE_RETURN_IF_ERROR(e->make_pools());
+  if (e->leads()) e->states_.note_copies();
+  e->opened_ = true;
   return e;
+}
+
+Status Engine::start_device() {
+  if (options_.ranks) share_machine(options_.ranks->rank(), options_.ranks->size(), options_.device, options_.threads);
+  SLUICE_ASSIGN_OR_RETURN(runtime_, Runtime::create(options_.device, options_.threads, options_.impl, options_.workspace));
+  ctx_ = runtime_->context();
+  if (options_.prefill_chunk == 0) options_.prefill_chunk = runtime_->rows_of_a_step();
+  ctx_.tiles = &options_.tiles, ctx_.pdl = &options_.pdl, ctx_.fallbacks = &fallbacks_;
+  return {};
+}
+
+Status Engine::load_model() {
+  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options_.random_weights
+                                                  ? random_model(options_.model, options_.dtype, ctx_, group_.get())
+                                                  : sluice::load_model(options_.model, options_.dtype, ctx_, group_.get()));
+  model_ = std::move(loaded.model);
+  notes_ = std::move(loaded.notes);
+  const int64_t allowed = model_->config().max_position_embeddings;
+  max_context_ = options_.max_context > 0 ? std::min(options_.max_context, allowed) : allowed;
+  return {};
 }
 
 Status Engine::make_pools() {
   if (options_.speculate > 0 && !model_->has_mtp())
     return invalid("--speculate " + std::to_string(options_.speculate) + ": the checkpoint has no multi-token prediction head",
                    "leave the option out");
-  const PoolSpec spec = model_->pool_spec(drafting());
+  PoolSpec spec = model_->pool_spec(drafting());
+  if (options_.ranks && !leads()) spec.hidden_size = 0;  // rank 0 keeps it and sends what the draft head reads
   // One slot more than sequences: for a snapshot.
   const int64_t slots = options_.state_slots > 0 ? options_.state_slots : options_.max_sequences + 1;
   // By default room for every sequence at full length, and one more: on the CPU memory is taken as pages are first written; a GPU
@@ -86,12 +109,15 @@ Status Engine::make_pools() {
     place = std::move(*pool);
     return {};
   };
-  SLUICE_RETURN_IF_ERROR(made(StatePool::create(spec, slots, ctx_), states_));
+  SLUICE_RETURN_IF_ERROR(agree(made(StatePool::create(spec, slots, ctx_), states_)));
   if (options_.kv_tokens == 0 && spec.attention_layers > 0) {
     constexpr double kShare = 0.9;  // of what a GPU has left
     pages = std::min(pages, int64_t(std::min(kShare * double(memory_left(ctx_)) / double(KvPool::page_bytes(spec)), 1e15)));
   }
-  SLUICE_RETURN_IF_ERROR(made(KvPool::create(spec, pages, ctx_), kv_));
+  if (options_.ranks) {
+    SLUICE_ASSIGN_OR_RETURN(pages, options_.ranks->least(pages));
+  }
+  SLUICE_RETURN_IF_ERROR(agree(made(KvPool::create(spec, pages, ctx_), kv_)));
   // A sequence by itself always fits, with the rows of its drafts.
   max_context_ = std::min(max_context_, pages * page - options_.speculate);
   if (max_context_ < 1) return invalid("a KV cache of " + std::to_string(options_.kv_tokens) + " tokens holds no sequence");
@@ -155,8 +181,9 @@ Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver&
     SLUICE_RETURN_IF_ERROR(kv_.grow(s.pages, end));
   }
   build_batch(work, batch_);
+  if (leads()) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kStep, .batch = batch_}));
   ctx_.arena->reset();
-  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, forward(observe));
+  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, forward_here(observe));
   for (const Work& w : work)
     if (!w.verify) w.sequence->computed += w.count;
   return out;
@@ -172,16 +199,106 @@ Result<StepOutput> Engine::forward(const LayerObserver& observe) {
   return replays_.run(ctx_, {batch_.sequences(), batch_.pages_per_sequence, closes}, compute);
 }
 
+namespace {
+
+Status status_of(const Status& s) { return s; }
+template <class T>
+Status status_of(const Result<T>& r) {
+  return r.status();
+}
+
+}  // namespace
+
+// What all ranks were told to do. An error may be this one's alone, and who waits for it in a sum waits for good.
+template <class Work>
+auto Engine::together(Work&& work) {
+  if (!options_.ranks) return work();
+  apart_ = true;
+  auto mine = work();
+  const Status status = status_of(mine);
+  apart_ = !status.ok();
+  if (apart_)
+    mine = Status(Code::kDevice, "rank " + std::to_string(options_.ranks->rank()) + ": " + status.message(), status.hint());
+  return mine;
+}
+
+// What an observer finds is told behind the step: it may not end what the other ranks compute.
+Result<StepOutput> Engine::forward_here(const LayerObserver& observe) {
+  if (!options_.ranks) return forward(observe);
+  Status seen;
+  const auto look = [&](int64_t layer, const Tensor& hidden) -> Status {
+    if (seen.ok()) seen = observe(layer, hidden);
+    return {};
+  };
+  auto out = together([&] { return forward(observe ? LayerObserver(look) : LayerObserver()); });
+  SLUICE_RETURN_IF_ERROR(seen);
+  return out;
+}
+
 Status Engine::accept(Sequence& s, int64_t count, const Tensor& hidden) {
   s.computed += count;
   if (count == 0 || s.computed % kChunk != 0) return {};
-  return model_->close_chunks(ctx_, {s.slot}, {int32_t(s.computed)}, hidden, pools_);
+  const std::vector<int32_t> slots{s.slot}, lengths{int32_t(s.computed)};
+  if (leads()) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kCloseChunks, .slots = slots, .lengths = lengths}));
+  return together([&] { return model_->close_chunks(ctx_, slots, lengths, hidden, pools_); });
 }
 
 Result<StepOutput> Engine::draft(std::span<const DraftRows> rows, const Tensor& hidden_before) {
   for (const DraftRows& r : rows) SLUICE_RETURN_IF_ERROR(kv_.grow(r.sequence->pages, r.end));
   build_draft_batch(rows, draft_batch_);
+  if (leads()) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kDraft, .batch = draft_batch_}));
+  return together([&] { return draft_here(hidden_before); });
+}
+
+// hidden_before is rank 0's.
+Result<StepOutput> Engine::draft_here(const Tensor& hidden_before) {
+  if (group_) SLUICE_RETURN_IF_ERROR(group_->broadcast(ctx_, hidden_before));
   return model_->draft(ctx_, draft_batch_, hidden_before, pools_);
+}
+
+// ---- among ranks ----
+
+// None takes its memory away while another may still read it.
+Engine::~Engine() {
+  if (apart_) group_.reset();  // it may be what the device waits for
+  if (!opened_ || !options_.ranks || apart_) return;
+  if (leads()) (void)tell({.kind = Order::Kind::kClose});
+  (void)wait();
+  (void)agree({});
+}
+
+Status Engine::tell(Order order) {
+  if (apart_) return {Code::kDevice, "the ranks are no longer together", "start them anew"};
+  order.copies = states_.take_copies();
+  return sluice::tell(*options_.ranks, order);
+}
+
+Status Engine::follow() {
+  for (;;) {
+    SLUICE_ASSIGN_OR_RETURN(const Order order, hear(*options_.ranks));
+    if (order.kind == Order::Kind::kClose) return {};
+    SLUICE_RETURN_IF_ERROR(together([&] { return obey(order); }));
+  }
+}
+
+Status Engine::obey(const Order& order) {
+  states_.repeat(order.copies);
+  switch (order.kind) {
+    case Order::Kind::kStep:
+      batch_ = order.batch;
+      ctx_.arena->reset();
+      return forward({}).status();
+    case Order::Kind::kDraft: {
+      draft_batch_ = order.batch;
+      const Tensor before = ctx_.arena->tensor(model_->activation_dtype(), {draft_batch_.rows(), model_->config().hidden_size});
+      if (!before.present()) return step_does_not_fit(draft_batch_.rows());
+      return draft_here(before).status();
+    }
+    case Order::Kind::kCloseChunks:
+      return model_->close_chunks(ctx_, order.slots, order.lengths, {}, pools_);
+    default:
+      return {Code::kIo, "an order out of place"};
+  }
 }
 
 Result<Tensor> Engine::prefill(Sequence& s) {

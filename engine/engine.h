@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/group.h"
 #include "core/replay.h"
 #include "core/runtime.h"
 #include "engine/batch.h"
@@ -39,6 +40,7 @@ struct EngineOptions {
   PdlChoice pdl;
   bool graphs = true;             // on a GPU: steps of one row each are recorded and replayed
   int64_t lose_device_after = 0;  // steps, for rehearsals: from then on each fails as on a device that is gone; 0: never
+  Ranks* ranks = nullptr;         // that share the model; each takes the device behind the last one's. Null: this process alone
 };
 
 // A token to be drawn from row `row` of logits, for a position.
@@ -58,9 +60,13 @@ struct Score {
 // A kModelError: the model's `what`.
 Status not_finite(const std::string& what);
 
+struct Order;
+
 class Engine {
  public:
+  // Among ranks: rank 0's call tells the others, which follow (engine/follow.h).
   static Result<std::unique_ptr<Engine>> create(const EngineOptions& options);
+  ~Engine();
 
   const Model& model() const { return *model_; }
   const EngineOptions& options() const { return options_; }
@@ -106,14 +112,31 @@ class Engine {
   // For an observer of a step: not_finite() with the layer and the first position, if any of these rows is; row 0 is of `position`.
   Status check_finite(int64_t layer, const Tensor& hidden, int64_t position) const;
 
+  // On a rank other than 0: computes what rank 0's engine computes, until that is gone.
+  Status follow();
+
  private:
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}
   static Result<std::unique_ptr<Engine>> load(const EngineOptions& options);
+  Status start_device();
+  Status load_model();
   Status make_pools();
   Result<StepOutput> forward(const LayerObserver& observe);
+  Result<StepOutput> forward_here(const LayerObserver& observe);
+  Result<StepOutput> draft_here(const Tensor& hidden_before);
+  // Between ranks; nothing where there is one.
+  bool leads() const { return options_.ranks && options_.ranks->leads(); }
+  Status agree(const Status& mine) { return options_.ranks ? options_.ranks->agree(mine) : mine; }
+  Status tell(Order order);
+  template <class Work>
+  auto together(Work&& work);
+  Status obey(const Order& order);
 
   EngineOptions options_;
   std::unique_ptr<Runtime> runtime_;
+  std::unique_ptr<Group> group_;
+  bool opened_ = false;  // on all ranks
+  bool apart_ = false;   // they are no longer at the same point: nothing more can be asked of them
   Context ctx_;
   std::vector<Fallback> fallbacks_;
   std::unique_ptr<Model> model_;

@@ -72,7 +72,16 @@ float* StatePool::slot_data(int32_t slot) const { return reinterpret_cast<float*
 // A copy that fails means a lost device, which the next step reports.
 void StatePool::copy(const void* from, size_t bytes, void* to) { (void)copy_memory(where_, from, bytes, to); }
 
-void StatePool::copy_closed(int32_t from, int32_t to) { copy(slot_data(from), closed_floats_ * sizeof(float), slot_data(to)); }
+void StatePool::copy_slot(const SlotCopy& c) {
+  if (noting_) noted_.push_back(c);
+  copy(slot_data(c.from), closed_floats_ * sizeof(float), slot_data(c.to));
+  if (!c.resumed) return;
+  for (const auto& layer : layers_) {  // the tail is the end of the ring: a snapshot stands at a multiple of its rows
+    const Tensor tail = layer.conv_tail[c.to], ring = layer.conv_ring[c.to];
+    copy(tail.data, tail.bytes(), ring[kRingRows - tail.dim(0)].data);
+  }
+  if (closed_hidden_.present()) copy(closed_hidden_[c.to].data, closed_hidden_[c.to].bytes(), resumed_hidden_[c.to].data);
+}
 
 Result<int32_t> StatePool::acquire() {
   if (free_.empty()) return Status(Code::kResourceExhausted, "all " + std::to_string(users_.size()) + " state slots are taken");
@@ -86,7 +95,7 @@ Result<int32_t> StatePool::snapshot(int32_t slot) {
   assert(users_[slot] == kLive);
   SLUICE_ASSIGN_OR_RETURN(const int32_t copy, acquire());
   users_[copy] = 1;
-  copy_closed(slot, copy);
+  copy_slot({.from = slot, .to = copy, .resumed = false});
   return copy;
 }
 
@@ -98,12 +107,7 @@ void StatePool::freeze(int32_t slot) {
 Result<int32_t> StatePool::resume(int32_t snapshot) {
   assert(users_[snapshot] > 0);
   SLUICE_ASSIGN_OR_RETURN(const int32_t slot, acquire());
-  copy_closed(snapshot, slot);
-  for (const auto& layer : layers_) {  // the tail is the end of the ring: a snapshot stands at a multiple of its rows
-    const Tensor tail = layer.conv_tail[slot], ring = layer.conv_ring[slot];
-    copy(tail.data, tail.bytes(), ring[kRingRows - tail.dim(0)].data);
-  }
-  if (closed_hidden_.present()) copy(closed_hidden_[slot].data, closed_hidden_[slot].bytes(), resumed_hidden_[slot].data);
+  copy_slot({.from = snapshot, .to = slot, .resumed = true});
   return slot;
 }
 

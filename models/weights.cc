@@ -1,6 +1,7 @@
 #include "models/weights.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "core/memory.h"
 
@@ -17,8 +18,13 @@ bool starts_with_any(const std::string& name, const std::vector<std::string>& pr
 
 }  // namespace
 
-// What a name stands for, checked, where it lies; of random weights the wanted shape without memory.
-Tensor WeightSource::find(const std::string& name, std::initializer_list<int64_t> shape) {
+Share share_of(const Group* group, int64_t units) {
+  if (!group) return {0, units};
+  return {group->rank() * units / group->size(), std::max<int64_t>(1, units / group->size())};
+}
+
+// What a name stands for, checked, where it lies; of random weights the wanted shape without memory. In a group this rank's part.
+Tensor WeightSource::find(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
   const Tensor wanted(nullptr, DType::kBF16, shape);
   taken_.insert(name);
   const Tensor* found = random() ? &wanted : checkpoint_->find(name);
@@ -34,9 +40,53 @@ Tensor WeightSource::find(const std::string& name, std::initializer_list<int64_t
     problems_.push_back(name + " is " + std::string(dtype_name(found->dtype)) + ", wanted BF16 or F32");
     return {};
   }
-  bytes_ += found->bytes();
-  if (found->dtype == DType::kBF16) bf16_bytes_ += found->bytes();
-  return *found;
+  const Tensor part = part_of(name, *found, cut);
+  bytes_ += part.bytes();
+  if (part.dtype == DType::kBF16) bf16_bytes_ += part.bytes();
+  return part;
+}
+
+// A part that is one run of rows stays where it is, and where weights are used in place also one of columns; others are put
+// together.
+Tensor WeightSource::part_of(const std::string& name, const Tensor& whole, const Cut& cut) {
+  if (!group_) return whole;
+  Tensor across = whole;
+  if (cut.columns.units > 0) {
+    const auto [begin, count] = share_of(group_, cut.columns.units);
+    across = whole.slice(whole.rank - 1, begin * cut.columns.size, (begin + count) * cut.columns.size);
+  }
+  std::vector<Tensor> blocks;
+  int64_t row = 0;
+  for (const Cut::Block& b : cut.rows) {
+    const auto [begin, count] = share_of(group_, b.units);
+    blocks.push_back(across.slice(0, row + begin * b.size, row + (begin + count) * b.size));
+    row += b.units * b.size;
+  }
+  if (blocks.empty()) blocks = {across};
+  if (blocks.size() == 1 && !random() && (in_place() || blocks[0].contiguous())) return blocks[0];
+  return packed(name, blocks);
+}
+
+// Blocks of rows behind one another, in the host's memory; of random weights without memory.
+Tensor WeightSource::packed(const std::string& name, const std::vector<Tensor>& blocks) {
+  Tensor t = blocks[0];
+  t.data = nullptr, t.shape[0] = 0;
+  for (const Tensor& b : blocks) t.shape[0] += b.shape[0];
+  int64_t step = 1;
+  for (int d = t.rank - 1; d >= 0; --d) t.stride[d] = step, step *= t.shape[d];
+  if (random()) return t;
+  auto memory = Buffer::allocate(t.bytes());
+  if (!memory.ok()) {
+    problems_.push_back(name + ": " + memory.status().message());
+    return {};
+  }
+  t.data = memory->data();
+  std::byte* to = memory->data();
+  const size_t row = t.bytes() / size_t(std::max<int64_t>(t.shape[0], 1));
+  for (const Tensor& b : blocks)
+    for (int64_t r = 0; r < b.shape[0]; ++r, to += row) std::memcpy(to, b.slice(0, r, r + 1).data, row);
+  (in_place() ? made_ : packed_).push_back(std::move(*memory));
+  return t;
 }
 
 // Whether weights are used where the checkpoint is mapped.
@@ -62,10 +112,12 @@ Tensor WeightSource::put(const std::string& name, const Tensor& found, std::byte
   return t;
 }
 
-Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t> shape) {
-  const Tensor found = find(name, shape);
+Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
+  const Tensor found = find(name, shape, cut);
   if (!found.present() || in_place()) return found;
-  return put(name, found, place_for(name, found.bytes()));
+  const Tensor there = put(name, found, place_for(name, found.bytes()));
+  packed_.clear();
+  return there;
 }
 
 Projection WeightSource::take_together(std::initializer_list<NamedShape> wanted) {
@@ -74,10 +126,10 @@ Projection WeightSource::take_together(std::initializer_list<NamedShape> wanted)
   int64_t rows = 0;
   bool alike = true;
   for (const NamedShape& w : wanted) {
-    p.parts.push_back(find(w.name, {w.rows, w.columns}));
+    p.parts.push_back(find(w.name, {w.rows, w.columns}, w.cut));
     const Tensor& t = p.parts.back();
     alike = alike && t.present() && t.dtype == p.parts.front().dtype && w.columns == wanted.begin()->columns;
-    bytes += t.bytes(), rows += w.rows;
+    bytes += t.bytes(), rows += t.dim(0);
   }
   if (in_place()) return p;
   std::byte* place = alike ? place_for(wanted.begin()->name, bytes) : nullptr;
@@ -89,6 +141,7 @@ Projection WeightSource::take_together(std::initializer_list<NamedShape> wanted)
     if (place) place += size;
     ++w;
   }
+  packed_.clear();
   return p;
 }
 
