@@ -60,7 +60,6 @@ class MpiRanks final : public Ranks {
  private:
   Status from_first(void* data, size_t bytes) {
     if (bytes == 0) return {};
-    if (leads()) return to_status(MPI_Bcast(data, int(bytes), MPI_BYTE, 0, MPI_COMM_WORLD), "MPI_Bcast");
     MPI_Request request = MPI_REQUEST_NULL;
     SLUICE_RETURN_IF_ERROR(to_status(MPI_Ibcast(data, int(bytes), MPI_BYTE, 0, MPI_COMM_WORLD, &request), "MPI_Ibcast"));
     return wait_for(request, "MPI_Ibcast");

@@ -22,16 +22,17 @@ std::string bytes_text(double bytes) {
 
 int64_t count_layers(const ModelConfig& c, LayerKind kind) { return std::ranges::count(c.layers, kind); }
 
-// About: closed state in fp32, and as much again at most for the open rows, the convolution and alignment.
-double slot_bytes(const ModelConfig& c) {
+// About, at each rank: closed state in fp32, and as much again at most for the open rows, the convolution and alignment.
+double slot_bytes(const ModelConfig& c, const ModelOptions& o) {
   const double one = double(c.linear_value_heads * c.linear_value_dim * c.linear_key_dim) * 4;
-  return 2 * one * double(count_layers(c, LayerKind::kLinearAttention));
+  return 2 * one * double(count_layers(c, LayerKind::kLinearAttention)) / o.tp;
 }
 
 double kv_token_bytes(const ModelConfig& c, const ModelOptions& o) {
   const double layers = double(count_layers(c, LayerKind::kFullAttention) + (o.speculate > 0 ? c.mtp_layers : 0));
   const double size = o.dtype == "fp32" || (o.dtype == "auto" && c.dtype != DType::kBF16) ? 4 : 2;
-  return layers * double(c.num_kv_heads * c.head_dim) * 2 * size;
+  const int64_t heads = std::max<int64_t>(1, c.num_kv_heads / o.tp);
+  return layers * double(heads * c.head_dim) * 2 * size;
 }
 
 // The first number in a file; 0 if there is none ("max").
@@ -49,19 +50,19 @@ double checkpoint_bytes(const std::string& dir) {
   return bytes;
 }
 
-// On the CPU parts of the free memory: the rest is for weights, activations and the page cache under the weights. On a GPU parts of
-// what weights, workspace and the library's own leave.
+// For each rank. On the CPU parts of the free memory: the rest is for weights, activations and the page cache under the weights. On
+// a GPU parts of what weights, workspace and the library's own leave.
 Result<Shares> shares_of(const ModelOptions& o, const std::string& dir) {
   SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
   if (device.kind == DeviceKind::kCpu) {
-    const double available = double(available_memory());
+    const double available = double(available_memory()) / o.tp;
     return Shares{0.2 * available, 0.4 * available};
   }
   const std::optional<Gpu> gpu = gpu_of(device);
   if (!gpu) return Shares{0, 0};  // the engine will say so
   const double memory = double(gpu->memory);
   constexpr double kOfCuda = 2e9;  // bytes: its context, kernels, cuBLASLt
-  const double left = std::max(0.0, memory - memory / 16 - checkpoint_bytes(dir) - kOfCuda);
+  const double left = std::max(0.0, memory - memory / 16 - checkpoint_bytes(dir) / o.tp - kOfCuda);
   return Shares{0.3 * left, 0.6 * left};
 }
 
@@ -85,7 +86,7 @@ Result<Capacity> plan_capacity(const ModelOptions& o, Capacity wanted) {
       o.max_context > 0 ? std::min(o.max_context, config.max_position_embeddings) : config.max_position_embeddings;
   if (wanted.state_slots == 0) {
     constexpr int64_t kMaxSnapshots = 256;
-    const int64_t fit = int64_t(shares.state / std::max(1.0, slot_bytes(config)));
+    const int64_t fit = int64_t(shares.state / std::max(1.0, slot_bytes(config, o)));
     const int64_t snapshots = std::clamp<int64_t>(fit - wanted.max_sequences, 1, std::max(kMaxSnapshots, wanted.max_sequences));
     wanted.state_slots = wanted.max_sequences + snapshots;
   }
