@@ -42,7 +42,7 @@ TEST(Archive, WhatIsCutOrTooLongIsRefused) {
   const std::vector<std::byte> bytes = packed();
   for (size_t size = 0; size < bytes.size(); ++size) {
     Parcel back;
-    Unpacker unpack(std::span(bytes).first(size));
+    Unpacker unpack({bytes.data(), size});
     unpack(back);
     EXPECT_FALSE(unpack.finish().ok()) << size;
   }

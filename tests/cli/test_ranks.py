@@ -52,7 +52,7 @@ def random_checkpoint(folder):
     config = json.loads((DEMO / "model" / "config.json").read_text())
     config.update(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, mtp_num_hidden_layers=0,
                   layer_types=["linear_attention", "full_attention"], linear_num_key_heads=4, linear_num_value_heads=8,
-                  linear_key_head_dim=16, linear_value_head_dim=16, num_attention_heads=8, num_key_value_heads=2, head_dim=32,
+                  linear_key_head_dim=16, linear_value_head_dim=16, num_attention_heads=8, num_key_value_heads=2, head_dim=64,
                   tie_word_embeddings=False, dtype="float32")
     config["eos_token_id"] = 63
     (folder / "config.json").write_text(json.dumps(config))
@@ -72,9 +72,9 @@ def random_checkpoint(folder):
         delta + "in_proj_b.weight": tensor(8, h), delta + "in_proj_a.weight": tensor(8, h),
         delta + "conv1d.weight": tensor(channels, 1, 4), delta + "A_log": tensor(8), delta + "dt_bias": tensor(8),
         delta + "norm.weight": tensor(16), delta + "out_proj.weight": tensor(h, v),
-        attention + "q_proj.weight": tensor(2 * 256, h), attention + "k_proj.weight": tensor(64, h),
-        attention + "v_proj.weight": tensor(64, h), attention + "o_proj.weight": tensor(h, 256),
-        attention + "q_norm.weight": tensor(32), attention + "k_norm.weight": tensor(32),
+        attention + "q_proj.weight": tensor(2 * 512, h), attention + "k_proj.weight": tensor(128, h),
+        attention + "v_proj.weight": tensor(128, h), attention + "o_proj.weight": tensor(h, 512),
+        attention + "q_norm.weight": tensor(64), attention + "k_norm.weight": tensor(64),
     }
     for layer in range(2):
         p = f"model.layers.{layer}."
@@ -101,7 +101,7 @@ class SameAnswers(unittest.TestCase):
         self.assertEqual(run_ranks(2, "run", input=turns).stdout, run("run", input=turns).stdout)
 
     def test_tasks_side_by_side(self):
-        args = ("eval", "--json", "--limit", "1" if QUICK else "4", "--prefill-chunk", "48", "--speculate", "1")
+        args = ("eval", "--json", "--limit", "1", "--prefill-chunk", "48", "--speculate", "1")
         both = run_ranks(2, *args)
         self.assertEqual(both.stdout, run(*args).stdout, both.stderr)
 
