@@ -96,10 +96,6 @@ class SameAnswers(unittest.TestCase):
         self.assertEqual((both["ids"], both["speculation"]), (alone["ids"], alone["speculation"]))
         self.assertGreater(both["speculation"]["accepted"], 0)
 
-    def test_a_conversation_goes_on_from_snapshots(self):
-        turns = f"{QUESTION}\nAdd 494 and 92.\nAdd 12 and 13.\n/new\nAdd 494 and 92.\n"
-        self.assertEqual(run_ranks(2, "run", input=turns).stdout, run("run", input=turns).stdout)
-
     def test_tasks_side_by_side(self):
         args = ("eval", "--json", "--limit", "1", "--prefill-chunk", "48", "--speculate", "1")
         both = run_ranks(2, *args)
@@ -154,40 +150,57 @@ def children(pid):
     return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+class Server:
+    """`sluice serve` of two ranks, for a with block."""
+
+    def __init__(self, *args):
+        self.args = args
+
+    def __enter__(self):
+        self.process = subprocess.Popen(command(2, "serve", "--port", "0", "--log-level", "error", *self.args),
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        self.address = re.search(r"http://\S+", self.process.stdout.readline())[0]
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def complete(self, **fields):
+        body = json.dumps({"model": "model", **fields}).encode()
+        request = urllib.request.Request(self.address + "/v1/completions", body, {"Content-Type": "application/json"})
+        return json.load(urllib.request.urlopen(request, timeout=120))
+
+    def end(self):
+        """What it wrote to stderr until it ended by itself."""
+        return self.process.communicate(timeout=60)[1]
+
+
 class Life(unittest.TestCase):
-    def test_a_server_and_the_end_of_one_rank(self):
-        server = subprocess.Popen(command(2, "serve", "--port", "0", "--log-level", "error"), stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-        try:
-            address = re.search(r"http://\S+", server.stdout.readline())[0]
-            body = {"model": "model", "messages": [{"role": "user", "content": QUESTION}]}
-            request = urllib.request.Request(address + "/v1/chat/completions", json.dumps(body).encode(),
-                                             {"Content-Type": "application/json"})
-            answer = json.load(urllib.request.urlopen(request, timeout=120))
-            self.assertIn("The answer is 111.", answer["choices"][0]["message"]["content"])
+    def test_cached_prefixes_are_those_of_all_ranks(self):
+        ids = [(7 * i * i + 3 * i) % 2000 for i in range(150)]
+        with Server() as server:
+            first, again = (server.complete(prompt=ids, max_tokens=8, temperature=0, logprobs=1) for _ in range(2))
+        self.assertEqual([r["usage"]["prompt_tokens_details"]["cached_tokens"] for r in (first, again)], [0, 128])
+        want, got = (r["choices"][0]["logprobs"]["token_logprobs"] for r in (first, again))
+        for a, b in zip(got, want, strict=True):
+            self.assertAlmostEqual(a, b, delta=1e-5)
+
+    def test_the_end_of_a_rank_ends_all(self):
+        with Server() as server:
+            server.complete(prompt="Add", max_tokens=4)
             time.sleep(0.2)  # the rank that follows sleeps by now
-            os.kill(max(children(server.pid)), signal.SIGKILL)
-            server.communicate(timeout=30)
-            self.assertNotEqual(server.returncode, 0)
-        finally:
-            server.kill()
-            server.communicate()
+            os.kill(max(children(server.process.pid)), signal.SIGKILL)
+            server.end()
+            self.assertNotEqual(server.process.returncode, 0)
 
     def test_a_lost_device_ends_all(self):
-        server = subprocess.Popen(command(2, "serve", "--port", "0", "--log-level", "error", "--lose-device-after", "3"),
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-        try:
-            address = re.search(r"http://\S+", server.stdout.readline())[0]
-            request = urllib.request.Request(address + "/v1/completions", b'{"model": "model", "prompt": "Add"}',
-                                             {"Content-Type": "application/json"})
+        with Server("--lose-device-after", "3") as server:
             with self.assertRaises(urllib.error.HTTPError):
-                urllib.request.urlopen(request, timeout=120)
-            _, stderr = server.communicate(timeout=60)
-            self.assertEqual(server.returncode, 70)
+                server.complete(prompt="Add")
+            stderr = server.end()
+            self.assertEqual(server.process.returncode, 70)
             self.assertEqual(stderr.count("sluice: error: "), 1, stderr)
-        finally:
-            server.kill()
-            server.communicate()
 
 
 if __name__ == "__main__":
