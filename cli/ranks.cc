@@ -5,6 +5,7 @@
 
 #include <climits>
 
+#include "base/out_of_memory.h"
 #include "engine/follow.h"
 
 #if SLUICE_HAS_MPI
@@ -110,7 +111,7 @@ int lead(std::unique_ptr<Ranks> ranks, ModelOptions& o, const Command& command) 
 }
 
 int follow_first(std::unique_ptr<Ranks> ranks) {
-  const Status followed = follow(*ranks);
+  const Status followed = or_out_of_memory([&] { return follow(*ranks); });
   if (followed.ok()) return 0;
   sleep(kGrace);
   return end_all(std::move(ranks), fail(followed));

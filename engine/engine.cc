@@ -60,7 +60,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
     SLUICE_RETURN_IF_ERROR(e->agree(group.status()));
     e->group_ = std::move(*group);
   }
-  SLUICE_RETURN_IF_ERROR(e->agree(e->load_model()));
+  SLUICE_RETURN_IF_ERROR(e->agree(or_out_of_memory([&] { return e->load_model(); })));
   SLUICE_RETURN_IF_ERROR(e->make_pools());
   if (e->leads()) e->states_.note_copies();
   e->opened_ = true;
@@ -260,11 +260,10 @@ Result<StepOutput> Engine::draft_here(const Tensor& hidden_before) {
 
 // None takes its memory away while another may still read it.
 Engine::~Engine() {
+  if (!opened_ || !options_.ranks) return;
+  if (!apart_ && leads()) apart_ = !wait().ok() || !tell({.kind = Order::Kind::kClose}).ok();
   if (apart_) group_.reset();  // it may be what the device waits for
-  if (!opened_ || !options_.ranks || apart_) return;
-  if (leads()) (void)tell({.kind = Order::Kind::kClose});
-  (void)wait();
-  (void)agree({});
+  else (void)agree({});
 }
 
 Status Engine::tell(Order order) {
@@ -277,7 +276,10 @@ Status Engine::follow() {
   for (;;) {
     SLUICE_ASSIGN_OR_RETURN(const Order order, hear(*options_.ranks));
     if (order.kind == Order::Kind::kClose) return {};
-    SLUICE_RETURN_IF_ERROR(together([&] { return obey(order); }));
+    SLUICE_RETURN_IF_ERROR(together([&]() -> Status {
+      SLUICE_RETURN_IF_ERROR(obey(order));
+      return wait();  // rank 0 may wait for a device that is lost here, and gives no further order then
+    }));
   }
 }
 
