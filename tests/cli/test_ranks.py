@@ -127,6 +127,15 @@ class SameAnswers(unittest.TestCase):
                 self.assert_near(self.logits(ranks, folder, ids), want)
 
 
+@unittest.skipIf(len(json.loads(run("doctor", "--json").stdout)["gpus"]) < 2, "there are no two GPUs here")
+class OnGpus(unittest.TestCase):
+    def test_ids_are_those_of_one_gpu(self):
+        for more in ((), ("--speculate", "2"), ("--no-graphs",), ("--dtype", "fp32")):
+            args = ("run", "-p", QUESTION, "--json", "--device", "cuda", *more)
+            alone, both = json.loads(run(*args).stdout), json.loads(run_ranks(2, *args).stdout)
+            self.assertEqual(both["ids"], alone["ids"], more)
+
+
 class Refusals(unittest.TestCase):
     def refused(self, r, text):
         self.assertNotEqual(r.returncode, 0)
