@@ -18,7 +18,9 @@ import urllib.request
 from program import DEMO, PROGRAM, QUICK, read_safetensors, run, write_safetensors
 
 QUESTION = "Jon has 83 buttons. Jon finds 88 more. Jon sells 60. How many buttons are there in the end?"
-MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
+# Debian's mpirun wants ssh even on one machine, if not told; ranks that wait leave the core to those that compute.
+MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "plm", "isolated",
+          "--mca", "mpi_yield_when_idle", "1"]
 # Sanitizers: the library keeps what it allocates until the end.
 ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0:" + os.environ.get("ASAN_OPTIONS", "")}
 
