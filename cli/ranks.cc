@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <cstdlib>
 
 #include "base/out_of_memory.h"
 #include "engine/follow.h"
@@ -70,6 +71,10 @@ class MpiRanks final : public Ranks {
 }  // namespace
 
 Result<std::unique_ptr<Ranks>> join_ranks() {
+  // Without a launcher the library would start parts of one, and where those are missing it writes a page about it.
+  const auto set = [](const char* name) { return std::getenv(name) != nullptr; };
+  if (!set("OMPI_COMM_WORLD_RANK") && !set("PMIX_RANK") && !set("PMI_RANK"))
+    return invalid("--tp: this process was not started by mpirun", "start as many as --tp says: mpirun -n N sluice ...");
   int threads = 0, rank = 0, size = 0;  // calls come from one thread at a time, not always the same
   SLUICE_RETURN_IF_ERROR(to_status(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &threads), "MPI_Init"));
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
@@ -126,9 +131,8 @@ Command among_ranks(ModelOptions& o, Command command) {
     if (!ranks.ok()) return fail(ranks.status());
     const bool leads = (*ranks)->leads();
     if (const int size = (*ranks)->size(); size != o.tp)
-      return leads ? fail(invalid(
-                         fmt::format("--tp {} needs as many processes, and there {} {}", o.tp, size == 1 ? "is" : "are", size),
-                         fmt::format("start it with mpirun -n {}", o.tp)))
+      return leads ? fail(invalid(fmt::format("--tp {} needs as many processes, and mpirun started {}", o.tp, size),
+                                  fmt::format("start it with mpirun -n {}", o.tp)))
                    : kFailure;
     return leads ? lead(std::move(*ranks), o, command) : follow_first(std::move(*ranks));
   };

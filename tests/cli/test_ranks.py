@@ -146,8 +146,8 @@ class Refusals(unittest.TestCase):
         self.assertEqual(r.stdout, "")
 
     def test_processes_and_tp_must_be_as_many(self):
-        self.refused(run_ranks(2, "run", "-p", "x", tp=4), "--tp 4 needs as many processes, and there are 2; start it with mpirun -n 4")
-        self.refused(run("run", "-p", "x", "--tp", "2"), "--tp 2 needs as many processes, and there is 1; start it with mpirun -n 2")
+        self.refused(run_ranks(2, "run", "-p", "x", tp=4), "--tp 4 needs as many processes, and mpirun started 2; start it with mpirun -n 4")
+        self.refused(run("run", "-p", "x", "--tp", "2"), "--tp: this process was not started by mpirun")
 
     def test_heads_that_cannot_be_shared(self):
         self.refused(run_ranks(3, "run", "-p", "x"), "--tp 3: the model has 2 key heads in its delta layers")
