@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/out_of_memory.h"
+#include "core/backend.h"
 #include "models/rows.h"
 #include "models/step_tables.h"
 #include "ops/token_logprobs/token_logprobs.h"
@@ -50,10 +51,13 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
 
 Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   SLUICE_RETURN_IF_ERROR(check_forced(options.impl));
+  ImplChoices impl = options.impl;
+  if (options.batch_invariant) SLUICE_RETURN_IF_ERROR(choose_invariant_forms(options.device, impl));
   std::unique_ptr<Engine> e(new Engine(options));
-  SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, options.impl, options.workspace));
+  SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, std::move(impl), options.workspace));
   e->ctx_ = e->runtime_->context();
   if (e->options_.prefill_chunk == 0) e->options_.prefill_chunk = e->runtime_->rows_of_a_step();
+  e->batch_.invariant = options.batch_invariant;
   e->ctx_.tiles = &e->options_.tiles, e->ctx_.pdl = &e->options_.pdl, e->ctx_.fallbacks = &e->fallbacks_;
   SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights ? random_model(options.model, options.dtype, e->ctx_)
                                                                      : load_model(options.model, options.dtype, e->ctx_));
