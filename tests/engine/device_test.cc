@@ -150,7 +150,7 @@ TEST(OnGpu, DemoTasksAreAnsweredAsAlone) {
                            .device = {DeviceKind::kCuda, 0},
                            .workspace = size_t(1) << 30,
                            .prefill_chunk = 100,
-                           .max_context = 1024,
+                           .max_context = 4096,
                            .max_sequences = sequences,
                            .state_slots = 4 * sequences,
                            .speculate = speculate})
@@ -164,7 +164,9 @@ TEST(OnGpu, DemoTasksAreAnsweredAsAlone) {
   for (Request r : tasks) {
     r.use_cache = false;
     Scheduler scheduler(*cold);
-    want.push_back(ids_of(answer(scheduler, std::move(r)).value().tokens));
+    const auto alone = answer(scheduler, std::move(r));
+    ASSERT_TRUE(alone.ok()) << alone.status().to_string();
+    want.push_back(ids_of(alone->tokens));
   }
   for (const int64_t speculate : {0, 2}) {
     const auto e = engine(24, speculate);
