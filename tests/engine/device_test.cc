@@ -119,20 +119,13 @@ TEST_P(OnDevice, RequestsSayWhatEachSaysAlone) {
   }
 }
 
-// The demo tasks, each behind the same two that are worked already.
 std::vector<Request> demo_tasks(const Tokenizer& tokenizer, const std::vector<int32_t>& stops) {
   const ChatTemplate chat = ChatTemplate::load(kModel).value();
   std::ifstream file(SLUICE_SOURCE_DIR "/demo/tasks.jsonl");
-  std::vector<boost::json::object> rows;
-  for (std::string line; std::getline(file, line);) rows.push_back(boost::json::parse(line).as_object());
   std::vector<Request> tasks;
-  for (size_t i = 2; i < rows.size(); ++i) {
-    boost::json::array messages;
-    for (const size_t before : {size_t(0), size_t(1)}) {
-      messages.push_back({{"role", "user"}, {"content", rows[before].at("user")}});
-      messages.push_back({{"role", "assistant"}, {"content", rows[before].at("worked")}});
-    }
-    messages.push_back({{"role", "user"}, {"content", rows[i].at("user")}});
+  for (std::string line; std::getline(file, line);) {
+    const boost::json::value row = boost::json::parse(line);
+    const boost::json::array messages{{{"role", "user"}, {"content", row.at("user")}}};
     const ChatOutput out = chat.render(messages, nullptr, true, {}).value();
     std::vector<Tokenizer::Span> spans;
     for (const auto& run : out.runs)
@@ -143,6 +136,7 @@ std::vector<Request> demo_tasks(const Tokenizer& tokenizer, const std::vector<in
 }
 
 // In bf16 and without --batch-invariant a GPU's rounding depends on the batch, the cut and the cache. What is said hardly does.
+// Each task is set twice in a row: the second time, the first one's beginning is in the cache, if it is long enough.
 TEST(OnGpu, DemoTasksAreAnsweredAsAlone) {
   if (detect_gpus().gpus.empty()) GTEST_SKIP() << "no GPU here";
   const auto engine = [](int64_t sequences, int64_t speculate) {
@@ -168,15 +162,17 @@ TEST(OnGpu, DemoTasksAreAnsweredAsAlone) {
     ASSERT_TRUE(alone.ok()) << alone.status().to_string();
     want.push_back(ids_of(alone->tokens));
   }
+  std::vector<Request> twice;
+  for (const Request& task : tasks) twice.insert(twice.end(), 2, task);
   for (const int64_t speculate : {0, 2}) {
     const auto e = engine(24, speculate);
     Scheduler scheduler(*e);
-    const std::vector<std::vector<int32_t>> got = all_answers(scheduler, tasks);
+    const std::vector<std::vector<int32_t>> got = all_answers(scheduler, twice);
     size_t same = 0;
-    for (size_t i = 0; i < tasks.size(); ++i) same += got[i] == want[i];
-    EXPECT_GE(double(same), 0.995 * double(tasks.size())) << "up to " << speculate << " drafts";
-    RecordProperty("same_of_" + std::to_string(tasks.size()) + "_with_" + std::to_string(speculate) + "_drafts", int(same));
-    EXPECT_GT(e->cache().counters().hits, int64_t(tasks.size()) / 2);
+    for (size_t i = 0; i < twice.size(); ++i) same += got[i] == want[i / 2];
+    EXPECT_GE(double(same), 0.995 * double(twice.size())) << "up to " << speculate << " drafts";
+    RecordProperty("same_of_" + std::to_string(twice.size()) + "_with_" + std::to_string(speculate) + "_drafts", int(same));
+    EXPECT_GT(e->cache().counters().hits, 100);
   }
 }
 
