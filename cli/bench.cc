@@ -185,6 +185,7 @@ Status bench_model(const BenchOptions& o) {
   if (o.random_weights != !o.config.empty())
     return invalid("--config and --random-weights belong together", "give both, or name a checkpoint's folder");
   SLUICE_ASSIGN_OR_RETURN(const auto engine, bench_engine(o));
+  const FallbackWarnings warnings(*engine);
   SLUICE_ASSIGN_OR_RETURN(const std::vector<Series> all, measure(o, *engine));
   namespace fs = std::filesystem;
   SLUICE_ASSIGN_OR_RETURN(const std::string dir, o.random_weights ? Result<std::string>(o.config) : model_dir(o.model));

@@ -56,7 +56,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
       ->envname("SLUICE_STATE_DTYPE")
       ->capture_default_str();
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
-               "a sequence's bits do not depend on what runs beside it; on the CPU always so, on a GPU not yet");
+               "a sequence's bits do not depend on its steps nor on what runs beside it; on the CPU always so, on a GPU slower");
   app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record decoding steps as CUDA graphs and replay them");
   add_backend_options(app, o.backend);
 }
@@ -136,9 +136,6 @@ std::optional<Gpu> gpu_of(Device device) {
 
 Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity) {
   SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
-  if (device.kind == DeviceKind::kCuda && o.batch_invariant.value_or(false))
-    return Status(Code::kUnsupported, "--batch-invariant: on a GPU results depend on what runs beside them so far",
-                  "leave it out, or use --device cpu");
   const std::optional<Gpu> gpu = gpu_of(device);
   SLUICE_ASSIGN_OR_RETURN(ImplChoices impl, choose_implementations(o.backend, gpu ? &*gpu : nullptr));
   SLUICE_ASSIGN_OR_RETURN(TileChoices tiles, choose_tiles());
@@ -151,6 +148,7 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .state_slots = capacity.state_slots,
                   .kv_tokens = capacity.kv_tokens,
                   .speculate = o.speculate,
+                  .batch_invariant = o.batch_invariant.value_or(false),
                   .impl = std::move(impl),
                   .tiles = std::move(tiles),
                   .pdl = std::move(pdl),

@@ -64,6 +64,17 @@ Result<PdlChoice> choose_pdl();
 void warn(const std::string& message);
 // A line for each kind of call that a chosen form could not serve.
 void warn_about(const std::vector<Fallback>& fallbacks);
+// Says so at a command's end.
+class FallbackWarnings {
+ public:
+  explicit FallbackWarnings(const Engine& engine) : engine_(engine) {}
+  ~FallbackWarnings() { warn_about(engine_.fallbacks()); }
+  FallbackWarnings(const FallbackWarnings&) = delete;
+  FallbackWarnings& operator=(const FallbackWarnings&) = delete;
+
+ private:
+  const Engine& engine_;
+};
 
 // The folder that ships with the program: demo/model beside the build or under share/sluice.
 Result<std::string> demo_model_dir();

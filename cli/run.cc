@@ -127,7 +127,6 @@ Status run_once(const RunOptions& o, Engine& engine, const Texts* texts, Request
   if (o.json) print_json(request.prompt, t, load_s);
   else fmt::print("\n");
   if (o.stats || stderr_is_terminal()) print_stats(t);
-  warn_about(engine.fallbacks());
   return {};
 }
 
@@ -162,6 +161,7 @@ Status run(const RunOptions& o) {
   const bool one_shot = o.prompt || !o.prompt_file.empty() || !o.ids.empty();
   constexpr int64_t kChatSnapshots = 8;  // slots for what a conversation may go back to
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model, {.state_slots = one_shot ? 0 : 1 + kChatSnapshots}));
+  const FallbackWarnings warnings(*engine);
   // Token ids in and out need no tokenizer; everything else does.
   std::optional<Texts> texts;
   if (auto loaded = load_texts(dir); loaded.ok()) texts = std::move(loaded).value();

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/out_of_memory.h"
+#include "core/backend.h"
 #include "models/rows.h"
 #include "models/step_tables.h"
 #include "ops/token_logprobs/token_logprobs.h"
@@ -50,10 +51,13 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
 
 Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   SLUICE_RETURN_IF_ERROR(check_forced(options.impl));
+  ImplChoices impl = options.impl;
+  if (options.batch_invariant) SLUICE_RETURN_IF_ERROR(choose_invariant_forms(options.device, impl));
   std::unique_ptr<Engine> e(new Engine(options));
-  SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, options.impl, options.workspace));
+  SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, std::move(impl), options.workspace));
   e->ctx_ = e->runtime_->context();
   if (e->options_.prefill_chunk == 0) e->options_.prefill_chunk = e->runtime_->rows_of_a_step();
+  e->batch_.invariant = options.batch_invariant;
   e->ctx_.tiles = &e->options_.tiles, e->ctx_.pdl = &e->options_.pdl, e->ctx_.fallbacks = &e->fallbacks_;
   SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights ? random_model(options.model, options.dtype, e->ctx_)
                                                                      : load_model(options.model, options.dtype, e->ctx_));
@@ -204,6 +208,35 @@ Result<Tensor> rows_of(Context& ctx, const Tensor& logits, std::span<const Wante
   return gather_rows(ctx, logits, rows);
 }
 
+// Small tensors of four-byte elements beside one another in the arena, which one transfer brings to the host.
+class Results {
+ public:
+  Results(Context& ctx, int64_t elements) : ctx_(ctx), all_(ctx.arena->tensor(DType::kI32, {elements})) {}
+  bool present() const { return all_.present(); }
+  template <class T>
+  Tensor take(std::initializer_list<int64_t> dims) {
+    Tensor t(all_.as<int32_t>() + taken_, DTypeOf<T>::value, dims, all_.device);
+    taken_ += t.numel();
+    return t;
+  }
+  Status fetch() {
+    host_.resize(all_.bytes());
+    return to_host(ctx_, all_.data, host_.size(), host_.data());
+  }
+  // What was fetched of one of them.
+  template <class T>
+  const T* of(const Tensor& t) const {
+    return reinterpret_cast<const T*>(host_.data() +
+                                      (static_cast<const std::byte*>(t.data) - static_cast<const std::byte*>(all_.data)));
+  }
+
+ private:
+  Context& ctx_;
+  Tensor all_;
+  int64_t taken_ = 0;
+  std::vector<std::byte> host_;
+};
+
 Status no_room(size_t rows) {
   return {Code::kResourceExhausted, "the results of " + std::to_string(rows) + " rows of logits do not fit in the workspace"};
 }
@@ -217,16 +250,18 @@ Status Engine::draw(const Tensor& logits, std::span<const Draw> draws, std::vect
   std::vector<SampleRow> adjust;
   std::vector<int32_t> positions;
   for (const Draw& d : draws) params.push_back(*d.params), adjust.push_back(d.adjust), positions.push_back(int32_t(d.position));
+  Results results(ctx_, 2 * count);
+  if (!results.present()) return no_room(draws.size());
   SampleArgs args{.logits = rows,
                   .params = params,
                   .rows = adjust,
-                  .ids = ctx_.arena->tensor(DType::kI32, {count}),
-                  .logprobs = ctx_.arena->tensor(DType::kF32, {count})};
-  if (!args.ids.present() || !args.logprobs.present()) return no_room(draws.size());
+                  .ids = results.take<int32_t>({count}),
+                  .logprobs = results.take<float>({count})};
   SLUICE_RETURN_IF_ERROR(bring(ctx_, {{&args.positions, Tensor::of(positions.data(), {count})}}));
   SLUICE_RETURN_IF_ERROR(sample(ctx_, args));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, host_copy<int32_t>(ctx_, args.ids));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<float> logprobs, host_copy<float>(ctx_, args.logprobs));
+  SLUICE_RETURN_IF_ERROR(results.fetch());
+  const int32_t* ids = results.of<int32_t>(args.ids);
+  const float* logprobs = results.of<float>(args.logprobs);
   tokens.clear();
   tokens.resize(draws.size());
   std::vector<Score> scores;
@@ -249,19 +284,19 @@ Status Engine::score(const Tensor& logits, std::span<const Score> scores, std::v
   SLUICE_ASSIGN_OR_RETURN(const Tensor rows, rows_of(ctx_, logits, scores));
   std::vector<int32_t> ids, counts;
   for (const Score& s : scores) ids.push_back(s.id), counts.push_back(s.best);
-  Arena& arena = *ctx_.arena;
+  Results results(ctx_, count * (2 + 2 * kMost));
+  if (!results.present()) return no_room(scores.size());
   TokenLogprobsArgs args{.logits = rows,
-                         .logprobs = arena.tensor(DType::kF32, {count}),
-                         .ranks = arena.tensor(DType::kI32, {count}),
-                         .best_ids = arena.tensor(DType::kI32, {count, kMost}),
-                         .best_logprobs = arena.tensor(DType::kF32, {count, kMost})};
-  if (!args.best_logprobs.present()) return no_room(scores.size());
+                         .logprobs = results.take<float>({count}),
+                         .ranks = results.take<int32_t>({count}),
+                         .best_ids = results.take<int32_t>({count, kMost}),
+                         .best_logprobs = results.take<float>({count, kMost})};
   SLUICE_RETURN_IF_ERROR(
       bring(ctx_, {{&args.ids, Tensor::of(ids.data(), {count})}, {&args.counts, Tensor::of(counts.data(), {count})}}));
   SLUICE_RETURN_IF_ERROR(token_logprobs(ctx_, args));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<float> logprobs, host_copy<float>(ctx_, args.logprobs));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> best_ids, host_copy<int32_t>(ctx_, args.best_ids));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<float> best, host_copy<float>(ctx_, args.best_logprobs));
+  SLUICE_RETURN_IF_ERROR(results.fetch());
+  const float *logprobs = results.of<float>(args.logprobs), *best = results.of<float>(args.best_logprobs);
+  const int32_t* best_ids = results.of<int32_t>(args.best_ids);
   tokens.clear();
   for (size_t i = 0; i < scores.size(); ++i) {
     SampledToken& t = tokens.emplace_back();

@@ -34,6 +34,8 @@ struct EngineOptions {
   int64_t state_slots = 0;    // running sequences and snapshots; 0: one a sequence and one more
   int64_t kv_tokens = 0;      // in all sequences and the prefix cache; 0: every sequence at full length
   int64_t speculate = 0;      // most tokens that the draft head guesses ahead; 0: it is not used
+  // A sequence's bits do not depend on how it is cut into steps nor on what runs beside it. On the CPU always so.
+  bool batch_invariant = false;
   ImplChoices impl;
   TileChoices tiles;
   PdlChoice pdl;

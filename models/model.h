@@ -29,6 +29,9 @@ struct Batch {
   int64_t pages_per_sequence = 0;
   std::vector<int32_t> logit_rows;  // rows whose logits are wanted, ascending
   int64_t verify_sequences = 0;     // the first so many: their rows may be taken back, no chunk is closed, see gdn_verify
+  // A row's bits may not depend on what comes with it (--batch-invariant): one row a sequence takes the operators that several
+  // take.
+  bool invariant = false;
 
   int64_t rows() const { return int64_t(ids.size()); }
   int64_t sequences() const { return int64_t(start.size()); }
