@@ -76,6 +76,16 @@ void add_backend_options(CLI::App& app, BackendFlags& flags) {
       ->envname("SLUICE_LINEAR_ATTN_DECODE_BACKEND");
 }
 
+void add_random_weights_options(CLI::App& app, ModelOptions& o) {
+  app.add_option("--config", o.config, "a config.json or its folder, for --random-weights");
+  app.add_flag("--random-weights", o.random_weights, "make weights up instead of reading a checkpoint: for measurements");
+}
+
+void add_tokenizer_option(CLI::App& app, ModelOptions& o) {
+  app.add_option("--tokenizer", o.tokenizer,
+                 "folder with another tokenizer and chat template than the checkpoint's; with --random-weights the demo model's if left out");
+}
+
 void add_speculation_option(CLI::App& app, ModelOptions& o) {
   app.add_option("--speculate", o.speculate, "tokens that the checkpoint's draft head guesses ahead; the answer stays the same")
       ->check(CLI::Range(0, 4))
@@ -127,12 +137,31 @@ Result<std::string> model_dir(const ModelOptions& o) {
   return o.model;
 }
 
+Result<std::string> config_place(const ModelOptions& o) {
+  if (o.random_weights != !o.config.empty())
+    return invalid("--config and --random-weights belong together", "give both, or name a checkpoint's folder");
+  if (o.random_weights) return o.config;
+  return model_dir(o);
+}
+
+Result<std::string> model_name(const ModelOptions& o) {
+  namespace fs = std::filesystem;
+  SLUICE_ASSIGN_OR_RETURN(const std::string place, config_place(o));
+  std::error_code ec;
+  fs::path path = fs::canonical(place, ec);
+  if (ec) return Status(Code::kNotFound, place + ": " + ec.message());
+  if (path.filename() == "config.json") path = path.parent_path();
+  return (path.extension() == ".json" ? path.stem() : path.filename()).string();
+}
+
 std::optional<Gpu> gpu_of(Device device) {
   if (device.kind != DeviceKind::kCuda) return std::nullopt;
   const GpuList found = detect_gpus();
   if (device.index >= int(found.gpus.size())) return std::nullopt;
   return found.gpus[size_t(device.index)];
 }
+
+namespace {
 
 Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity) {
   SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
@@ -157,22 +186,53 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .graphs = o.graphs,
                   .lose_device_after = o.lose_device_after};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
+  SLUICE_ASSIGN_OR_RETURN(e.model, config_place(o));
+  e.random_weights = o.random_weights;
+  if (o.random_weights && e.dtype == DTypeChoice::kAuto) e.dtype = DTypeChoice::kBF16;
   return e;
 }
 
+}  // namespace
+
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity) {
-  SLUICE_ASSIGN_OR_RETURN(EngineOptions e, engine_options(o, capacity));
-  SLUICE_ASSIGN_OR_RETURN(e.model, model_dir(o));
+  SLUICE_ASSIGN_OR_RETURN(const EngineOptions e, engine_options(o, capacity));
   return Engine::create(e);
 }
 
-Result<Texts> load_texts(const std::string& dir) {
-  SLUICE_ASSIGN_OR_RETURN(GenerationConfig generation, load_generation_config(dir));
+namespace {
+
+// The folder with tokenizer and chat template.
+Result<std::string> texts_dir(const ModelOptions& o) {
+  namespace fs = std::filesystem;
+  if (!o.tokenizer.empty()) return o.tokenizer;
+  SLUICE_ASSIGN_OR_RETURN(const std::string place, config_place(o));
+  if (!o.random_weights) return place;
+  std::error_code ec;
+  const fs::path beside = fs::is_directory(place, ec) ? fs::path(place) : fs::path(place).parent_path();
+  if (fs::exists(beside / "tokenizer.json", ec)) return beside.string();
+  auto demo = demo_model_dir();
+  if (demo.ok()) return demo;
+  return Status(Code::kNotFound, "there is no tokenizer beside " + place + ", and no demo model to take one from",
+                "name a folder that has one: --tokenizer DIR");
+}
+
+}  // namespace
+
+Result<Texts> load_texts(const ModelOptions& o) {
+  SLUICE_ASSIGN_OR_RETURN(const std::string place, config_place(o));
+  SLUICE_ASSIGN_OR_RETURN(const std::string dir, texts_dir(o));
+  GenerationConfig generation;
+  if (!o.random_weights) {
+    SLUICE_ASSIGN_OR_RETURN(generation, load_generation_config(place));
+  }
   SLUICE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(dir));
   Texts texts{std::move(tokenizer), std::nullopt, std::move(generation)};
   auto chat = ChatTemplate::load(dir);
   if (chat.ok()) texts.chat = std::move(chat).value();
   else if (chat.status().code() != Code::kNotFound) return chat.status();
+  if (dir == place) return texts;
+  SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(place));
+  texts.tokenizer = texts.tokenizer.for_vocabulary(config.vocab_size);
   return texts;
 }
 

@@ -78,7 +78,7 @@ int64_t available_memory() {
 }
 
 Result<Capacity> plan_capacity(const ModelOptions& o, Capacity wanted) {
-  SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o));
+  SLUICE_ASSIGN_OR_RETURN(const std::string dir, config_place(o));
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(dir));
   SLUICE_ASSIGN_OR_RETURN(const Shares shares, shares_of(o, dir));
   const int64_t context =
