@@ -176,8 +176,7 @@ Status bench_model(const BenchOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model, {.max_sequences = o.batch}));
   SLUICE_ASSIGN_OR_RETURN(const std::vector<Series> all, measure(o, *engine));
   SLUICE_ASSIGN_OR_RETURN(const std::string name, model_name(o.model));
-  const Facts facts{name,
-                    engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",
+  const Facts facts{name, engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",
                     double(engine->model().weight_bytes()) / 1e6, engine->threads(), o.batch};
   if (o.format == "json") print_json(facts, all);
   else if (o.format == "csv") print_csv(facts, all);

@@ -82,8 +82,9 @@ void add_random_weights_options(CLI::App& app, ModelOptions& o) {
 }
 
 void add_tokenizer_option(CLI::App& app, ModelOptions& o) {
-  app.add_option("--tokenizer", o.tokenizer,
-                 "folder with another tokenizer and chat template than the checkpoint's; with --random-weights the demo model's if left out");
+  app.add_option(
+      "--tokenizer", o.tokenizer,
+      "folder with another tokenizer and chat template than the checkpoint's; with --random-weights the demo model's if left out");
 }
 
 void add_speculation_option(CLI::App& app, ModelOptions& o) {
@@ -179,6 +180,7 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .max_sequences = capacity.max_sequences,
                   .state_slots = capacity.state_slots,
                   .kv_tokens = capacity.kv_tokens,
+                  .room_for_cache = capacity.room_for_cache,
                   .speculate = o.speculate,
                   .impl = std::move(impl),
                   .tiles = std::move(tiles),
@@ -195,7 +197,9 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
 }  // namespace
 
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity) {
-  SLUICE_ASSIGN_OR_RETURN(const EngineOptions e, engine_options(o, capacity));
+  SLUICE_ASSIGN_OR_RETURN(EngineOptions e, engine_options(o, capacity));
+  LoadingProgress loading;
+  e.show_loading = [&loading](size_t done, size_t all) { loading.show(done, all); };
   return Engine::create(e);
 }
 
@@ -280,19 +284,31 @@ uint64_t raise_descriptor_limit() {
 
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 
-void Progress::show(int64_t done, int64_t total) {
+void Progress::show(int64_t done, int64_t total) { show(done, total, fmt::format("{}/{}", done, total)); }
+
+void Progress::show(int64_t done, int64_t total, const std::string& text) {
   constexpr double kInterval = 0.1;  // seconds between updates
   if (!stderr_is_terminal() || now_seconds() - last_ < kInterval) return;
   last_ = now_seconds();
   shown_ = true;
   constexpr int kWidth = 30;
-  const int filled = total > 0 ? int(done * kWidth / total) : 0;
-  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {}/{}", what_, "", filled, "", kWidth - filled, done, total);
+  const int filled = total > 0 ? int(double(done) / double(total) * kWidth) : 0;
+  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {}\033[K", what_, "", filled, "", kWidth - filled, text);
 }
 
 void Progress::clear() {
   if (shown_) fmt::print(stderr, "\r\033[K");
   shown_ = false;
+}
+
+void LoadingProgress::show(size_t done, size_t all) {
+  constexpr double kWorthALine = 1;  // second
+  const double seconds = now_seconds() - begin_, gb = double(done) / 1e9;
+  const std::string rate = fmt::format("{:.1f} GB/s", gb / std::max(seconds, 1e-9));
+  if (done < all) return bar_.show(int64_t(done), int64_t(all), fmt::format("{:.1f}/{:.1f} GB, {}", gb, double(all) / 1e9, rate));
+  bar_.clear();
+  if (!stderr_is_terminal() && seconds > kWorthALine)
+    put_error_line(fmt::format("sluice: {:.1f} GB of weights in {:.1f} s, {}", gb, seconds, rate));
 }
 
 }  // namespace sluice::cli

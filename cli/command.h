@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/clock.h"
 #include "core/backend.h"
 #include "core/context.h"
 #include "engine/engine.h"
@@ -83,6 +84,7 @@ Result<std::string> model_name(const ModelOptions& o);
 // How much is served at once, see EngineOptions.
 struct Capacity {
   int64_t max_sequences = 1, state_slots = 0, kv_tokens = 0;
+  bool room_for_cache = false;
 };
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity = {});
 // The GPU that a device is. None for the CPU, and none where it does not exist, which Engine::create() reports.
@@ -117,12 +119,24 @@ class Progress {
   explicit Progress(std::string what) : what_(std::move(what)) {}
   ~Progress() { clear(); }
   void show(int64_t done, int64_t total);
+  // text: in place of "384/512".
+  void show(int64_t done, int64_t total, const std::string& text);
   void clear();
 
  private:
   std::string what_;
   double last_ = 0;
   bool shown_ = false;
+};
+
+// Weights on their way to a device: a bar on a terminal, elsewhere a line at the end of what took a while.
+class LoadingProgress {
+ public:
+  void show(size_t done, size_t all);
+
+ private:
+  const double begin_ = now_seconds();
+  Progress bar_{"loading weights"};
 };
 
 // One function a subcommand; each adds itself to `app` and leaves what to do in `command` when it was chosen.

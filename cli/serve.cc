@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "cli/command.h"
-#include "cli/serve_plan.h"
 #include "server/api_error.h"
 #include "server/http.h"
 #include "server/routes.h"
@@ -22,7 +21,7 @@ struct ServeOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 8080;
   std::vector<std::string> names, api_keys, allowed_hosts;
-  Capacity capacity{.max_sequences = 32};
+  Capacity capacity{.max_sequences = 32, .room_for_cache = true};
   bool no_prefix_cache = false, access_log = false;
   int64_t max_queued = 512, drain_timeout_s = 30;
   int request_threads = 2;
@@ -60,11 +59,10 @@ sigset_t block_signals() {
 
 Result<std::unique_ptr<Service>> make_service(const ServeOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const std::string name, model_name(o.model));
-  SLUICE_ASSIGN_OR_RETURN(const Capacity capacity, plan_capacity(o.model, o.capacity));
-  SLUICE_ASSIGN_OR_RETURN(auto engine, make_engine(o.model, capacity));
+  SLUICE_ASSIGN_OR_RETURN(auto engine, make_engine(o.model, o.capacity));
   SLUICE_ASSIGN_OR_RETURN(Texts texts, load_texts(o.model));
   for (const std::string& note : engine->notes()) say(o, "note: " + note);
-  say(o, "memory: " + describe_memory(*engine));
+  say(o, "memory: " + describe(engine->memory(), KvPool::kPageTokens));
   std::vector<int32_t> stops = stop_ids(&texts, engine->model().config());
   ServiceOptions options{
       .names = o.names, .use_cache = !o.no_prefix_cache, .version = SLUICE_VERSION, .workers = o.request_threads};
