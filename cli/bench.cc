@@ -174,6 +174,7 @@ void print_json(const Facts& f, const std::vector<Series>& all) {
 
 Status bench_model(const BenchOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model, {.max_sequences = o.batch}));
+  put_notes(*engine);
   SLUICE_ASSIGN_OR_RETURN(const std::vector<Series> all, measure(o, *engine));
   SLUICE_ASSIGN_OR_RETURN(const std::string name, model_name(o.model));
   const Facts facts{name, engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",

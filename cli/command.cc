@@ -203,6 +203,13 @@ Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacit
   return Engine::create(e);
 }
 
+void put_notes(const Engine& engine) {
+  if (!stderr_is_terminal()) return;
+  for (const std::string& note : engine.notes()) put_error_line("note: " + note);
+  if (engine.options().device.kind != DeviceKind::kCpu)
+    put_error_line("note: memory: " + describe(engine.memory(), KvPool::kPageTokens));
+}
+
 namespace {
 
 // The folder with tokenizer and chat template.

@@ -87,6 +87,8 @@ struct Capacity {
   bool room_for_cache = false;
 };
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity = {});
+// Lines on a terminal's stderr: what of the checkpoint was left out, and on a GPU what its memory is given to.
+void put_notes(const Engine& engine);
 // The GPU that a device is. None for the CPU, and none where it does not exist, which Engine::create() reports.
 std::optional<Gpu> gpu_of(Device device);
 // A checkpoint's tokenizer, chat template (where it has one) and defaults for generation.

@@ -165,8 +165,7 @@ Status run(const RunOptions& o) {
   std::optional<Texts> texts;
   if (auto loaded = load_texts(o.model); loaded.ok()) texts = std::move(loaded).value();
   else if (o.ids.empty() || loaded.status().code() != Code::kNotFound) return loaded.status();
-  if (stderr_is_terminal())
-    for (const auto& note : engine->notes()) fmt::print(stderr, "note: {}\n", note);
+  put_notes(*engine);
   const double load_s = now_seconds() - begin;
   Request request{.max_tokens = o.max_tokens};
   const ModelConfig& config = engine->model().config();

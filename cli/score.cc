@@ -19,6 +19,7 @@ Status score(const ScoreOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const std::string text, read_small_file(o.ids_file, kCap));
   SLUICE_ASSIGN_OR_RETURN(std::vector<int32_t> ids, parse_ids(text, o.ids_file));
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model));
+  put_notes(*engine);
   const int64_t length = int64_t(ids.size()), vocab = engine->model().config().vocab_size;
   SLUICE_ASSIGN_OR_RETURN(const auto sequence, engine->open(ids));
   SLUICE_ASSIGN_OR_RETURN(const Buffer memory, Buffer::allocate(size_t(length * vocab) * sizeof(float)));
