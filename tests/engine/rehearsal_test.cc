@@ -10,14 +10,14 @@ namespace sluice {
 namespace {
 
 const std::string kModel = SLUICE_SOURCE_DIR "/demo/model";
-constexpr int64_t kPromptTokens = 640;
+constexpr int64_t kPromptTokens = 128;
 
 std::unique_ptr<Engine> make_engine(int64_t speculate) {
   return Engine::create({.model = kModel,
                          .threads = 2,
                          .prefill_chunk = kPromptTokens,
                          .max_context = 2048,
-                         .max_sequences = 12,
+                         .max_sequences = 6,
                          .speculate = speculate})
       .value();
 }
@@ -27,9 +27,9 @@ size_t peak_of_requests(Engine& engine) {
   std::mt19937 rng(1);
   Scheduler scheduler(engine);
   std::vector<std::shared_ptr<Outbox>> outboxes;
-  for (int i = 0; i < 40; ++i) {
-    Request r{.max_tokens = int64_t(1 + rng() % 12), .use_cache = i % 3 == 0};
-    r.prompt.assign(1 + rng() % 700, 0);
+  for (int i = 0; i < 16; ++i) {
+    Request r{.max_tokens = int64_t(1 + rng() % 4), .use_cache = i % 3 == 0};
+    r.prompt.assign(1 + rng() % 150, 0);
     for (int32_t& id : r.prompt) id = int32_t(rng() % 2000);
     r.sampling.params = {.temperature = 1, .top_p = 0.9f, .seed = rng(), .repetition_penalty = 1.2f};
     r.top_logprobs = 20;
