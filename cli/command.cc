@@ -198,8 +198,11 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
 
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity) {
   SLUICE_ASSIGN_OR_RETURN(EngineOptions e, engine_options(o, capacity));
-  LoadingProgress loading;
-  e.show_loading = [&loading](size_t done, size_t all) { loading.show(done, all); };
+  std::optional<LoadingProgress> loading;  // its clock starts with the first byte
+  e.show_loading = [&loading](size_t done, size_t all) {
+    if (!loading) loading.emplace();
+    loading->show(done, all);
+  };
   return Engine::create(e);
 }
 
@@ -309,7 +312,7 @@ void Progress::clear() {
 }
 
 void LoadingProgress::show(size_t done, size_t all) {
-  constexpr double kWorthALine = 1;  // second
+  constexpr double kWorthALine = 0.25;  // seconds
   const double seconds = now_seconds() - begin_, gb = double(done) / 1e9;
   const std::string rate = fmt::format("{:.1f} GB/s", gb / std::max(seconds, 1e-9));
   if (done < all) return bar_.show(int64_t(done), int64_t(all), fmt::format("{:.1f}/{:.1f} GB, {}", gb, double(all) / 1e9, rate));

@@ -37,7 +37,7 @@ Status plan_slots(const MemoryNeeds& n, size_t free, MemoryPlan& p) {
     const int64_t snapshots = fitting(size_t(share), n.slot_bytes) - n.max_sequences;
     p.state_slots = n.max_sequences + std::clamp<int64_t>(snapshots, 1, std::max(kMaxSnapshots, n.max_sequences));
   }
-  if (p.state_slots < n.max_sequences)
+  if (n.room_for_cache && p.state_slots < n.max_sequences)  // elsewhere sequences wait for a slot
     return invalid("--state-slots is " + std::to_string(n.state_slots) + ", less than --max-running-requests, " +
                        std::to_string(n.max_sequences),
                    "each running request needs a slot, and the prefix cache some more");

@@ -113,6 +113,8 @@ TEST(MemoryPlan, RefusalsSayWhatWouldFit) {
 
   n = on_gpu();
   n.state_slots = 3;
+  EXPECT_EQ(plan_memory(n).value().state_slots, 3);
+  n.room_for_cache = true;
   refused(n, "--state-slots is 3, less than --max-running-requests, 4",
           "each running request needs a slot, and the prefix cache some more");
 }

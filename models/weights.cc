@@ -126,6 +126,7 @@ Status WeightSource::bring_transfers() {
   if (transfers.empty()) return wait_for(where_);
   size_t all = 0;
   for (const Transfer& t : transfers) all += t.bytes;
+  if (show_) show_(0, all);
   return to_device(where_, transfers, [&](size_t done) {
     if (show_) show_(done, all);
   });
