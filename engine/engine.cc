@@ -97,6 +97,7 @@ Result<size_t> Engine::workspace_of_largest_step() {
                   none ? "use a device with more memory" : "lower --prefill-chunk to " + std::to_string(fits));
   }
   replays_ = {};  // of places in this workspace
+  fallbacks_.clear();
   SLUICE_RETURN_IF_ERROR(done);
   return ctx_.arena->peak();
 }
@@ -183,7 +184,8 @@ Status Engine::append(Sequence& s, int32_t id) {
 }
 
 Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver& observe) {
-  if (options_.lose_device_after > 0 && ++steps_ > options_.lose_device_after)
+  const bool rehearsed = !cache_;  // at the start, before there are pools to serve from
+  if (options_.lose_device_after > 0 && !rehearsed && ++steps_ > options_.lose_device_after)
     return Status(Code::kDevice,
                   "the device is lost: that is rehearsed after " + std::to_string(options_.lose_device_after) + " steps");
   for (const Work& w : work) {
