@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/out_of_memory.h"
 #include "core/backend.h"
+#include "engine/rehearsal.h"
 #include "models/rows.h"
 #include "models/step_tables.h"
 #include "ops/token_logprobs/token_logprobs.h"
@@ -54,52 +55,96 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   ImplChoices impl = options.impl;
   if (options.batch_invariant) SLUICE_RETURN_IF_ERROR(choose_invariant_forms(options.device, impl));
   std::unique_ptr<Engine> e(new Engine(options));
-  SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, std::move(impl), options.workspace));
+  constexpr size_t kUntilMeasured = size_t(64) << 20;  // bytes of workspace
+  SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, std::move(impl), kUntilMeasured));
   e->ctx_ = e->runtime_->context();
   if (e->options_.prefill_chunk == 0) e->options_.prefill_chunk = e->runtime_->rows_of_a_step();
   e->batch_.invariant = options.batch_invariant;
   e->ctx_.tiles = &e->options_.tiles, e->ctx_.pdl = &e->options_.pdl, e->ctx_.fallbacks = &e->fallbacks_;
-  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights ? random_model(options.model, options.dtype, e->ctx_)
-                                                                     : load_model(options.model, options.dtype, e->ctx_));
+  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights
+                                                  ? random_model(options.model, options.dtype, e->ctx_)
+                                                  : load_model(options.model, options.dtype, e->ctx_, options.show_loading));
+  e->options_.show_loading = {};
   e->model_ = std::move(loaded.model);
   e->notes_ = std::move(loaded.notes);
-  const int64_t allowed = e->model_->config().max_position_embeddings;
-  e->max_context_ = options.max_context > 0 ? std::min(options.max_context, allowed) : allowed;
+  if (options.speculate > 0 && !e->model_->has_mtp())
+    return invalid("--speculate " + std::to_string(options.speculate) + ": the checkpoint has no multi-token prediction head",
+                   "leave the option out");
+  SLUICE_RETURN_IF_ERROR(e->make_workspace());
   SLUICE_RETURN_IF_ERROR(e->make_pools());
   return e;
 }
 
-Status Engine::make_pools() {
-  if (options_.speculate > 0 && !model_->has_mtp())
-    return invalid("--speculate " + std::to_string(options_.speculate) + ": the checkpoint has no multi-token prediction head",
-                   "leave the option out");
-  const PoolSpec spec = model_->pool_spec(drafting());
-  // One slot more than sequences: for a snapshot.
-  const int64_t slots = options_.state_slots > 0 ? options_.state_slots : options_.max_sequences + 1;
-  // By default room for every sequence at full length, and one more: on the CPU memory is taken as pages are first written; a GPU
-  // gives what it has.
-  const int64_t page = KvPool::kPageTokens;
-  int64_t pages = options_.kv_tokens > 0 ? ceil_div(options_.kv_tokens, page)
-                                         : (options_.max_sequences + 1) * ceil_div(max_context_ + options_.speculate, page);
-  const auto made = [&](auto pool, auto& place) -> Status {
-    if (!pool.ok())
-      return {pool.status().code(),
-              std::to_string(slots) + " state slots and a KV cache of " + std::to_string(pages * page) +
-                  " tokens do not fit in memory: " + pool.status().message(),
-              "give fewer --state-slots or --kv-tokens"};
-    place = std::move(*pool);
-    return {};
-  };
-  SLUICE_RETURN_IF_ERROR(made(StatePool::create(spec, slots, ctx_), states_));
-  if (options_.kv_tokens == 0 && spec.attention_layers > 0) {
-    constexpr double kShare = 0.9;  // of what a GPU has left
-    pages = std::min(pages, int64_t(std::min(kShare * double(memory_left(ctx_)) / double(KvPool::page_bytes(spec)), 1e15)));
-  }
-  SLUICE_RETURN_IF_ERROR(made(KvPool::create(spec, pages, ctx_), kv_));
-  // A sequence by itself always fits, with the rows of its drafts.
-  max_context_ = std::min(max_context_, pages * page - options_.speculate);
-  if (max_context_ < 1) return invalid("a KV cache of " + std::to_string(options_.kv_tokens) + " tokens holds no sequence");
+void Engine::use_pools(StatePool states, KvPool kv) {
+  states_ = std::move(states), kv_ = std::move(kv);
   pools_ = {.linear = states_.layers(), .attention = kv_.layers(), .closed_hidden = states_.closed_hidden()};
+}
+
+// Steps are tried in what is left beside the weights, with pools of one slot and one page.
+Result<size_t> Engine::workspace_of_largest_step() {
+  const PoolSpec spec = model_->pool_spec(drafting());
+  SLUICE_ASSIGN_OR_RETURN(StatePool slot, StatePool::create(spec, 1, ctx_));
+  SLUICE_ASSIGN_OR_RETURN(KvPool page, KvPool::create(spec, 1, ctx_));
+  use_pools(std::move(slot), std::move(page));
+  const size_t room = memory_left(ctx_) / 10 * 9;
+  SLUICE_RETURN_IF_ERROR(runtime_->set_workspace(room));
+  const int64_t allowed = model_->config().max_position_embeddings;
+  const int64_t context = options_.max_context > 0 ? std::min(options_.max_context, allowed) : allowed;
+  const int64_t wanted = std::min(options_.prefill_chunk, options_.max_sequences * context);
+  Status done = rehearse(*this, wanted);
+  for (int64_t fits = wanted / 2; done.code() == Code::kResourceExhausted; fits /= 2) {
+    const bool none = fits < kChunk;
+    if (!none && rehearse(*this, fits).code() == Code::kResourceExhausted) continue;
+    return Status(Code::kResourceExhausted,
+                  "steps of " + std::to_string(wanted) + " prompt tokens do not fit in the " + std::to_string(room >> 20) +
+                      " MiB that the weights leave",
+                  none ? "use a device with more memory" : "lower --prefill-chunk to " + std::to_string(fits));
+  }
+  replays_ = {};  // of places in this workspace
+  fallbacks_.clear();
+  SLUICE_RETURN_IF_ERROR(done);
+  return ctx_.arena->peak();
+}
+
+Status Engine::make_workspace() {
+  if (ctx_.device.kind == DeviceKind::kCpu) return {};
+  size_t bytes = options_.workspace;
+  if (bytes == 0) {
+    constexpr size_t kMore = size_t(64) << 20;  // for what cuts the same work differently
+    SLUICE_ASSIGN_OR_RETURN(bytes, workspace_of_largest_step());
+    bytes += bytes / 16 + kMore;
+  }
+  use_pools({}, {});
+  memory_.workspace = bytes;
+  return runtime_->set_workspace(bytes);
+}
+
+Status Engine::make_pools() {
+  const PoolSpec spec = model_->pool_spec(drafting());
+  SLUICE_ASSIGN_OR_RETURN(memory_, plan_memory({.bounded = ctx_.device.kind != DeviceKind::kCpu,
+                                                .free = memory_left(ctx_),
+                                                .weights = model_->weight_bytes(),
+                                                .workspace = memory_.workspace,
+                                                .slot_bytes = StatePool::bytes_of_slot(spec),
+                                                .page_bytes = KvPool::page_bytes(spec),
+                                                .page_tokens = KvPool::kPageTokens,
+                                                .max_sequences = options_.max_sequences,
+                                                .state_slots = options_.state_slots,
+                                                .kv_tokens = options_.kv_tokens,
+                                                .allowed_context = model_->config().max_position_embeddings,
+                                                .max_context = options_.max_context,
+                                                .speculate = options_.speculate,
+                                                .room_for_cache = options_.room_for_cache}));
+  max_context_ = memory_.max_context;
+  auto states = StatePool::create(spec, memory_.state_slots, ctx_);
+  auto kv = KvPool::create(spec, memory_.kv_pages, ctx_);
+  for (const Status& s : {states.status(), kv.status()})
+    if (!s.ok())
+      return {s.code(),
+              std::to_string(memory_.state_slots) + " state slots and a KV cache of " +
+                  std::to_string(memory_.kv_pages * KvPool::kPageTokens) + " tokens do not fit in memory: " + s.message(),
+              "give fewer --state-slots or --kv-tokens"};
+  use_pools(std::move(*states), std::move(*kv));
   cache_ = std::make_unique<PrefixCache>(states_, kv_);
   return {};
 }
@@ -143,7 +188,8 @@ Status Engine::append(Sequence& s, int32_t id) {
 }
 
 Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver& observe) {
-  if (options_.lose_device_after > 0 && ++steps_ > options_.lose_device_after)
+  const bool rehearsed = !cache_;  // at the start, before there are pools to serve from
+  if (options_.lose_device_after > 0 && !rehearsed && ++steps_ > options_.lose_device_after)
     return Status(Code::kDevice,
                   "the device is lost: that is rehearsed after " + std::to_string(options_.lose_device_after) + " steps");
   for (const Work& w : work) {

@@ -127,10 +127,14 @@ struct LoadedModel {
   std::vector<std::string> notes;  // for people: what was ignored
 };
 
+// Bytes that the device has of those that it will get; called by the thread that loads.
+using LoadProgress = std::function<void(size_t done, size_t all)>;
+
 // With its weights in the memory of a context's device; by default the CPU's.
-Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where = {});
+Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where = {}, const LoadProgress& show = {});
 // What the above does with the folder's configuration and checkpoint, for a caller that has them open.
-Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where = {});
+Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where = {},
+                               const LoadProgress& show = {});
 
 // The same architecture with random weights, for measurements: config is a directory or a config.json.
 Result<LoadedModel> random_model(const std::string& config, DTypeChoice dtype, const Context& where = {});

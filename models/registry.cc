@@ -22,16 +22,17 @@ Result<LoadedModel> make(const ModelConfig& config, WeightSource source, DTypeCh
 
 }  // namespace
 
-Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where) {
+Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where, const LoadProgress& show) {
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(dir));
   SLUICE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(dir));
-  auto model = load_model(config, std::move(checkpoint), dtype, where);
+  auto model = load_model(config, std::move(checkpoint), dtype, where, show);
   if (!model.ok()) return model.status().in(dir);
   return model;
 }
 
-Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where) {
-  return make(config, WeightSource(std::move(checkpoint), where), dtype);
+Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where,
+                               const LoadProgress& show) {
+  return make(config, WeightSource(std::move(checkpoint), where, show), dtype);
 }
 
 Result<LoadedModel> random_model(const std::string& config_path, DTypeChoice dtype, const Context& where) {

@@ -1,6 +1,7 @@
 #include "models/weights.h"
 
 #include <cmath>
+#include <cstdio>
 
 #include "core/memory.h"
 
@@ -8,6 +9,12 @@ namespace sluice {
 namespace {
 
 constexpr size_t kShownProblems = 5;
+
+std::string fixed(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f", x);
+  return text;
+}
 
 bool starts_with_any(const std::string& name, const std::vector<std::string>& prefixes) {
   for (const auto& p : prefixes)
@@ -42,14 +49,15 @@ Tensor WeightSource::find(const std::string& name, std::initializer_list<int64_t
 // Whether weights are used where the checkpoint is mapped.
 bool WeightSource::in_place() const { return !random() && where_.device.kind == DeviceKind::kCpu; }
 
-// Memory for `bytes` bytes of weights, owned by this; null on failure.
+// Memory for `bytes` bytes of weights, owned by this; null on failure. When there is none left, the rest is only counted.
 std::byte* WeightSource::place_for(const std::string& name, size_t bytes) {
+  if (room_) return nullptr;
   auto memory = allocate_memory(where_, bytes);
-  if (!memory.ok()) {
-    problems_.push_back(name + ": " + memory.status().message());
-    return nullptr;
-  }
-  return made_.emplace_back(std::move(*memory)).data();
+  if (memory.ok()) return made_.emplace_back(std::move(*memory)).data();
+  if (memory.status().code() != Code::kResourceExhausted) problems_.push_back(name + ": " + memory.status().message());
+  room_ = memory_left(where_);
+  for (const Buffer& b : made_) *room_ += b.size();
+  return nullptr;
 }
 
 // `found` at `place`.
@@ -57,8 +65,13 @@ Tensor WeightSource::put(const std::string& name, const Tensor& found, std::byte
   if (!place) return {};
   Tensor t = found;
   t.data = place, t.device = where_.device;
-  const Status done = found.data ? to_device(where_, found.data, found.bytes(), place) : make_random(name, t);
-  if (!done.ok()) problems_.push_back(name + ": " + done.message());
+  if (!found.data) {
+    if (const Status made = make_random(name, t); !made.ok()) problems_.push_back(name + ": " + made.message());
+    return t;
+  }
+  transfers_.push_back({found.bytes(), place,
+                        [from = static_cast<const std::byte*>(found.data), file = checkpoint_.get()](
+                            size_t offset, size_t bytes, std::byte* into) { return file->read(from + offset, bytes, into); }});
   return t;
 }
 
@@ -94,13 +107,37 @@ Projection WeightSource::take_together(std::initializer_list<NamedShape> wanted)
 
 Tensor WeightSource::keep(const std::string& name, const std::vector<double>& values) {
   const Tensor host = Tensor::of(values.data(), {int64_t(values.size())});
-  return put(name, host, place_for(name, host.bytes()));
+  Tensor t = host;
+  t.data = place_for(name, host.bytes()), t.device = where_.device;
+  if (!t.data) return {};
+  if (const Status done = to_device(where_, values.data(), host.bytes(), t.data); !done.ok())
+    problems_.push_back(name + ": " + done.message());
+  return t;
 }
 
 // Uniform numbers of variance 1 / fan-in, so that activations keep their size through the layers.
 Status WeightSource::make_random(const std::string& name, const Tensor& t) {
   const int64_t fan_in = t.rank > 1 ? t.numel() / t.shape[0] : 100;
   return fill_random(where_, t, std::sqrt(3.0f / float(std::max<int64_t>(fan_in, 1))), std::hash<std::string>{}(name));
+}
+
+Status WeightSource::bring_transfers() {
+  const std::vector<Transfer> transfers = std::exchange(transfers_, {});
+  if (transfers.empty()) return wait_for(where_);
+  size_t all = 0;
+  for (const Transfer& t : transfers) all += t.bytes;
+  if (show_) show_(0, all);
+  return to_device(where_, transfers, [&](size_t done) {
+    if (show_) show_(done, all);
+  });
+}
+
+Status WeightSource::no_room() const {
+  constexpr double kGB = 1e9;
+  return {Code::kResourceExhausted,
+          fixed(double(bytes_) / kGB) + " GB of weights do not fit in the " + fixed(double(*room_) / kGB) +
+              " GB that the device has left",
+          "use a device with more memory, or --device cpu"};
 }
 
 Status WeightSource::finish() {
@@ -110,7 +147,8 @@ Status WeightSource::finish() {
     if (problems_.size() > kShownProblems) text += "; and " + std::to_string(problems_.size() - kShownProblems) + " more";
     return bad_file(text, "config.json and the safetensors files must come from the same checkpoint");
   }
-  SLUICE_RETURN_IF_ERROR(wait_for(where_));
+  if (room_) return no_room();
+  SLUICE_RETURN_IF_ERROR(bring_transfers());
   if (random()) return {};
   for (const auto& w : checkpoint_->warnings) notes_.push_back(w);
   size_t unused = 0, vision = 0;
