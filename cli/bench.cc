@@ -27,8 +27,7 @@ struct OpBenchOptions {
 struct BenchOptions {
   ModelOptions model;
   OpBenchOptions ops;
-  std::string config, format = "md", plot;
-  bool random_weights = false;
+  std::string format = "md", plot;
   int64_t prompt = 512, gen = 128, depth = 0, batch = 1, repeats = 5;
 };
 
@@ -174,23 +173,13 @@ void print_json(const Facts& f, const std::vector<Series>& all) {
                                                                 {"tests", tests}}));
 }
 
-Result<std::unique_ptr<Engine>> bench_engine(const BenchOptions& o) {
-  if (!o.random_weights) return make_engine(o.model, {.max_sequences = o.batch});
-  SLUICE_ASSIGN_OR_RETURN(EngineOptions e, engine_options(o.model, {.max_sequences = o.batch}));
-  e.model = o.config, e.random_weights = true;
-  if (e.dtype == DTypeChoice::kAuto) e.dtype = DTypeChoice::kBF16;
-  return Engine::create(e);
-}
-
 Status bench_model(const BenchOptions& o) {
-  if (o.random_weights != !o.config.empty())
-    return invalid("--config and --random-weights belong together", "give both, or name a checkpoint's folder");
-  SLUICE_ASSIGN_OR_RETURN(const auto engine, bench_engine(o));
+  SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model, {.max_sequences = o.batch}));
+  put_notes(*engine);
+  const FallbackWarnings warnings(*engine);
   SLUICE_ASSIGN_OR_RETURN(const std::vector<Series> all, measure(o, *engine));
-  namespace fs = std::filesystem;
-  SLUICE_ASSIGN_OR_RETURN(const std::string dir, o.random_weights ? Result<std::string>(o.config) : model_dir(o.model));
-  const Facts facts{fs::path(dir).lexically_normal().filename().string(),
-                    engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",
+  SLUICE_ASSIGN_OR_RETURN(const std::string name, model_name(o.model));
+  const Facts facts{name, engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",
                     double(engine->model().weight_bytes()) / 1e6, engine->threads(), o.batch};
   if (o.format == "json") print_json(facts, all);
   else if (o.format == "csv") print_csv(facts, all);
@@ -248,8 +237,7 @@ void add_bench(CLI::App& app, Command& command) {
   CLI::App* sub =
       app.add_subcommand("bench", "measure prefill and decode; `bench ops [NAME...]` measures operators, `bench serve` a server");
   add_model_options(*sub, o->model);
-  sub->add_option("--config", o->config, "a config.json, for --random-weights");
-  sub->add_flag("--random-weights", o->random_weights, "make weights up instead of reading a checkpoint");
+  add_random_weights_options(*sub, o->model);
   sub->add_option("--prompt", o->prompt, "tokens of the prefill test; 0 leaves it out")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -56,7 +56,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
       ->envname("SLUICE_STATE_DTYPE")
       ->capture_default_str();
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
-               "a sequence's bits do not depend on what runs beside it; on the CPU always so, on a GPU not yet");
+               "a sequence's bits do not depend on its steps nor on what runs beside it; on the CPU always so, on a GPU slower");
   app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record decoding steps as CUDA graphs and replay them");
   app.add_option("--tp", o.tp, "processes that share the model, each on a GPU of its own; start them with mpirun -n N")
       ->check(CLI::Range(1, 8))
@@ -78,6 +78,17 @@ void add_backend_options(CLI::App& app, BackendFlags& flags) {
   app.add_option("--linear-attn-decode-backend", flags.decode, "the same for decode and verification alone")
       ->check(backends)
       ->envname("SLUICE_LINEAR_ATTN_DECODE_BACKEND");
+}
+
+void add_random_weights_options(CLI::App& app, ModelOptions& o) {
+  app.add_option("--config", o.config, "a config.json or its folder, for --random-weights");
+  app.add_flag("--random-weights", o.random_weights, "make weights up instead of reading a checkpoint: for measurements");
+}
+
+void add_tokenizer_option(CLI::App& app, ModelOptions& o) {
+  app.add_option(
+      "--tokenizer", o.tokenizer,
+      "folder with another tokenizer and chat template than the checkpoint's; with --random-weights the demo model's if left out");
 }
 
 void add_speculation_option(CLI::App& app, ModelOptions& o) {
@@ -131,6 +142,23 @@ Result<std::string> model_dir(const ModelOptions& o) {
   return o.model;
 }
 
+Result<std::string> config_place(const ModelOptions& o) {
+  if (o.random_weights != !o.config.empty())
+    return invalid("--config and --random-weights belong together", "give both, or name a checkpoint's folder");
+  if (o.random_weights) return o.config;
+  return model_dir(o);
+}
+
+Result<std::string> model_name(const ModelOptions& o) {
+  namespace fs = std::filesystem;
+  SLUICE_ASSIGN_OR_RETURN(const std::string place, config_place(o));
+  std::error_code ec;
+  fs::path path = fs::canonical(place, ec);
+  if (ec) return Status(Code::kNotFound, place + ": " + ec.message());
+  if (path.filename() == "config.json") path = path.parent_path();
+  return (path.extension() == ".json" ? path.stem() : path.filename()).string();
+}
+
 std::optional<Gpu> gpu_of(Device device) {
   if (device.kind != DeviceKind::kCuda) return std::nullopt;
   const GpuList found = detect_gpus();
@@ -138,11 +166,10 @@ std::optional<Gpu> gpu_of(Device device) {
   return found.gpus[size_t(device.index)];
 }
 
+namespace {
+
 Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity) {
   SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
-  if (device.kind == DeviceKind::kCuda && o.batch_invariant.value_or(false))
-    return Status(Code::kUnsupported, "--batch-invariant: on a GPU results depend on what runs beside them so far",
-                  "leave it out, or use --device cpu");
   const std::optional<Gpu> gpu = gpu_of(device);
   SLUICE_ASSIGN_OR_RETURN(ImplChoices impl, choose_implementations(o.backend, gpu ? &*gpu : nullptr));
   SLUICE_ASSIGN_OR_RETURN(TileChoices tiles, choose_tiles());
@@ -154,7 +181,9 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .max_sequences = capacity.max_sequences,
                   .state_slots = capacity.state_slots,
                   .kv_tokens = capacity.kv_tokens,
+                  .room_for_cache = capacity.room_for_cache,
                   .speculate = o.speculate,
+                  .batch_invariant = o.batch_invariant.value_or(false),
                   .impl = std::move(impl),
                   .tiles = std::move(tiles),
                   .pdl = std::move(pdl),
@@ -162,22 +191,65 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .lose_device_after = o.lose_device_after,
                   .ranks = o.ranks};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
+  SLUICE_ASSIGN_OR_RETURN(e.model, config_place(o));
+  e.random_weights = o.random_weights;
+  if (o.random_weights && e.dtype == DTypeChoice::kAuto) e.dtype = DTypeChoice::kBF16;
   return e;
 }
 
+}  // namespace
+
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity) {
   SLUICE_ASSIGN_OR_RETURN(EngineOptions e, engine_options(o, capacity));
-  SLUICE_ASSIGN_OR_RETURN(e.model, model_dir(o));
+  std::optional<LoadingProgress> loading;  // its clock starts with the first byte
+  e.show_loading = [&loading](size_t done, size_t all) {
+    if (!loading) loading.emplace();
+    loading->show(done, all);
+  };
   return Engine::create(e);
 }
 
-Result<Texts> load_texts(const std::string& dir) {
-  SLUICE_ASSIGN_OR_RETURN(GenerationConfig generation, load_generation_config(dir));
+void put_notes(const Engine& engine) {
+  if (!stderr_is_terminal()) return;
+  for (const std::string& note : engine.notes()) put_error_line("note: " + note);
+  if (engine.options().device.kind != DeviceKind::kCpu)
+    put_error_line("note: memory: " + describe(engine.memory(), KvPool::kPageTokens));
+}
+
+namespace {
+
+// The folder with tokenizer and chat template.
+Result<std::string> texts_dir(const ModelOptions& o) {
+  namespace fs = std::filesystem;
+  if (!o.tokenizer.empty()) return o.tokenizer;
+  SLUICE_ASSIGN_OR_RETURN(const std::string place, config_place(o));
+  if (!o.random_weights) return place;
+  std::error_code ec;
+  const fs::path beside = fs::is_directory(place, ec) ? fs::path(place) : fs::path(place).parent_path();
+  if (fs::exists(beside / "tokenizer.json", ec)) return beside.string();
+  auto demo = demo_model_dir();
+  if (demo.ok()) return demo;
+  return Status(Code::kNotFound, "there is no tokenizer beside " + place + ", and no demo model to take one from",
+                "name a folder that has one: --tokenizer DIR");
+}
+
+}  // namespace
+
+Result<Texts> load_texts(const ModelOptions& o) {
+  SLUICE_ASSIGN_OR_RETURN(const std::string place, config_place(o));
+  SLUICE_ASSIGN_OR_RETURN(const std::string dir, texts_dir(o));
+  GenerationConfig generation;
+  if (!o.random_weights) {
+    SLUICE_ASSIGN_OR_RETURN(generation, load_generation_config(place));
+  }
   SLUICE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(dir));
   Texts texts{std::move(tokenizer), std::nullopt, std::move(generation)};
   auto chat = ChatTemplate::load(dir);
   if (chat.ok()) texts.chat = std::move(chat).value();
   else if (chat.status().code() != Code::kNotFound) return chat.status();
+  if (dir == place) return texts;
+  SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(place));
+  texts.tokenizer = texts.tokenizer.for_vocabulary(config.vocab_size);
   return texts;
 }
 
@@ -225,19 +297,31 @@ uint64_t raise_descriptor_limit() {
 
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 
-void Progress::show(int64_t done, int64_t total) {
+void Progress::show(int64_t done, int64_t total) { show(done, total, fmt::format("{}/{}", done, total)); }
+
+void Progress::show(int64_t done, int64_t total, const std::string& text) {
   constexpr double kInterval = 0.1;  // seconds between updates
   if (!stderr_is_terminal() || now_seconds() - last_ < kInterval) return;
   last_ = now_seconds();
   shown_ = true;
   constexpr int kWidth = 30;
-  const int filled = total > 0 ? int(done * kWidth / total) : 0;
-  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {}/{}", what_, "", filled, "", kWidth - filled, done, total);
+  const int filled = total > 0 ? int(double(done) / double(total) * kWidth) : 0;
+  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {}\033[K", what_, "", filled, "", kWidth - filled, text);
 }
 
 void Progress::clear() {
   if (shown_) fmt::print(stderr, "\r\033[K");
   shown_ = false;
+}
+
+void LoadingProgress::show(size_t done, size_t all) {
+  constexpr double kWorthALine = 0.25;  // seconds
+  const double seconds = now_seconds() - begin_, gb = double(done) / 1e9;
+  const std::string rate = fmt::format("{:.1f} GB/s", gb / std::max(seconds, 1e-9));
+  if (done < all) return bar_.show(int64_t(done), int64_t(all), fmt::format("{:.1f}/{:.1f} GB, {}", gb, double(all) / 1e9, rate));
+  bar_.clear();
+  if (!stderr_is_terminal() && seconds > kWorthALine)
+    put_error_line(fmt::format("sluice: {:.1f} GB of weights in {:.1f} s, {}", gb, seconds, rate));
 }
 
 }  // namespace sluice::cli

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/clock.h"
 #include "core/backend.h"
 #include "core/context.h"
 #include "engine/engine.h"
@@ -33,7 +34,9 @@ inline int exit_code(const Status& status) { return status.ok() ? 0 : fail(statu
 using Command = std::function<int()>;
 
 struct ModelOptions {
-  std::string model;  // empty: the demo model
+  std::string model;            // empty: the demo model
+  bool random_weights = false;  // of the shape that `config` gives; `model` is not looked at
+  std::string config, tokenizer;
   std::string dtype = "auto", device = "cpu", state_dtype = "fp32";
   int threads = 0;
   int64_t prefill_chunk = 0, max_context = 0, speculate = 0;
@@ -47,6 +50,11 @@ struct ModelOptions {
 
 // --dtype, --threads and the others that run, score, eval and bench have in common. `positional` adds MODEL.
 void add_model_options(CLI::App& app, ModelOptions& o, bool positional = true);
+
+// --random-weights and --config.
+void add_random_weights_options(CLI::App& app, ModelOptions& o);
+// --tokenizer, where a subcommand reads or writes text.
+void add_tokenizer_option(CLI::App& app, ModelOptions& o);
 
 // --speculate, where a subcommand generates text.
 void add_speculation_option(CLI::App& app, ModelOptions& o);
@@ -66,28 +74,45 @@ Result<PdlChoice> choose_pdl();
 void warn(const std::string& message);
 // A line for each kind of call that a chosen form could not serve.
 void warn_about(const std::vector<Fallback>& fallbacks);
+// Says so at a command's end.
+class FallbackWarnings {
+ public:
+  explicit FallbackWarnings(const Engine& engine) : engine_(engine) {}
+  ~FallbackWarnings() { warn_about(engine_.fallbacks()); }
+  FallbackWarnings(const FallbackWarnings&) = delete;
+  FallbackWarnings& operator=(const FallbackWarnings&) = delete;
+
+ private:
+  const Engine& engine_;
+};
 
 // The folder that ships with the program: demo/model beside the build or under share/sluice.
 Result<std::string> demo_model_dir();
 Result<std::string> model_dir(const ModelOptions& o);
+// The folder with the model's config.json, or the file itself.
+Result<std::string> config_place(const ModelOptions& o);
+// What the folder or the file with the model's shape is called.
+Result<std::string> model_name(const ModelOptions& o);
 
 // How much is served at once, see EngineOptions.
 struct Capacity {
   int64_t max_sequences = 1, state_slots = 0, kv_tokens = 0;
+  bool room_for_cache = false;
 };
 Result<std::unique_ptr<Engine>> make_engine(const ModelOptions& o, const Capacity& capacity = {});
+// Lines on a terminal's stderr: what of the checkpoint was left out, and on a GPU what its memory is given to.
+void put_notes(const Engine& engine);
 // The GPU that a device is. None for the CPU, and none where it does not exist, which Engine::create() reports.
 std::optional<Gpu> gpu_of(Device device);
-// The same without the model's place, for a caller that has another.
-Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity = {});
-
 // A checkpoint's tokenizer, chat template (where it has one) and defaults for generation.
 struct Texts {
   Tokenizer tokenizer;
   std::optional<ChatTemplate> chat;
   GenerationConfig generation;
 };
-Result<Texts> load_texts(const std::string& dir);
+// Of --tokenizer where it is given; with --random-weights the demo model's where there is none beside the config. Ids that another
+// model's tokenizer does not know are written as U+FFFD.
+Result<Texts> load_texts(const ModelOptions& o);
 
 // Stop tokens: those of generation_config.json, then of config.json.
 std::vector<int32_t> stop_ids(const Texts* texts, const ModelConfig& config);
@@ -109,12 +134,24 @@ class Progress {
   explicit Progress(std::string what) : what_(std::move(what)) {}
   ~Progress() { clear(); }
   void show(int64_t done, int64_t total);
+  // text: in place of "384/512".
+  void show(int64_t done, int64_t total, const std::string& text);
   void clear();
 
  private:
   std::string what_;
   double last_ = 0;
   bool shown_ = false;
+};
+
+// Weights on their way to a device: a bar on a terminal, elsewhere a line at the end of what took a while.
+class LoadingProgress {
+ public:
+  void show(size_t done, size_t all);
+
+ private:
+  const double begin_ = now_seconds();
+  Progress bar_{"loading weights"};
 };
 
 // One function a subcommand; each adds itself to `app` and leaves what to do in `command` when it was chosen.

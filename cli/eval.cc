@@ -92,7 +92,9 @@ Result<bool> eval(const EvalOptions& o) {
       o.tasks.empty() ? (std::filesystem::path(dir) / ".." / "tasks.jsonl").lexically_normal().string() : o.tasks;
   SLUICE_ASSIGN_OR_RETURN(const auto tasks, read_tasks(o, path));
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model));
-  SLUICE_ASSIGN_OR_RETURN(const Texts texts, load_texts(dir));
+  put_notes(*engine);
+  const FallbackWarnings warnings(*engine);
+  SLUICE_ASSIGN_OR_RETURN(const Texts texts, load_texts(o.model));
   std::map<std::string, Tally> tallies;
   Scheduler scheduler(*engine);
   struct Running {

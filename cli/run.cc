@@ -128,7 +128,6 @@ Status run_once(const RunOptions& o, Engine& engine, const Texts* texts, Request
   if (o.json) print_json(request.prompt, t, load_s);
   else fmt::print("\n");
   if (o.stats || stderr_is_terminal()) print_stats(t);
-  warn_about(engine.fallbacks());
   return {};
 }
 
@@ -158,17 +157,16 @@ Status chat(const RunOptions& o, Engine& engine, const Texts& texts, const Reque
 
 Status run(const RunOptions& o) {
   const double begin = now_seconds();
-  SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
   // The engine first: a damaged checkpoint is refused before a large tokenizer is read.
   const bool one_shot = o.prompt || !o.prompt_file.empty() || !o.ids.empty();
   constexpr int64_t kChatSnapshots = 8;  // slots for what a conversation may go back to
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model, {.state_slots = one_shot ? 0 : 1 + kChatSnapshots}));
+  const FallbackWarnings warnings(*engine);
   // Token ids in and out need no tokenizer; everything else does.
   std::optional<Texts> texts;
-  if (auto loaded = load_texts(dir); loaded.ok()) texts = std::move(loaded).value();
+  if (auto loaded = load_texts(o.model); loaded.ok()) texts = std::move(loaded).value();
   else if (o.ids.empty() || loaded.status().code() != Code::kNotFound) return loaded.status();
-  if (stderr_is_terminal())
-    for (const auto& note : engine->notes()) fmt::print(stderr, "note: {}\n", note);
+  put_notes(*engine);
   const double load_s = now_seconds() - begin;
   Request request{.max_tokens = o.max_tokens};
   const ModelConfig& config = engine->model().config();
@@ -185,6 +183,8 @@ void add_run(CLI::App& app, Command& command) {
   auto o = std::make_shared<RunOptions>();
   CLI::App* sub = app.add_subcommand("run", "answer a prompt, or chat when there is none");
   add_model_options(*sub, o->model);
+  add_random_weights_options(*sub, o->model);
+  add_tokenizer_option(*sub, o->model);
   auto* p = sub->add_option("-p,--prompt", o->prompt, "the user's message");
   auto* f = sub->add_option("--prompt-file", o->prompt_file, "read the user's message from a file; - is standard input");
   auto* i = sub->add_option("--ids", o->ids, "the prompt as token ids: 1,2,3");

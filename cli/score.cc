@@ -20,14 +20,16 @@ Status score(const ScoreOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const std::string text, read_small_file(o.ids_file, kCap));
   SLUICE_ASSIGN_OR_RETURN(std::vector<int32_t> ids, parse_ids(text, o.ids_file));
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model));
+  put_notes(*engine);
+  const FallbackWarnings warnings(*engine);
   const int64_t length = int64_t(ids.size()), vocab = engine->model().config().vocab_size;
   SLUICE_ASSIGN_OR_RETURN(const auto sequence, engine->open(ids));
   SLUICE_ASSIGN_OR_RETURN(const Buffer memory, Buffer::allocate(size_t(length * vocab) * sizeof(float)));
   auto* logits = reinterpret_cast<float*>(memory.data());
-  constexpr int64_t kMostRows = 512;  // whose logits fit in the workspace, whatever the vocabulary
   Progress progress("scoring");
   while (sequence->pending() > 0) {
-    const Work work{sequence.get(), std::min({kMostRows, engine->options().prefill_chunk, sequence->pending()}), WantLogits::kAll};
+    const Work work{sequence.get(), std::min({kMostScoredRows, engine->options().prefill_chunk, sequence->pending()}),
+                    WantLogits::kAll};
     const int64_t first = sequence->computed;
     SLUICE_ASSIGN_OR_RETURN(const StepOutput step, engine->step({&work, 1}));
     SLUICE_RETURN_IF_ERROR(to_host(engine->context(), step.logits.data, step.logits.bytes(), logits + first * vocab));

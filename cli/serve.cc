@@ -4,13 +4,11 @@
 
 #include <atomic>
 #include <boost/json.hpp>
-#include <filesystem>
 #include <thread>
 
 #include "base/clock.h"
 #include "cli/command.h"
 #include "cli/ranks.h"
-#include "cli/serve_plan.h"
 #include "server/api_error.h"
 #include "server/http.h"
 #include "server/routes.h"
@@ -24,7 +22,7 @@ struct ServeOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 8080;
   std::vector<std::string> names, api_keys, allowed_hosts;
-  Capacity capacity{.max_sequences = 32};
+  Capacity capacity{.max_sequences = 32, .room_for_cache = true};
   bool no_prefix_cache = false, access_log = false;
   int64_t max_queued = 512, drain_timeout_s = 30;
   int request_threads = 2;
@@ -60,17 +58,17 @@ sigset_t block_signals() {
   return set;
 }
 
-Result<std::unique_ptr<Service>> make_service(const ServeOptions& o, const std::string& dir) {
-  SLUICE_ASSIGN_OR_RETURN(const Capacity capacity, plan_capacity(o.model, o.capacity));
-  SLUICE_ASSIGN_OR_RETURN(auto engine, make_engine(o.model, capacity));
-  SLUICE_ASSIGN_OR_RETURN(Texts texts, load_texts(dir));
+Result<std::unique_ptr<Service>> make_service(const ServeOptions& o) {
+  SLUICE_ASSIGN_OR_RETURN(const std::string name, model_name(o.model));
+  SLUICE_ASSIGN_OR_RETURN(auto engine, make_engine(o.model, o.capacity));
+  SLUICE_ASSIGN_OR_RETURN(Texts texts, load_texts(o.model));
   for (const std::string& note : engine->notes()) say(o, "note: " + note);
-  say(o, "memory: " + describe_memory(*engine));
+  say(o, "memory: " + describe(engine->memory(), KvPool::kPageTokens));
   std::vector<int32_t> stops = stop_ids(&texts, engine->model().config());
   ServiceOptions options{
       .names = o.names, .use_cache = !o.no_prefix_cache, .version = SLUICE_VERSION, .workers = o.request_threads};
   options.queue.waiting_requests = o.max_queued;
-  if (options.names.empty()) options.names = {std::filesystem::canonical(dir).filename().string()};
+  if (options.names.empty()) options.names = {name};
   ServiceTexts parts{std::move(texts.tokenizer), std::move(texts.chat), std::move(texts.generation), std::move(stops)};
   return Service::create(std::move(engine), std::move(parts), std::move(options));
 }
@@ -148,8 +146,7 @@ Status serve(const ServeOptions& o) {
   const sigset_t signals = block_signals();
   make_room_for_connections(o.limits);
   const double begin = now_seconds();
-  SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
-  SLUICE_ASSIGN_OR_RETURN(const auto service, make_service(o, dir));
+  SLUICE_ASSIGN_OR_RETURN(const auto service, make_service(o));
   SLUICE_ASSIGN_OR_RETURN(const auto server, start_http(o, *service));
   say(o, fmt::format("ready after {:.2f} s: {} requests at once, {} tokens of context", now_seconds() - begin,
                      o.capacity.max_sequences, service->max_context()));
@@ -220,6 +217,8 @@ void add_serve(CLI::App& app, Command& command) {
   auto o = std::make_shared<ServeOptions>();
   CLI::App* sub = app.add_subcommand("serve", "serve a model over HTTP, as OpenAI's API");
   add_model_options(*sub, o->model);
+  add_random_weights_options(*sub, o->model);
+  add_tokenizer_option(*sub, o->model);
   add_network_options(*sub, *o);
   add_capacity_options(*sub, *o);
   sub->add_option("--log-level", o->log_level, "info also tells what the server does; errors come always")

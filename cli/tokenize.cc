@@ -23,8 +23,7 @@ void print_tokens(const Texts& texts, const std::vector<int32_t>& ids) {
 }
 
 Status tokenize(const TokenizeOptions& o) {
-  SLUICE_ASSIGN_OR_RETURN(const std::string dir, model_dir(o.model));
-  SLUICE_ASSIGN_OR_RETURN(const Texts texts, load_texts(dir));
+  SLUICE_ASSIGN_OR_RETURN(const Texts texts, load_texts(o.model));
   if (!o.ids.empty()) {
     SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, parse_ids(o.ids, "--ids"));
     fmt::print("{}\n", texts.tokenizer.decode(ids, false));

@@ -10,6 +10,17 @@ namespace {
 constexpr const char* kPrefillOps[] = {"gdn_prefill"};
 constexpr const char* kDecodeOps[] = {"gdn_decode", "gdn_decode_classic", "gdn_step", "gdn_verify"};
 
+// Operators whose forms differ. Exact: another form of the family, portable_mma, has other sums; matmul's and attention's serve
+// other types, and have the sums of the family for theirs. gdn_step is missing: its sums are not those of several rows
+// (Batch::invariant).
+struct InvariantOp {
+  const char* name;
+  bool exact;
+};
+constexpr InvariantOp kInvariantOps[] = {{"matmul", false},    {"gqa_prefill", false}, {"gqa_decode", false}, {"gdn_prefill", true},
+                                         {"gdn_decode", true}, {"gdn_verify", true},   {"gdn_close", true}};
+constexpr const char* kInvariantForm = "portable";
+
 std::string capability(const Gpu& gpu) { return std::to_string(gpu.major) + "." + std::to_string(gpu.minor); }
 std::string found(const Gpu& gpu) { return gpu.name + " of compute capability " + capability(gpu); }
 
@@ -119,6 +130,20 @@ Result<BackendPlan> choose_backends(const BackendFlags& flags, const Gpu* gpu) {
   SLUICE_RETURN_IF_ERROR(resolve("--linear-attn-prefill-backend", flags.prefill, flags, gpu, kPrefillOps, plan.prefill, plan));
   SLUICE_RETURN_IF_ERROR(resolve("--linear-attn-decode-backend", flags.decode, flags, gpu, kDecodeOps, plan.decode, plan));
   return plan;
+}
+
+Status choose_invariant_forms(Device device, ImplChoices& choices) {
+  if (device.kind == DeviceKind::kCpu) return {};
+  for (const auto& [op, exact] : kInvariantOps) {
+    const ImplChoice form(kInvariantForm, exact);
+    ImplChoice& chosen = choices.try_emplace(op, form).first->second;
+    if (!is_choice(form, chosen.impl))
+      return {Code::kUnsupported,
+              std::string("--batch-invariant wants ") + op + " as '" + kInvariantForm + "', and '" + chosen.impl + "' was chosen",
+              "leave one of the two out"};
+    chosen.strict |= exact;
+  }
+  return {};
 }
 
 }  // namespace sluice

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/environment.h"
+#include "core/device.h"
 #include "core/gpu.h"
 
 namespace sluice {
@@ -33,6 +34,10 @@ struct BackendPlan {
 
 // `gpu` is null on the CPU.
 Result<BackendPlan> choose_backends(const BackendFlags& flags, const Gpu* gpu);
+
+// --batch-invariant: adds to `choices`, for every operator of a model whose forms differ, the form that gives a row the same bits
+// in any batch and however its sequence is cut into steps. Another form that was chosen there is refused. On the CPU all forms do.
+Status choose_invariant_forms(Device device, ImplChoices& choices);
 
 // "13.0", or "unknown".
 std::string cuda_version_text(int version);

@@ -136,6 +136,31 @@ TEST(Backend, NoFormRunsOnAnOldGpu) {
   EXPECT_EQ(choose_backends({.both = "flashkda"}, &device).status().code(), Code::kInvalidArgument);
 }
 
+TEST(Backend, InvariantFormsAreThePortableOnes) {
+  const Device cuda{DeviceKind::kCuda, 0};
+  ImplChoices choices{
+      {"rope", ImplChoice("portable")}, {"matmul", ImplChoice("portable_mma")}, {"gdn_prefill", ImplChoice("portable", false)}};
+  ASSERT_TRUE(choose_invariant_forms(cuda, choices).ok());
+  EXPECT_EQ(choices.at("gqa_decode").impl, "portable");
+  EXPECT_FALSE(choices.at("gqa_decode").strict) << "a family";
+  EXPECT_TRUE(choices.at("gdn_verify").strict);
+  EXPECT_TRUE(choices.at("gdn_prefill").strict) << "portable_mma has other sums";
+  EXPECT_EQ(choices.at("matmul").impl, "portable_mma") << "one of the family";
+  ImplChoices none;
+  ASSERT_TRUE(choose_invariant_forms({}, none).ok());
+  EXPECT_TRUE(none.empty()) << "on the CPU all are";
+}
+
+TEST(Backend, AChoiceOfAFormThatIsNotInvariantIsRefused) {
+  for (const auto& [op, form] : {std::pair("matmul", "cublaslt"), {"gqa_prefill", "sm90"}, {"gdn_prefill", "portable_mma"}}) {
+    ImplChoices choices{{op, ImplChoice(form)}};
+    const Status refused = choose_invariant_forms({DeviceKind::kCuda, 0}, choices);
+    EXPECT_EQ(refused.code(), Code::kUnsupported);
+    EXPECT_EQ(refused.to_string(), std::string("--batch-invariant wants ") + op + " as 'portable', and '" + form +
+                                       "' was chosen; leave one of the two out");
+  }
+}
+
 // An operator of one number: the tuned form serves up to 128, the portable one all.
 struct WidthArgs {
   int width = 0;

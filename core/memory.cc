@@ -1,11 +1,17 @@
 #include "core/memory.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstring>
-#include <limits>
+#include <fstream>
+#include <string>
+#include <thread>
 
 #include "base/checked.h"
 #if SLUICE_HAS_CUDA
 #include "core/cuda/memory.h"
+#include "core/cuda/transfer.h"
 #include "core/cuda/upload.h"
 #endif
 
@@ -20,6 +26,23 @@ struct FastRandom {
     return float(int32_t((state * 0x2545F4914F6CDD1Dull) >> 32)) * 0x1p-31f;
   }
 };
+
+// The first number in a file; 0 if there is none ("max").
+int64_t number_in(const char* path) {
+  std::ifstream file(path);
+  int64_t n = 0;
+  return file >> n ? n : 0;
+}
+
+size_t memory_left_for_process() {
+  int64_t bytes = int64_t(sysconf(_SC_AVPHYS_PAGES)) * int64_t(sysconf(_SC_PAGESIZE));
+  std::ifstream info("/proc/meminfo");
+  for (std::string name, rest; info >> name && std::getline(info, rest);)
+    if (name == "MemAvailable:") bytes = std::atoll(rest.c_str()) << 10;
+  const int64_t limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
+  if (limit > 0) bytes = std::min(bytes, std::max<int64_t>(0, limit - used));
+  return size_t(bytes);
+}
 
 [[maybe_unused]] bool on_gpu(const Context& ctx) { return ctx.device.kind == DeviceKind::kCuda; }
 
@@ -40,7 +63,7 @@ size_t memory_left([[maybe_unused]] const Context& ctx) {
 #if SLUICE_HAS_CUDA
   if (on_gpu(ctx)) return cuda::memory_left();
 #endif
-  return std::numeric_limits<size_t>::max();
+  return memory_left_for_process();
 }
 
 Status to_device([[maybe_unused]] Context& ctx, const void* host, size_t bytes, void* device) {
@@ -49,6 +72,19 @@ Status to_device([[maybe_unused]] Context& ctx, const void* host, size_t bytes, 
 #endif
   if (bytes > 0) std::memcpy(device, host, bytes);
   return {};
+}
+
+Status to_device([[maybe_unused]] Context& ctx, std::span<const Transfer> transfers, const std::function<void(size_t done)>& show) {
+  constexpr unsigned kMostThreads =
+      12;  // each reads 5 GB/s out of the page cache; these reach 93 % of a bus of 55 GB/s, 8 of them 71
+  TransferOptions options{.threads = int(std::clamp(std::thread::hardware_concurrency(), 2u, kMostThreads)), .show = show};
+#if SLUICE_HAS_CUDA
+  if (on_gpu(ctx)) {
+    options.make_carrier = [&] { return cuda::make_carrier(ctx.device.index, options.piece); };
+    SLUICE_RETURN_IF_ERROR(wait_for(ctx));
+  }
+#endif
+  return carry_all(transfers, options);
 }
 
 Status to_host([[maybe_unused]] Context& ctx, const void* device, size_t bytes, void* host) {

@@ -3,21 +3,27 @@
 // a later call.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
+#include <span>
 #include <vector>
 
 #include "core/context.h"
 #include "core/tensor.h"
+#include "core/transfer.h"
 
 namespace sluice {
 
 // Zero-filled. On the CPU pages are taken when first touched, on a GPU all at once.
 Result<Buffer> allocate_memory(Context& ctx, size_t bytes);
-// Bytes that a GPU has left; on the CPU, where nobody knows, the largest number there is.
+// Bytes that a GPU has left; on the CPU those that this process may still take, of the machine or of its control group.
 size_t memory_left(const Context& ctx);
 
 // `host` may be used again when it returns.
 Status to_device(Context& ctx, const void* host, size_t bytes, void* device);
+// The way for gigabytes: several threads read them while what was read is copied. Waits until the device has all of it, and for
+// what it was given to do before.
+Status to_device(Context& ctx, std::span<const Transfer> transfers, const std::function<void(size_t done)>& show = {});
 // Waits for the device.
 Status to_host(Context& ctx, const void* device, size_t bytes, void* host);
 Status copy_memory(Context& ctx, const void* from, size_t bytes, void* to);

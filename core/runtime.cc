@@ -51,6 +51,13 @@ int64_t Runtime::rows_of_a_step() const {
   return cpu_ ? kOnCpu : kOnGpu;
 }
 
+Status Runtime::set_workspace([[maybe_unused]] size_t bytes) {
+#if SLUICE_HAS_CUDA
+  if (cuda_) return cuda_->set_workspace(bytes);
+#endif
+  return {};
+}
+
 Status Runtime::enter_thread() {
 #if SLUICE_HAS_CUDA
   if (cuda_) return cuda_->enter_thread();

@@ -20,13 +20,15 @@ void share_machine(int rank, int size, Device& device, int& threads);
 
 class Runtime {
  public:
-  // `threads` as for CpuRuntime, `workspace` as for CudaRuntime. Fails where the GPU does not exist, with
-  // the reason.
+  // `threads` as for CpuRuntime, `workspace` as for CudaRuntime; 0: its default. Fails where the GPU does not exist, with the
+  // reason.
   static Result<std::unique_ptr<Runtime>> create(Device device, int threads = 0, ImplChoices forced = {}, size_t workspace = 0);
 
   Context context();
   // How many rows of a model keep the device busy.
   int64_t rows_of_a_step() const;
+  // On a GPU: another workspace in place of the one so far, and what lies in that is lost. On the CPU it is address space enough.
+  Status set_workspace(size_t bytes);
   // Before the first use from a thread other than the one that made it.
   Status enter_thread();
   // Waits for all work given to the device, and reports what went wrong in it.

@@ -5,7 +5,9 @@
 
 #include "base/checked.h"
 #include "base/out_of_memory.h"
+#include "core/backend.h"
 #include "engine/follow.h"
+#include "engine/rehearsal.h"
 #include "models/rows.h"
 #include "models/step_tables.h"
 #include "ops/token_logprobs/token_logprobs.h"
@@ -61,7 +63,8 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
     e->group_ = std::move(*group);
   }
   SLUICE_RETURN_IF_ERROR(e->agree(or_out_of_memory([&] { return e->load_model(); })));
-  SLUICE_RETURN_IF_ERROR(e->make_pools());
+  SLUICE_RETURN_IF_ERROR(e->agree(e->make_workspace()));
+  SLUICE_RETURN_IF_ERROR(e->agree(e->make_pools()));
   if (e->leads()) e->states_.note_copies();
   e->opened_ = true;
   return e;
@@ -69,59 +72,114 @@ Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
 
 Status Engine::start_device() {
   if (options_.ranks) share_machine(options_.ranks->rank(), options_.ranks->size(), options_.device, options_.threads);
-  SLUICE_ASSIGN_OR_RETURN(runtime_, Runtime::create(options_.device, options_.threads, options_.impl, options_.workspace));
+  ImplChoices impl = options_.impl;
+  if (options_.batch_invariant) SLUICE_RETURN_IF_ERROR(choose_invariant_forms(options_.device, impl));
+  constexpr size_t kUntilMeasured = size_t(64) << 20;  // bytes of workspace
+  SLUICE_ASSIGN_OR_RETURN(runtime_, Runtime::create(options_.device, options_.threads, std::move(impl), kUntilMeasured));
   ctx_ = runtime_->context();
   if (options_.prefill_chunk == 0) options_.prefill_chunk = runtime_->rows_of_a_step();
+  batch_.invariant = options_.batch_invariant;
   ctx_.tiles = &options_.tiles, ctx_.pdl = &options_.pdl, ctx_.fallbacks = &fallbacks_;
   return {};
 }
 
 Status Engine::load_model() {
-  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options_.random_weights
-                                                  ? random_model(options_.model, options_.dtype, ctx_, group_.get())
-                                                  : sluice::load_model(options_.model, options_.dtype, ctx_, group_.get()));
+  const EngineOptions& o = options_;
+  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, o.random_weights
+                                                  ? random_model(o.model, o.dtype, ctx_, group_.get())
+                                                  : sluice::load_model(o.model, o.dtype, ctx_, o.show_loading, group_.get()));
+  options_.show_loading = {};
   model_ = std::move(loaded.model);
   notes_ = std::move(loaded.notes);
-  const int64_t allowed = model_->config().max_position_embeddings;
-  max_context_ = options_.max_context > 0 ? std::min(options_.max_context, allowed) : allowed;
+  if (o.speculate > 0 && !model_->has_mtp())
+    return invalid("--speculate " + std::to_string(o.speculate) + ": the checkpoint has no multi-token prediction head",
+                   "leave the option out");
   return {};
 }
 
-Status Engine::make_pools() {
-  if (options_.speculate > 0 && !model_->has_mtp())
-    return invalid("--speculate " + std::to_string(options_.speculate) + ": the checkpoint has no multi-token prediction head",
-                   "leave the option out");
-  PoolSpec spec = model_->pool_spec(drafting());
-  if (options_.ranks && !leads()) spec.hidden_size = 0;  // rank 0 keeps it and sends what the draft head reads
-  // One slot more than sequences: for a snapshot.
-  const int64_t slots = options_.state_slots > 0 ? options_.state_slots : options_.max_sequences + 1;
-  // By default room for every sequence at full length, and one more: on the CPU memory is taken as pages are first written; a GPU
-  // gives what it has.
-  const int64_t page = KvPool::kPageTokens;
-  int64_t pages = options_.kv_tokens > 0 ? ceil_div(options_.kv_tokens, page)
-                                         : (options_.max_sequences + 1) * ceil_div(max_context_ + options_.speculate, page);
-  const auto made = [&](auto pool, auto& place) -> Status {
-    if (!pool.ok())
-      return {pool.status().code(),
-              std::to_string(slots) + " state slots and a KV cache of " + std::to_string(pages * page) +
-                  " tokens do not fit in memory: " + pool.status().message(),
-              "give fewer --state-slots or --kv-tokens"};
-    place = std::move(*pool);
-    return {};
-  };
-  SLUICE_RETURN_IF_ERROR(agree(made(StatePool::create(spec, slots, ctx_), states_)));
-  if (options_.kv_tokens == 0 && spec.attention_layers > 0) {
-    constexpr double kShare = 0.9;  // of what a GPU has left
-    pages = std::min(pages, int64_t(std::min(kShare * double(memory_left(ctx_)) / double(KvPool::page_bytes(spec)), 1e15)));
-  }
-  if (options_.ranks) {
-    SLUICE_ASSIGN_OR_RETURN(pages, options_.ranks->least(pages));
-  }
-  SLUICE_RETURN_IF_ERROR(agree(made(KvPool::create(spec, pages, ctx_), kv_)));
-  // A sequence by itself always fits, with the rows of its drafts.
-  max_context_ = std::min(max_context_, pages * page - options_.speculate);
-  if (max_context_ < 1) return invalid("a KV cache of " + std::to_string(options_.kv_tokens) + " tokens holds no sequence");
+// Bytes that the device has left; among ranks what each of them has, so that all plan alike.
+Result<size_t> Engine::room() {
+  const size_t left = memory_left(ctx_);
+  if (!options_.ranks) return left;
+  const size_t mine = ctx_.device.kind == DeviceKind::kCpu ? left / size_t(options_.ranks->size()) : left;
+  SLUICE_ASSIGN_OR_RETURN(const int64_t least, options_.ranks->least(int64_t(mine)));
+  return size_t(least);
+}
+
+void Engine::use_pools(StatePool states, KvPool kv) {
+  states_ = std::move(states), kv_ = std::move(kv);
   pools_ = {.linear = states_.layers(), .attention = kv_.layers(), .closed_hidden = states_.closed_hidden()};
+}
+
+// Steps are tried in what is left beside the weights, with pools of one slot and one page.
+Result<size_t> Engine::workspace_of_largest_step() {
+  const PoolSpec spec = model_->pool_spec(drafting());
+  auto slot = StatePool::create(spec, 1, ctx_);
+  auto page = KvPool::create(spec, 1, ctx_);
+  SLUICE_RETURN_IF_ERROR(agree(slot.ok() ? page.status() : slot.status()));
+  use_pools(std::move(*slot), std::move(*page));
+  SLUICE_ASSIGN_OR_RETURN(size_t room, this->room());
+  room = room / 10 * 9;
+  SLUICE_RETURN_IF_ERROR(agree(runtime_->set_workspace(room)));
+  const int64_t allowed = model_->config().max_position_embeddings;
+  const int64_t context = options_.max_context > 0 ? std::min(options_.max_context, allowed) : allowed;
+  const int64_t wanted = std::min(options_.prefill_chunk, options_.max_sequences * context);
+  Status done = rehearse(*this, wanted);
+  for (int64_t fits = wanted / 2; done.code() == Code::kResourceExhausted; fits /= 2) {
+    const bool none = fits < kChunk;
+    if (!none && rehearse(*this, fits).code() == Code::kResourceExhausted) continue;
+    return Status(Code::kResourceExhausted,
+                  "steps of " + std::to_string(wanted) + " prompt tokens do not fit in the " + std::to_string(room >> 20) +
+                      " MiB that the weights leave",
+                  none ? "use a device with more memory" : "lower --prefill-chunk to " + std::to_string(fits));
+  }
+  replays_ = {};  // of places in this workspace
+  fallbacks_.clear();
+  SLUICE_RETURN_IF_ERROR(done);
+  return ctx_.arena->peak();
+}
+
+Status Engine::make_workspace() {
+  if (ctx_.device.kind == DeviceKind::kCpu) return {};
+  size_t bytes = options_.workspace;
+  if (bytes == 0) {
+    constexpr size_t kMore = size_t(64) << 20;  // for what cuts the same work differently
+    SLUICE_ASSIGN_OR_RETURN(bytes, workspace_of_largest_step());
+    bytes += bytes / 16 + kMore;
+  }
+  use_pools({}, {});
+  memory_.workspace = bytes;
+  return runtime_->set_workspace(bytes);
+}
+
+Status Engine::make_pools() {
+  PoolSpec spec = model_->pool_spec(drafting());
+  SLUICE_ASSIGN_OR_RETURN(const size_t free, room());
+  SLUICE_ASSIGN_OR_RETURN(memory_, plan_memory({.bounded = ctx_.device.kind != DeviceKind::kCpu,
+                                                .free = free,
+                                                .weights = model_->weight_bytes(),
+                                                .workspace = memory_.workspace,
+                                                .slot_bytes = StatePool::bytes_of_slot(spec),
+                                                .page_bytes = KvPool::page_bytes(spec),
+                                                .page_tokens = KvPool::kPageTokens,
+                                                .max_sequences = options_.max_sequences,
+                                                .state_slots = options_.state_slots,
+                                                .kv_tokens = options_.kv_tokens,
+                                                .allowed_context = model_->config().max_position_embeddings,
+                                                .max_context = options_.max_context,
+                                                .speculate = options_.speculate,
+                                                .room_for_cache = options_.room_for_cache}));
+  max_context_ = memory_.max_context;
+  if (options_.ranks && !leads()) spec.hidden_size = 0;  // rank 0 keeps it and sends what the draft head reads
+  auto states = StatePool::create(spec, memory_.state_slots, ctx_);
+  auto kv = KvPool::create(spec, memory_.kv_pages, ctx_);
+  for (const Status& s : {states.status(), kv.status()})
+    if (!s.ok())
+      return {s.code(),
+              std::to_string(memory_.state_slots) + " state slots and a KV cache of " +
+                  std::to_string(memory_.kv_pages * KvPool::kPageTokens) + " tokens do not fit in memory: " + s.message(),
+              "give fewer --state-slots or --kv-tokens"};
+  use_pools(std::move(*states), std::move(*kv));
   cache_ = std::make_unique<PrefixCache>(states_, kv_);
   return {};
 }
@@ -165,7 +223,8 @@ Status Engine::append(Sequence& s, int32_t id) {
 }
 
 Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver& observe) {
-  if (options_.lose_device_after > 0 && ++steps_ > options_.lose_device_after)
+  const bool rehearsed = !cache_;  // at the start, before there are pools to serve from
+  if (options_.lose_device_after > 0 && !rehearsed && ++steps_ > options_.lose_device_after)
     return Status(Code::kDevice,
                   "the device is lost: that is rehearsed after " + std::to_string(options_.lose_device_after) + " steps");
   for (const Work& w : work) {
@@ -181,7 +240,7 @@ Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver&
     SLUICE_RETURN_IF_ERROR(kv_.grow(s.pages, end));
   }
   build_batch(work, batch_);
-  if (leads()) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kStep, .batch = batch_}));
+  if (leads() && opened_) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kStep, .batch = batch_}));
   ctx_.arena->reset();
   SLUICE_ASSIGN_OR_RETURN(const StepOutput out, forward_here(observe));
   for (const Work& w : work)
@@ -212,7 +271,7 @@ Status status_of(const Result<T>& r) {
 // What all ranks were told to do. An error may be this one's alone, and who waits for it in a sum waits for good.
 template <class Work>
 auto Engine::together(Work&& work) {
-  if (!options_.ranks) return work();
+  if (!options_.ranks || !opened_) return work();
   apart_ = true;
   auto mine = work();
   const Status status = status_of(mine);
@@ -239,14 +298,14 @@ Status Engine::accept(Sequence& s, int64_t count, const Tensor& hidden) {
   s.computed += count;
   if (count == 0 || s.computed % kChunk != 0) return {};
   const std::vector<int32_t> slots{s.slot}, lengths{int32_t(s.computed)};
-  if (leads()) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kCloseChunks, .slots = slots, .lengths = lengths}));
+  if (leads() && opened_) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kCloseChunks, .slots = slots, .lengths = lengths}));
   return together([&] { return model_->close_chunks(ctx_, slots, lengths, hidden, pools_); });
 }
 
 Result<StepOutput> Engine::draft(std::span<const DraftRows> rows, const Tensor& hidden_before) {
   for (const DraftRows& r : rows) SLUICE_RETURN_IF_ERROR(kv_.grow(r.sequence->pages, r.end));
   build_draft_batch(rows, draft_batch_);
-  if (leads()) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kDraft, .batch = draft_batch_}));
+  if (leads() && opened_) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kDraft, .batch = draft_batch_}));
   return together([&] { return draft_here(hidden_before); });
 }
 
@@ -323,6 +382,35 @@ Result<Tensor> rows_of(Context& ctx, const Tensor& logits, std::span<const Wante
   return gather_rows(ctx, logits, rows);
 }
 
+// Small tensors of four-byte elements beside one another in the arena, which one transfer brings to the host.
+class Results {
+ public:
+  Results(Context& ctx, int64_t elements) : ctx_(ctx), all_(ctx.arena->tensor(DType::kI32, {elements})) {}
+  bool present() const { return all_.present(); }
+  template <class T>
+  Tensor take(std::initializer_list<int64_t> dims) {
+    Tensor t(all_.as<int32_t>() + taken_, DTypeOf<T>::value, dims, all_.device);
+    taken_ += t.numel();
+    return t;
+  }
+  Status fetch() {
+    host_.resize(all_.bytes());
+    return to_host(ctx_, all_.data, host_.size(), host_.data());
+  }
+  // What was fetched of one of them.
+  template <class T>
+  const T* of(const Tensor& t) const {
+    return reinterpret_cast<const T*>(host_.data() +
+                                      (static_cast<const std::byte*>(t.data) - static_cast<const std::byte*>(all_.data)));
+  }
+
+ private:
+  Context& ctx_;
+  Tensor all_;
+  int64_t taken_ = 0;
+  std::vector<std::byte> host_;
+};
+
 Status no_room(size_t rows) {
   return {Code::kResourceExhausted, "the results of " + std::to_string(rows) + " rows of logits do not fit in the workspace"};
 }
@@ -336,16 +424,18 @@ Status Engine::draw(const Tensor& logits, std::span<const Draw> draws, std::vect
   std::vector<SampleRow> adjust;
   std::vector<int32_t> positions;
   for (const Draw& d : draws) params.push_back(*d.params), adjust.push_back(d.adjust), positions.push_back(int32_t(d.position));
+  Results results(ctx_, 2 * count);
+  if (!results.present()) return no_room(draws.size());
   SampleArgs args{.logits = rows,
                   .params = params,
                   .rows = adjust,
-                  .ids = ctx_.arena->tensor(DType::kI32, {count}),
-                  .logprobs = ctx_.arena->tensor(DType::kF32, {count})};
-  if (!args.ids.present() || !args.logprobs.present()) return no_room(draws.size());
+                  .ids = results.take<int32_t>({count}),
+                  .logprobs = results.take<float>({count})};
   SLUICE_RETURN_IF_ERROR(bring(ctx_, {{&args.positions, Tensor::of(positions.data(), {count})}}));
   SLUICE_RETURN_IF_ERROR(sample(ctx_, args));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, host_copy<int32_t>(ctx_, args.ids));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<float> logprobs, host_copy<float>(ctx_, args.logprobs));
+  SLUICE_RETURN_IF_ERROR(results.fetch());
+  const int32_t* ids = results.of<int32_t>(args.ids);
+  const float* logprobs = results.of<float>(args.logprobs);
   tokens.clear();
   tokens.resize(draws.size());
   std::vector<Score> scores;
@@ -368,19 +458,19 @@ Status Engine::score(const Tensor& logits, std::span<const Score> scores, std::v
   SLUICE_ASSIGN_OR_RETURN(const Tensor rows, rows_of(ctx_, logits, scores));
   std::vector<int32_t> ids, counts;
   for (const Score& s : scores) ids.push_back(s.id), counts.push_back(s.best);
-  Arena& arena = *ctx_.arena;
+  Results results(ctx_, count * (2 + 2 * kMost));
+  if (!results.present()) return no_room(scores.size());
   TokenLogprobsArgs args{.logits = rows,
-                         .logprobs = arena.tensor(DType::kF32, {count}),
-                         .ranks = arena.tensor(DType::kI32, {count}),
-                         .best_ids = arena.tensor(DType::kI32, {count, kMost}),
-                         .best_logprobs = arena.tensor(DType::kF32, {count, kMost})};
-  if (!args.best_logprobs.present()) return no_room(scores.size());
+                         .logprobs = results.take<float>({count}),
+                         .ranks = results.take<int32_t>({count}),
+                         .best_ids = results.take<int32_t>({count, kMost}),
+                         .best_logprobs = results.take<float>({count, kMost})};
   SLUICE_RETURN_IF_ERROR(
       bring(ctx_, {{&args.ids, Tensor::of(ids.data(), {count})}, {&args.counts, Tensor::of(counts.data(), {count})}}));
   SLUICE_RETURN_IF_ERROR(token_logprobs(ctx_, args));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<float> logprobs, host_copy<float>(ctx_, args.logprobs));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<int32_t> best_ids, host_copy<int32_t>(ctx_, args.best_ids));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<float> best, host_copy<float>(ctx_, args.best_logprobs));
+  SLUICE_RETURN_IF_ERROR(results.fetch());
+  const float *logprobs = results.of<float>(args.logprobs), *best = results.of<float>(args.best_logprobs);
+  const int32_t* best_ids = results.of<int32_t>(args.best_ids);
   tokens.clear();
   for (size_t i = 0; i < scores.size(); ++i) {
     SampledToken& t = tokens.emplace_back();

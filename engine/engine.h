@@ -13,6 +13,7 @@
 #include "core/runtime.h"
 #include "engine/batch.h"
 #include "engine/kv_pool.h"
+#include "engine/memory_plan.h"
 #include "engine/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/sequence.h"
@@ -27,19 +28,23 @@ struct EngineOptions {
   bool random_weights = false;  // `model` is a config.json or its folder; no checkpoint is read
   DTypeChoice dtype = DTypeChoice::kAuto;
   Device device{};
-  int threads = 0;            // 0: one a physical core
-  size_t workspace = 0;       // bytes on a GPU for what a step computes; 0: a sixteenth of its memory, at least 1 GiB
-  int64_t prefill_chunk = 0;  // most prompt tokens of one sequence in a step; 0: what suits the device
-  int64_t max_context = 0;    // tokens a sequence may have; 0: what the model allows
-  int64_t max_sequences = 1;  // at once
-  int64_t state_slots = 0;    // running sequences and snapshots; 0: one a sequence and one more
-  int64_t kv_tokens = 0;      // in all sequences and the prefix cache; 0: every sequence at full length
-  int64_t speculate = 0;      // most tokens that the draft head guesses ahead; 0: it is not used
+  int threads = 0;              // 0: one a physical core
+  size_t workspace = 0;         // bytes on a GPU for what a step computes; 0: what the largest step was seen to need, at the start
+  int64_t prefill_chunk = 0;    // most prompt tokens of one sequence in a step; 0: what suits the device
+  int64_t max_context = 0;      // tokens a sequence may have; 0: what the model allows
+  int64_t max_sequences = 1;    // at once
+  int64_t state_slots = 0;      // running sequences and snapshots; 0: one a sequence and one more
+  int64_t kv_tokens = 0;        // in all sequences and the prefix cache; 0: every sequence at full length
+  bool room_for_cache = false;  // where these are 0: as much again as memory allows, for the prefix cache
+  int64_t speculate = 0;        // most tokens that the draft head guesses ahead; 0: it is not used
+  // A sequence's bits do not depend on how it is cut into steps nor on what runs beside it. On the CPU always so.
+  bool batch_invariant = false;
   ImplChoices impl;
   TileChoices tiles;
   PdlChoice pdl;
   bool graphs = true;             // on a GPU: steps of one row each are recorded and replayed
   int64_t lose_device_after = 0;  // steps, for rehearsals: from then on each fails as on a device that is gone; 0: never
+  LoadProgress show_loading;      // null: nobody looks
   Ranks* ranks = nullptr;         // that share the model; each takes the device behind the last one's. Null: this process alone
 };
 
@@ -84,6 +89,7 @@ class Engine {
   KvPool& kv() { return kv_; }
   const Pools& pools() const { return pools_; }
   PrefixCache& cache() { return *cache_; }
+  const MemoryPlan& memory() const { return memory_; }
 
   // Refuses no tokens, ids outside the vocabulary, and more than the context holds (too_long()).
   Status check(std::span<const int32_t> ids) const;
@@ -120,11 +126,15 @@ class Engine {
   static Result<std::unique_ptr<Engine>> load(const EngineOptions& options);
   Status start_device();
   Status load_model();
+  Result<size_t> room();
+  Result<size_t> workspace_of_largest_step();
+  Status make_workspace();
   Status make_pools();
+  void use_pools(StatePool states, KvPool kv);
   Result<StepOutput> forward(const LayerObserver& observe);
   Result<StepOutput> forward_here(const LayerObserver& observe);
   Result<StepOutput> draft_here(const Tensor& hidden_before);
-  // Between ranks; nothing where there is one.
+  // Between ranks; nothing where there is one. Until all are open each does by itself what the others do.
   bool leads() const { return options_.ranks && options_.ranks->leads(); }
   Status agree(const Status& mine) { return options_.ranks ? options_.ranks->agree(mine) : mine; }
   Status tell(Order order);
@@ -142,6 +152,7 @@ class Engine {
   std::unique_ptr<Model> model_;
   std::vector<std::string> notes_;
   int64_t max_context_ = 0;
+  MemoryPlan memory_;
   StatePool states_;
   KvPool kv_;
   Pools pools_;

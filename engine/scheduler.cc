@@ -18,7 +18,7 @@ int64_t whole_pages(int64_t tokens) { return tokens / kPage * kPage; }
 // least half of that.
 constexpr int64_t kFirstSpacedSnapshot = 512;
 
-// Rows of a step whose logits are all wanted: those of 64 rows of a vocabulary of 248,320 take 64 MB.
+// Of one prompt in a step, so that others come to it too.
 constexpr int64_t kScoredRows = 64;
 
 Status check_range(const char* name, int value, int low, int high) {
@@ -293,11 +293,16 @@ void Scheduler::Active::cut_at(int64_t position) {
 void Scheduler::plan() {
   start_running();
   plan_.clear();
-  int64_t budget = engine_.options().prefill_chunk;
+  int64_t budget = engine_.options().prefill_chunk, scored = kMostScoredRows;
   for (auto& a : running_) {
     if (!a->started()) continue;
-    if (a->decoding()) plan_decode(*a);
-    else budget -= plan_prefill(*a, budget);
+    if (a->decoding()) {
+      plan_decode(*a);
+      continue;
+    }
+    const int64_t rows = plan_prefill(*a, budget, scored);
+    budget -= rows;
+    if (a->scoring()) scored -= rows;
   }
   std::ranges::stable_partition(plan_, [](const Piece& p) { return p.work.verify; });
   int64_t row = 0, logit = 0, draw = 0;
@@ -319,12 +324,12 @@ void Scheduler::plan_decode(Active& a) {
 }
 
 // As much of the prompt as the budget and the next cut allow; all but the last piece end at a multiple of 64 if they reach one.
-int64_t Scheduler::plan_prefill(Active& a, int64_t budget) {
+int64_t Scheduler::plan_prefill(Active& a, int64_t budget, int64_t scored) {
   Sequence& s = a.sequence;
   while (!a.cuts.empty() && a.cuts.front() <= s.computed) a.cuts.erase(a.cuts.begin());
   int64_t end = std::min(s.length(), s.computed + budget);
   if (!a.cuts.empty()) end = std::min(end, a.cuts.front());
-  if (a.scoring()) end = std::min(end, s.computed + kScoredRows);
+  if (a.scoring()) end = std::min(end, s.computed + std::min(kScoredRows, scored));
   if (end < s.length() && whole_pages(end) > s.computed) end = whole_pages(end);
   const int64_t count = end - s.computed;
   if (count <= 0) return 0;

@@ -24,6 +24,9 @@
 
 namespace sluice {
 
+// Rows of a step whose logits are wanted though nothing is drawn from them: of a vocabulary of 248,320 they take half a gigabyte.
+inline constexpr int64_t kMostScoredRows = 512;
+
 using RequestId = uint64_t;
 
 // What a step does, one after the other: admission and plan; the model; sampling and log-probabilities; the draft head; snapshots
@@ -116,7 +119,7 @@ class Scheduler {
   void choose_cuts(Active& a, int64_t common);
   void plan();
   void plan_decode(Active& a);
-  int64_t plan_prefill(Active& a, int64_t budget);
+  int64_t plan_prefill(Active& a, int64_t budget, int64_t scored);
   // Pages for every piece of the plan; gives up cached pages, then whole requests. False: the plan must be made anew.
   bool make_room();
   void preempt(ActiveList::iterator victim);

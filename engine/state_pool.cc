@@ -34,6 +34,12 @@ Result<StatePool> StatePool::create(const PoolSpec& spec, int64_t slots, const C
   return p;
 }
 
+size_t StatePool::bytes_of_slot(const PoolSpec& spec) {
+  StatePool p;
+  p.lay_out(spec, 0);
+  return p.slot_bytes();
+}
+
 // Called twice: for the sizes, and for the tensors once there is memory.
 void StatePool::lay_out(const PoolSpec& c, int64_t slots) {
   float* base = reinterpret_cast<float*>(memory_.data());

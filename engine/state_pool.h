@@ -55,6 +55,7 @@ class StatePool {
   int64_t free_slots() const { return int64_t(free_.size()); }
   int64_t slots() const { return int64_t(users_.size()); }
   size_t slot_bytes() const { return slot_floats_ * sizeof(float); }
+  static size_t bytes_of_slot(const PoolSpec& spec);
   const std::vector<LinearLayerState>& layers() const { return layers_; }
   // [S, hidden], absent without a draft head: of the last closed chunk, and of the snapshot that a live slot was resumed from.
   const Tensor& closed_hidden() const { return closed_hidden_; }

@@ -19,6 +19,8 @@ class Checkpoint {
   const Tensor* find(std::string_view name) const;  // null when there is none
   std::vector<std::string> names() const;           // shard by shard, each in its file's order
   size_t total_bytes() const;                       // of the tensors in names()
+  // Copies bytes of a tensor, out of its file rather than from where it is mapped. From any thread.
+  Status read(const void* place, size_t bytes, std::byte* to) const;
 
   std::vector<std::string> files;     // paths of the shards, sorted
   std::vector<std::string> warnings;  // one line each, for the user

@@ -89,6 +89,7 @@ struct MappedFile::Mapping {
   std::string path;
   std::byte* data = nullptr;
   size_t size = 0;
+  std::pair<uint64_t, uint64_t> identity;
   Row* row = nullptr;
 
   ~Mapping() {
@@ -100,7 +101,7 @@ struct MappedFile::Mapping {
 Result<MappedFile> MappedFile::open(const std::string& path) {
   SLUICE_ASSIGN_OR_RETURN(const RegularFile file, RegularFile::open(path));
   auto mapping = std::make_unique<Mapping>();
-  mapping->path = path;
+  mapping->path = path, mapping->identity = file.identity();
   if (file.size() == 0) return MappedFile(std::move(mapping));  // mmap takes no empty range
   void* data = ::mmap(nullptr, file.size(), PROT_READ, MAP_PRIVATE, file.fd(), 0);
   if (data == MAP_FAILED) return errno_status(path, "map " + std::to_string(file.size()) + " bytes", errno);
@@ -120,6 +121,22 @@ MappedFile::~MappedFile() = default;
 
 std::span<const std::byte> MappedFile::bytes() const { return {mapping_->data, mapping_->size}; }
 const std::string& MappedFile::path() const { return mapping_->path; }
+
+// Opened anew: a descriptor for each mapping would be too many where there are a thousand.
+Status MappedFile::read(size_t offset, size_t bytes, std::byte* to) const {
+  SLUICE_ASSIGN_OR_RETURN(const RegularFile file, RegularFile::open(path()));
+  if (file.identity() != mapping_->identity) return bad_file(path() + ": another file has taken its place", "start again");
+  while (bytes > 0) {
+    const ssize_t n = ::pread(file.fd(), to, bytes, off_t(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno_status(path(), "read", errno);
+    if (n == 0)
+      return {Code::kIo, path() + ": ends at byte " + std::to_string(offset) + ": the file was truncated while in use",
+              "restore the file and start again"};
+    offset += size_t(n), bytes -= size_t(n), to += n;
+  }
+  return {};
+}
 
 void install_truncation_guard() {
   struct sigaction action = {};

@@ -63,6 +63,25 @@ TEST(MappedFile, RefusesMoreMappingsThanTheGuardCanNameAndTakesThemAgainWhenFree
   EXPECT_TRUE(MappedFile::open(path).ok());
 }
 
+TEST(MappedFile, ReadsPastTheMapping) {
+  TempDir dir;
+  std::string text(40000, 'x');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = char(i * 31 + i / 256);
+  const std::string path = dir.write("weights", text);
+  const auto file = MappedFile::open(path);
+  ASSERT_TRUE(file.ok());
+  std::string part(20000, ' ');
+  const auto read = [&](size_t offset) { return file->read(offset, part.size(), reinterpret_cast<std::byte*>(part.data())); };
+  EXPECT_TRUE(read(12345).ok());
+  EXPECT_EQ(part, text.substr(12345, part.size()));
+  ASSERT_EQ(::truncate(path.c_str(), 30000), 0);
+  EXPECT_EQ(read(12345).message(), path + ": ends at byte 30000: the file was truncated while in use");
+  std::filesystem::rename(path, dir / "old");
+  EXPECT_EQ(read(0).code(), Code::kNotFound);
+  dir.write("weights", text);
+  EXPECT_EQ(read(0).message(), path + ": another file has taken its place");
+}
+
 // Fault row 4. The children run what would kill this process.
 class TruncationGuard : public ::testing::Test {
  protected:

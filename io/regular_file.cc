@@ -30,11 +30,11 @@ Result<RegularFile> RegularFile::open(const std::string& path) {
   // Non-blocking, or opening a pipe would wait for its writer.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) return errno_status(path, "open", errno);
-  RegularFile file(fd, 0);
+  RegularFile file(fd);
   struct stat info;
   if (::fstat(fd, &info) != 0) return errno_status(path, "read the size", errno);
   if (!S_ISREG(info.st_mode)) return bad_file(path + ": is " + kind_of(info.st_mode) + ", wanted a regular file");
-  file.size_ = uint64_t(info.st_size);
+  file.size_ = uint64_t(info.st_size), file.identity_ = {uint64_t(info.st_dev), uint64_t(info.st_ino)};
   return file;
 }
 

@@ -16,20 +16,23 @@ class RegularFile {
  public:
   static Result<RegularFile> open(const std::string& path);  // follows symlinks
 
-  RegularFile(RegularFile&& o) noexcept : fd_(std::exchange(o.fd_, -1)), size_(o.size_) {}
+  RegularFile(RegularFile&& o) noexcept : fd_(std::exchange(o.fd_, -1)), size_(o.size_), identity_(o.identity_) {}
   RegularFile& operator=(RegularFile&& o) noexcept {
-    std::swap(fd_, o.fd_), std::swap(size_, o.size_);
+    std::swap(fd_, o.fd_), std::swap(size_, o.size_), std::swap(identity_, o.identity_);
     return *this;
   }
   ~RegularFile();
 
   int fd() const { return fd_; }
   uint64_t size() const { return size_; }  // bytes, when it was opened
+  // What no other file has at the same time: device and number.
+  std::pair<uint64_t, uint64_t> identity() const { return identity_; }
 
  private:
-  RegularFile(int fd, uint64_t size) : fd_(fd), size_(size) {}
+  explicit RegularFile(int fd) : fd_(fd) {}
   int fd_;
-  uint64_t size_;
+  uint64_t size_ = 0;
+  std::pair<uint64_t, uint64_t> identity_;
 };
 
 }  // namespace sluice

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "io/quote.h"
 
@@ -68,6 +69,15 @@ Tensor SafetensorsFile::view(const SafetensorsEntry& entry, size_t data_begin) {
 const Tensor* SafetensorsFile::find(std::string_view name) const {
   const auto found = header_.index.find(name);
   return found == header_.index.end() ? nullptr : &tensors_[found->second];
+}
+
+bool SafetensorsFile::holds(const void* place) const {
+  const auto file = file_.bytes();
+  return std::less_equal<>()(file.data(), place) && std::less<>()(place, file.data() + file.size());
+}
+
+Status SafetensorsFile::read(const void* place, size_t bytes, std::byte* to) const {
+  return file_.read(size_t(static_cast<const std::byte*>(place) - file_.bytes().data()), bytes, to);
 }
 
 }  // namespace sluice

@@ -25,6 +25,9 @@ class SafetensorsFile {
   const std::vector<std::string>& names() const { return header_.names; }  // in the order of the header
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   const std::string& path() const { return file_.path(); }
+  // Whether bytes of a tensor lie in the file, and their copy out of it, see MappedFile::read().
+  bool holds(const void* place) const;
+  Status read(const void* place, size_t bytes, std::byte* to) const;
 
  private:
   SafetensorsFile(MappedFile file, SafetensorsHeader header, size_t data_begin);

@@ -30,6 +30,9 @@ struct Batch {
   int64_t pages_per_sequence = 0;
   std::vector<int32_t> logit_rows;  // rows whose logits are wanted, ascending
   int64_t verify_sequences = 0;     // the first so many: their rows may be taken back, no chunk is closed, see gdn_verify
+  // A row's bits may not depend on what comes with it (--batch-invariant): one row a sequence takes the operators that several
+  // take.
+  bool invariant = false;
 
   int64_t rows() const { return int64_t(ids.size()); }
   int64_t sequences() const { return int64_t(start.size()); }
@@ -125,12 +128,16 @@ struct LoadedModel {
   std::vector<std::string> notes;  // for people: what was ignored
 };
 
+// Bytes that the device has of those that it will get; called by the thread that loads.
+using LoadProgress = std::function<void(size_t done, size_t all)>;
+
 // With its weights in the memory of a context's device; by default the CPU's. Of a group each rank gets its part, and the model's
 // calls are the whole group's; the results are then at all of them.
-Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where = {}, Group* group = nullptr);
+Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where = {}, const LoadProgress& show = {},
+                               Group* group = nullptr);
 // What the above does with the folder's configuration and checkpoint, for a caller that has them open.
 Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where = {},
-                               Group* group = nullptr);
+                               const LoadProgress& show = {}, Group* group = nullptr);
 
 // The same architecture with random weights, for measurements: config is a directory or a config.json.
 Result<LoadedModel> random_model(const std::string& config, DTypeChoice dtype, const Context& where = {}, Group* group = nullptr);

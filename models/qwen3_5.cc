@@ -11,6 +11,7 @@
 #include "ops/embed/embed.h"
 #include "ops/gated_rmsnorm/gated_rmsnorm.h"
 #include "ops/gdn_close/gdn_close.h"
+#include "ops/gdn_decode/gdn_decode.h"
 #include "ops/gdn_prefill/gdn_prefill.h"
 #include "ops/gdn_step/gdn_step.h"
 #include "ops/gdn_verify/gdn_verify.h"
@@ -227,6 +228,10 @@ struct Qwen3_5::Step {
   Tensor f32(std::initializer_list<int64_t> dims) { return make(DType::kF32, dims); }
   // Of what comes between the products: a GPU's tensor cores read bf16, on the CPU fp32 costs nothing.
   DType operands(DType activations) const { return ctx.gpu ? activations : DType::kF32; }
+  // Of each sequence, and none is to be verified.
+  bool takes_one_row() const { return batch.one_row_each() && batch.verify_sequences == 0; }
+  // Whether gdn_step does for the operators that it consists of: on a GPU its sums are others.
+  bool fuses() const { return !ctx.gpu || !batch.invariant; }
   Status memory() const { return out_of_memory ? step_does_not_fit(T) : Status(); }
 };
 
@@ -247,7 +252,7 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
                                              .start = s.in.start.slice(0, s.batch.verify_sequences, s.B),
                                              .slots = s.in.slots.slice(0, s.batch.verify_sequences, s.B),
                                              .tail = state.conv_tail}));
-  if (s.batch.one_row_each() && s.batch.verify_sequences == 0) {
+  if (s.takes_one_row() && s.fuses()) {
     SLUICE_RETURN_IF_ERROR(gdn_step(s.ctx, {.qkv = qkv,
                                             .z = gate,
                                             .b = b,
@@ -310,6 +315,7 @@ Status Qwen3_5::delta_rule(Step& s, const GdnArgs& all) const {
     a.cu_seqlens = cu;
     return a;
   };
+  if (s.takes_one_row()) return gdn_decode(s.ctx, {part(0, s.T, 0, s.B, {})});
   if (sequences > 0)
     SLUICE_RETURN_IF_ERROR(gdn_verify(s.ctx, {part(0, rows, 0, sequences, s.in.cu_seqlens.slice(0, 0, sequences + 1))}));
   if (sequences == s.B) return {};

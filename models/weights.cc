@@ -1,6 +1,7 @@
 #include "models/weights.h"
 
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "core/memory.h"
@@ -10,10 +11,33 @@ namespace {
 
 constexpr size_t kShownProblems = 5;
 
+std::string fixed(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f", x);
+  return text;
+}
+
 bool starts_with_any(const std::string& name, const std::vector<std::string>& prefixes) {
   for (const auto& p : prefixes)
     if (name.starts_with(p)) return true;
   return false;
+}
+
+// Rows are one run where they lie behind one another.
+size_t run_of(const Tensor& block) { return block.contiguous() ? block.bytes() : block.bytes() / size_t(block.dim(0)); }
+
+// A stretch of what blocks of rows are behind one another.
+Status read_blocks(const Checkpoint& file, std::span<const Tensor> blocks, size_t offset, size_t bytes, std::byte* into) {
+  for (const Tensor& b : blocks) {
+    const size_t run = run_of(b), pitch = b.contiguous() ? run : size_t(b.stride[0]) * dtype_size(b.dtype);
+    for (; offset < b.bytes() && bytes > 0;) {
+      const size_t within = offset % run, count = std::min(run - within, bytes);
+      SLUICE_RETURN_IF_ERROR(file.read(static_cast<const std::byte*>(b.data) + offset / run * pitch + within, count, into));
+      offset += count, into += count, bytes -= count;
+    }
+    offset -= b.bytes();
+  }
+  return {};
 }
 
 }  // namespace
@@ -23,8 +47,8 @@ Share share_of(const Group* group, int64_t units) {
   return {group->rank() * units / group->size(), std::max<int64_t>(1, units / group->size())};
 }
 
-// What a name stands for, checked, where it lies; of random weights the wanted shape without memory. In a group this rank's part.
-Tensor WeightSource::find(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
+// What a name stands for, checked, where it lies, or this rank's part of it.
+WeightSource::Part WeightSource::find(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
   const Tensor wanted(nullptr, DType::kBF16, shape);
   taken_.insert(name);
   const Tensor* found = random() ? &wanted : checkpoint_->find(name);
@@ -40,120 +64,154 @@ Tensor WeightSource::find(const std::string& name, std::initializer_list<int64_t
     problems_.push_back(name + " is " + std::string(dtype_name(found->dtype)) + ", wanted BF16 or F32");
     return {};
   }
-  const Tensor part = part_of(name, *found, cut);
-  bytes_ += part.bytes();
-  if (part.dtype == DType::kBF16) bf16_bytes_ += part.bytes();
+  const Part part = part_of(*found, cut);
+  bytes_ += part.tensor.bytes();
+  if (found->dtype == DType::kBF16) bf16_bytes_ += part.tensor.bytes();
   return part;
 }
 
-// A part that is one run of rows stays where it is, and where weights are used in place also one of columns; others are put
-// together.
-Tensor WeightSource::part_of(const std::string& name, const Tensor& whole, const Cut& cut) {
-  if (!group_) return whole;
-  Tensor across = whole;
-  if (cut.columns.units > 0) {
+WeightSource::Part WeightSource::part_of(const Tensor& whole, const Cut& cut) const {
+  Part part{.tensor = whole, .blocks = {}};
+  Tensor& t = part.tensor;
+  const int last = whole.rank - 1;
+  Share columns{0, whole.shape[last]};
+  if (group_ && cut.columns.units > 0) {
     const auto [begin, count] = share_of(group_, cut.columns.units);
-    across = whole.slice(whole.rank - 1, begin * cut.columns.size, (begin + count) * cut.columns.size);
+    columns = {begin * cut.columns.size, count * cut.columns.size};
   }
-  std::vector<Tensor> blocks;
+  std::vector<Share> rows;
   int64_t row = 0;
-  for (const Cut::Block& b : cut.rows) {
-    const auto [begin, count] = share_of(group_, b.units);
-    blocks.push_back(across.slice(0, row + begin * b.size, row + (begin + count) * b.size));
-    row += b.units * b.size;
+  if (group_)
+    for (const Cut::Block& b : cut.rows) {
+      const auto [begin, count] = share_of(group_, b.units);
+      rows.push_back({row + begin * b.size, count * b.size});
+      row += b.units * b.size;
+    }
+  if (rows.empty()) rows = {{0, whole.shape[0]}};
+  t.data = nullptr, t.shape[last] = columns.count;
+  t.shape[0] = 0;
+  for (const Share& r : rows) t.shape[0] += r.count;
+  int64_t step = 1;
+  for (int d = last; d >= 0; --d) t.stride[d] = step, step *= t.shape[d];
+  if (random()) return part;
+  for (const Share& r : rows) {
+    const Tensor across = last > 0 ? whole.slice(last, columns.begin, columns.begin + columns.count) : whole;
+    part.blocks.push_back(across.slice(0, r.begin, r.begin + r.count));
   }
-  if (blocks.empty()) blocks = {across};
-  if (blocks.size() == 1 && !random() && (in_place() || blocks[0].contiguous())) return blocks[0];
-  return packed(name, blocks);
+  return part;
 }
 
-// Blocks of rows behind one another, in the host's memory; of random weights without memory.
-Tensor WeightSource::packed(const std::string& name, const std::vector<Tensor>& blocks) {
-  Tensor t = blocks[0];
-  t.data = nullptr, t.shape[0] = 0;
-  for (const Tensor& b : blocks) t.shape[0] += b.shape[0];
-  int64_t step = 1;
-  for (int d = t.rank - 1; d >= 0; --d) t.stride[d] = step, step *= t.shape[d];
-  if (random()) return t;
-  auto memory = Buffer::allocate(t.bytes());
-  if (!memory.ok()) {
-    problems_.push_back(name + ": " + memory.status().message());
+// One block is used where it lies, several are put together.
+Tensor WeightSource::used_in_place(const std::string& name, const Part& part) {
+  if (part.blocks.size() == 1) return part.blocks[0];
+  if (part.blocks.empty()) return {};
+  auto memory = Buffer::allocate(part.tensor.bytes());
+  Status done = memory.status();
+  if (done.ok()) done = read_blocks(*checkpoint_, part.blocks, 0, memory->size(), memory->data());
+  if (!done.ok()) {
+    problems_.push_back(name + ": " + done.message());
     return {};
   }
-  t.data = memory->data();
-  std::byte* to = memory->data();
-  const size_t row = t.bytes() / size_t(std::max<int64_t>(t.shape[0], 1));
-  for (const Tensor& b : blocks)
-    for (int64_t r = 0; r < b.shape[0]; ++r, to += row) std::memcpy(to, b.slice(0, r, r + 1).data, row);
-  (in_place() ? made_ : packed_).push_back(std::move(*memory));
+  Tensor t = part.tensor;
+  t.data = made_.emplace_back(std::move(*memory)).data();
   return t;
 }
 
 // Whether weights are used where the checkpoint is mapped.
 bool WeightSource::in_place() const { return !random() && where_.device.kind == DeviceKind::kCpu; }
 
-// Memory for `bytes` bytes of weights, owned by this; null on failure.
+// Memory for `bytes` bytes of weights, owned by this; null on failure. When there is none left, the rest is only counted.
 std::byte* WeightSource::place_for(const std::string& name, size_t bytes) {
+  if (room_) return nullptr;
   auto memory = allocate_memory(where_, bytes);
-  if (!memory.ok()) {
-    problems_.push_back(name + ": " + memory.status().message());
-    return nullptr;
-  }
-  return made_.emplace_back(std::move(*memory)).data();
+  if (memory.ok()) return made_.emplace_back(std::move(*memory)).data();
+  if (memory.status().code() != Code::kResourceExhausted) problems_.push_back(name + ": " + memory.status().message());
+  room_ = memory_left(where_);
+  for (const Buffer& b : made_) *room_ += b.size();
+  return nullptr;
 }
 
-// `found` at `place`.
-Tensor WeightSource::put(const std::string& name, const Tensor& found, std::byte* place) {
+// A part at `place`.
+Tensor WeightSource::put(const std::string& name, const Part& part, std::byte* place) {
   if (!place) return {};
-  Tensor t = found;
+  Tensor t = part.tensor;
   t.data = place, t.device = where_.device;
-  const Status done = found.data ? to_device(where_, found.data, found.bytes(), place) : make_random(name, t);
-  if (!done.ok()) problems_.push_back(name + ": " + done.message());
+  if (random()) {
+    if (const Status made = make_random(name, t); !made.ok()) problems_.push_back(name + ": " + made.message());
+    return t;
+  }
+  transfers_.push_back(
+      {t.bytes(), place, [blocks = part.blocks, file = checkpoint_.get()](size_t offset, size_t bytes, std::byte* into) {
+         return read_blocks(*file, blocks, offset, bytes, into);
+       }});
   return t;
 }
 
 Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
-  const Tensor found = find(name, shape, cut);
-  if (!found.present() || in_place()) return found;
-  const Tensor there = put(name, found, place_for(name, found.bytes()));
-  packed_.clear();
-  return there;
+  const Part part = find(name, shape, cut);
+  if (in_place()) return used_in_place(name, part);
+  return part.tensor.present() ? put(name, part, place_for(name, part.tensor.bytes())) : Tensor();
 }
 
 Projection WeightSource::take_together(std::initializer_list<NamedShape> wanted) {
   Projection p;
+  std::vector<Part> parts;
   size_t bytes = 0;
   int64_t rows = 0;
   bool alike = true;
   for (const NamedShape& w : wanted) {
-    p.parts.push_back(find(w.name, {w.rows, w.columns}, w.cut));
-    const Tensor& t = p.parts.back();
-    alike = alike && t.present() && t.dtype == p.parts.front().dtype && w.columns == wanted.begin()->columns;
+    parts.push_back(find(w.name, {w.rows, w.columns}, w.cut));
+    const Tensor& t = parts.back().tensor;
+    alike = alike && t.present() && t.dtype == parts.front().tensor.dtype && w.columns == wanted.begin()->columns;
     bytes += t.bytes(), rows += t.dim(0);
+    if (in_place()) p.parts.push_back(used_in_place(w.name, parts.back()));
   }
   if (in_place()) return p;
   std::byte* place = alike ? place_for(wanted.begin()->name, bytes) : nullptr;
-  if (place) p.whole = Tensor(place, p.parts.front().dtype, {rows, wanted.begin()->columns}, where_.device);
+  if (place) p.whole = Tensor(place, parts.front().tensor.dtype, {rows, wanted.begin()->columns}, where_.device);
   auto w = wanted.begin();
-  for (Tensor& t : p.parts) {
-    const size_t size = t.bytes();
-    if (t.present()) t = put(w->name, t, place ? place : place_for(w->name, size));
+  for (const Part& part : parts) {
+    const size_t size = part.tensor.bytes();
+    p.parts.push_back(part.tensor.present() ? put(w->name, part, place ? place : place_for(w->name, size)) : Tensor());
     if (place) place += size;
     ++w;
   }
-  packed_.clear();
   return p;
 }
 
 Tensor WeightSource::keep(const std::string& name, const std::vector<double>& values) {
   const Tensor host = Tensor::of(values.data(), {int64_t(values.size())});
-  return put(name, host, place_for(name, host.bytes()));
+  Tensor t = host;
+  t.data = place_for(name, host.bytes()), t.device = where_.device;
+  if (!t.data) return {};
+  if (const Status done = to_device(where_, values.data(), host.bytes(), t.data); !done.ok())
+    problems_.push_back(name + ": " + done.message());
+  return t;
 }
 
 // Uniform numbers of variance 1 / fan-in, so that activations keep their size through the layers.
 Status WeightSource::make_random(const std::string& name, const Tensor& t) {
   const int64_t fan_in = t.rank > 1 ? t.numel() / t.shape[0] : 100;
   return fill_random(where_, t, std::sqrt(3.0f / float(std::max<int64_t>(fan_in, 1))), std::hash<std::string>{}(name));
+}
+
+Status WeightSource::bring_transfers() {
+  const std::vector<Transfer> transfers = std::exchange(transfers_, {});
+  if (transfers.empty()) return wait_for(where_);
+  size_t all = 0;
+  for (const Transfer& t : transfers) all += t.bytes;
+  if (show_) show_(0, all);
+  return to_device(where_, transfers, [&](size_t done) {
+    if (show_) show_(done, all);
+  });
+}
+
+Status WeightSource::no_room() const {
+  constexpr double kGB = 1e9;
+  return {Code::kResourceExhausted,
+          fixed(double(bytes_) / kGB) + " GB of weights do not fit in the " + fixed(double(*room_) / kGB) +
+              " GB that the device has left",
+          "use a device with more memory, or --device cpu"};
 }
 
 Status WeightSource::finish() {
@@ -163,7 +221,8 @@ Status WeightSource::finish() {
     if (problems_.size() > kShownProblems) text += "; and " + std::to_string(problems_.size() - kShownProblems) + " more";
     return bad_file(text, "config.json and the safetensors files must come from the same checkpoint");
   }
-  SLUICE_RETURN_IF_ERROR(wait_for(where_));
+  if (room_) return no_room();
+  SLUICE_RETURN_IF_ERROR(bring_transfers());
   if (random()) return {};
   for (const auto& w : checkpoint_->warnings) notes_.push_back(w);
   size_t unused = 0, vision = 0;

@@ -3,13 +3,16 @@
 // Every take() is remembered; finish() reports all that was missing or wrong at once, and what the checkpoint holds beyond.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/context.h"
 #include "core/group.h"
+#include "core/transfer.h"
 #include "io/checkpoint.h"
 
 namespace sluice {
@@ -44,9 +47,10 @@ struct NamedShape {
 class WeightSource {
  public:
   // Weights in the memory of a context's device: on the CPU they stay where the checkpoint is mapped; no copy.
-  // Of a group each rank takes its part.
-  WeightSource(Checkpoint checkpoint, const Context& where, Group* group)
-      : where_(where), group_(group), checkpoint_(std::make_unique<Checkpoint>(std::move(checkpoint))) {}
+  // Of a group each rank takes its part. show: bytes that the device has, of those that it will get.
+  using Show = std::function<void(size_t done, size_t all)>;
+  WeightSource(Checkpoint checkpoint, const Context& where, Group* group, Show show = {})
+      : where_(where), group_(group), checkpoint_(std::make_unique<Checkpoint>(std::move(checkpoint))), show_(std::move(show)) {}
   // Random bf16 weights of whatever shape is asked for.
   WeightSource(const Context& where, Group* group) : where_(where), group_(group) {}
 
@@ -61,7 +65,7 @@ class WeightSource {
   // Names with this prefix are not used, and that is as it should be.
   void ignore(const std::string& prefix) { ignored_.push_back(prefix); }
 
-  // Waits for the device to have all of it.
+  // Brings what lies in files to the device, and waits until it has all.
   Status finish();
   std::vector<std::string> notes() const { return notes_; }
   size_t bytes() const { return bytes_; }
@@ -70,18 +74,28 @@ class WeightSource {
   Group* group() const { return group_; }
 
  private:
-  Tensor find(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut);
-  Tensor part_of(const std::string& name, const Tensor& whole, const Cut& cut);
-  Tensor packed(const std::string& name, const std::vector<Tensor>& blocks);
+  // A tensor as it is to lie, and where the checkpoint has its rows, in blocks behind one another; of random weights nowhere.
+  struct Part {
+    Tensor tensor;
+    std::vector<Tensor> blocks;
+  };
+  Part find(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut);
+  Part part_of(const Tensor& whole, const Cut& cut) const;
   bool in_place() const;
+  Tensor used_in_place(const std::string& name, const Part& part);
   std::byte* place_for(const std::string& name, size_t bytes);
-  Tensor put(const std::string& name, const Tensor& found, std::byte* place);
+  Tensor put(const std::string& name, const Part& part, std::byte* place);
   Status make_random(const std::string& name, const Tensor& t);
+  Status bring_transfers();
+  Status no_room() const;
 
   Context where_;
   Group* group_;                            // or null
   std::unique_ptr<Checkpoint> checkpoint_;  // null: random weights
-  std::vector<Buffer> made_, packed_;       // packed_: on their way to the device
+  Show show_;
+  std::vector<Buffer> made_;
+  std::vector<Transfer> transfers_;  // from the checkpoint, until finish()
+  std::optional<size_t> room_;       // bytes that the device has for weights, once they have not all found a place
   std::set<std::string, std::less<>> taken_;
   std::vector<std::string> ignored_, problems_, notes_;
   size_t bytes_ = 0, bf16_bytes_ = 0;

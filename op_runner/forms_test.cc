@@ -44,5 +44,18 @@ TEST(Forms, TheFirstThatADeviceHasIsTheOneThatTheFlagsResolveTo) {
   }
 }
 
+// And their lists have it whatever the build.
+TEST(Forms, WhatBatchInvariantChoosesIsThere) {
+  ImplChoices choices;
+  ASSERT_TRUE(choose_invariant_forms({DeviceKind::kCuda, 0}, choices).ok());
+  for (const auto& [name, choice] : choices) {
+    const std::vector<OpInfo> ops = all_ops();
+    const auto op = std::ranges::find_if(ops, [&](const OpInfo& o) { return name == o.name; });
+    ASSERT_NE(op, ops.end()) << name;
+    EXPECT_TRUE(std::ranges::any_of(op->impls, [&](const ImplInfo& i) { return is_gpu(i.isa) && is_choice(choice, i.name); }))
+        << name;
+  }
+}
+
 }  // namespace
 }  // namespace sluice

@@ -147,7 +147,16 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
   return text;
 }
 
-std::string_view Tokenizer::bytes(int32_t id) const { return has(id) ? parts_->vocabulary.bytes(id) : std::string_view(); }
+Tokenizer Tokenizer::for_vocabulary(int64_t size) const {
+  Tokenizer t = *this;
+  t.written_ = size;
+  return t;
+}
+
+std::string_view Tokenizer::bytes(int32_t id) const {
+  if (has(id)) return parts_->vocabulary.bytes(id);
+  return id >= 0 && id < written_ ? "\uFFFD" : std::string_view();
+}
 std::string Tokenizer::token_bytes(int32_t id) const { return std::string(bytes(id)); }
 int64_t Tokenizer::vocab_size() const { return parts_->vocabulary.size(); }
 bool Tokenizer::has(int32_t id) const { return parts_->vocabulary.has(id); }

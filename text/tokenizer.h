@@ -36,6 +36,8 @@ class Tokenizer {
   // tokenizer.json of a checkpoint's folder, and the named and added tokens of tokenizer_config.json where there is one.
   static Result<Tokenizer> load(const std::string& dir);
   static Result<Tokenizer> load_file(const std::string& tokenizer_json);
+  // The same for a model of so many ids: each that the file does not know is written as U+FFFD.
+  Tokenizer for_vocabulary(int64_t size) const;
   // From the text of the files; `where` and `config_where` name them in errors. An empty config is none.
   static Result<Tokenizer> parse(std::string_view tokenizer_json, const std::string& where, std::string_view config = {},
                                  const std::string& config_where = {});
@@ -72,6 +74,7 @@ class Tokenizer {
   std::string_view bytes(int32_t id) const;
 
   std::shared_ptr<const Parts> parts_;
+  int64_t written_ = 0;  // ids below it have a text
 };
 
 }  // namespace sluice

@@ -19,7 +19,7 @@ Result<std::unique_ptr<CudaRuntime>> CudaRuntime::create(int index, size_t works
                       (found.gpus.empty() ? found.why_none : std::to_string(found.gpus.size()) + " found") + ")",
                   "use --device cpu, or look at `sluice doctor`");
   SLUICE_RETURN_IF_ERROR(to_status(cudaSetDevice(index), "cudaSetDevice"));
-  if (workspace == 0) workspace = std::max(kDefaultWorkspace, found.gpus[size_t(index)].memory / 16);
+  if (workspace == 0) workspace = kDefaultWorkspace;
   SLUICE_ASSIGN_OR_RETURN(Buffer memory, cuda::allocate(workspace));
   SLUICE_ASSIGN_OR_RETURN(cuda::UploadRing uploads, cuda::UploadRing::create());
   cudaStream_t stream = nullptr;
@@ -57,6 +57,15 @@ Context CudaRuntime::context() {
           .uploads = &uploads_,
           .lt_plans = lt_plans,
           .forced = &forced_};
+}
+
+Status CudaRuntime::set_workspace(size_t bytes) {
+  SLUICE_RETURN_IF_ERROR(synchronize());
+  const Device device{DeviceKind::kCuda, index_};
+  arena_ = Arena::over({}, device);
+  SLUICE_ASSIGN_OR_RETURN(Buffer memory, cuda::allocate(bytes));
+  arena_ = Arena::over(std::move(memory), device);
+  return {};
 }
 
 Status CudaRuntime::enter_thread() { return to_status(cudaSetDevice(index_), "cudaSetDevice"); }

@@ -16,13 +16,14 @@ class CudaRuntime {
  public:
   static constexpr size_t kDefaultWorkspace = size_t(1) << 30;  // bytes
 
-  // A workspace of 0 bytes is a sixteenth of the GPU's memory, at least the default. Loads all kernels at once, so that the first
-  // call of each is as fast as the next ones.
+  // Loads all kernels at once, so that the first call of each is as fast as the next ones.
   static Result<std::unique_ptr<CudaRuntime>> create(int index, size_t workspace = kDefaultWorkspace, ImplChoices forced = {});
   ~CudaRuntime();
 
   Context context();
   const Gpu& gpu() const { return gpu_; }
+  // Gives the workspace back and takes another; what lies in it is lost.
+  Status set_workspace(size_t bytes);
   // CUDA keeps a current device for each thread.
   Status enter_thread();
   // Waits for all work given to the stream, and reports what went wrong in it.

@@ -3,12 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstring>
+#include <deque>
 #include <random>
 #include <thread>
 #include <vector>
 
 #include "core/cuda/graph.h"
 #include "core/cuda/memory.h"
+#include "core/memory.h"
 #include "tests/support/op_testing.h"
 
 namespace sluice::cuda {
@@ -162,6 +165,24 @@ TEST(Upload, InAGraph) {
       to.expect(bytes, "replay of " + std::to_string(size) + " bytes");
     }
   }
+}
+
+// More pieces than the threads have room for, so that each room is used again while copies from it are under way.
+TEST(Upload, BySeveralThreads) {
+  SKIP_WITHOUT_A_GPU();
+  std::vector<Bytes> from;
+  std::deque<Target> to;
+  std::vector<Transfer> transfers;
+  for (const size_t size : {size_t(0), size_t(1), size_t(4097), size_t(200) << 20, size_t(3), (size_t(8) << 20) + 5})
+    from.push_back(random_bytes(size, size)), to.emplace_back(size, size % 7);
+  for (size_t i = 0; i < from.size(); ++i)
+    transfers.push_back({from[i].size(), to[i].data(), [&from, i](size_t offset, size_t bytes, std::byte* into) -> Status {
+                           std::memcpy(into, from[i].data() + offset, bytes);
+                           return {};
+                         }});
+  const Status s = to_device(*gpu_context(), transfers);
+  EXPECT_TRUE(s.ok()) << s.to_string();
+  for (size_t i = 0; i < from.size(); ++i) to[i].expect(from[i], "transfer " + std::to_string(i));
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ void expect_rows_alone_same(const Impl<GqaDecodeArgs>& impl, const GqaCase& c, c
   const int64_t heads = c.kv_heads * c.group;
   for (int64_t b = 0; b < c.sequences; ++b)
     for (int64_t row = cu[b]; row < cu[b + 1]; ++row) {
-      const GqaOutputs got(DType::kF32, 1, heads, c.dim);
+      const GqaOutputs got(whole.o.tensor().dtype, 1, heads, c.dim);
       const Storage length = ints({c.prefix[b] + row - cu[b] + 1});
       auto args = with_outputs<GqaDecodeArgs>(all, got);
       args.q = all.q.slice(0, row, row + 1), args.gate = all.gate.slice(0, row, row + 1);
@@ -70,21 +70,26 @@ void expect_rows_alone_same(const Impl<GqaDecodeArgs>& impl, const GqaCase& c, c
     }
 }
 
-// Contexts of one span and of several.
+void expect_same_bits_as_prefill(const GqaCase& c, DType in, DType o) {
+  const GqaProblem problem(c, in, in, 12);
+  const auto call = problem.all();
+  const GqaOutputs whole(o, problem.total(), problem.heads(), c.dim);
+  const auto args = with_outputs<GqaPrefillArgs>(call.args, whole);
+  for (const auto* impl : runnable(gqa_prefill_impls(), args)) {
+    const std::string name = impl->name;
+    if (name == "reference" || name == "sm90") continue;  // the latter is for several rows
+    run_ok(*impl, args);
+    expect_rows_alone_same(impl_named(gqa_decode_impls(), impl->name), c, call.args, whole);
+  }
+}
+
+// Contexts of one span and of several; heads and types that tensor cores take, alone with stretches in blocks of their own.
 TEST(GqaDecode, SameBitsAsPrefill) {
   for (const GqaCase& c : {kGqaCases[3], kGqaCases[7], kGqaLongCases[0], kGqaLongCases[1]})
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      const GqaProblem problem(c, dtype, dtype, 12);
-      const auto call = problem.all();
-      const GqaOutputs whole(DType::kF32, problem.total(), problem.heads(), c.dim);
-      const auto args = with_outputs<GqaPrefillArgs>(call.args, whole);
-      for (const auto* impl : runnable(gqa_prefill_impls(), args)) {
-        const std::string name = impl->name;  // sm90 is for several rows, and portable_mma's order depends on the call
-        if (name == "reference" || name == "sm90" || name == "portable_mma") continue;
-        run_ok(*impl, args);
-        expect_rows_alone_same(impl_named(gqa_decode_impls(), impl->name), c, call.args, whole);
-      }
-    }
+    for (const DType dtype : {DType::kF32, DType::kBF16}) expect_same_bits_as_prefill(c, dtype, DType::kF32);
+  if (!gpu_context()) return;
+  for (const GqaCase& c : {kGqaCases[3], kGqaTileCases[0], kGqaTileCases[3]})
+    expect_same_bits_as_prefill(c, DType::kBF16, DType::kBF16);
 }
 
 TEST(GqaDecode, PrefersTheFormsThatPrefillDoes) {

@@ -9,9 +9,9 @@
 // Softmax visits blocks of 64 keys aligned to absolute position, keys ascending within each; every 512 keys, also aligned, give a
 // partial result, and these are merged in order. So a row's bits do not depend on how many rows come with it, on the page size or
 // on the threads. A row reads no value past its own position, and no key past its sequence's last row in the call.
-// On a GPU the order of a row's sums is its form's: of `portable` and `sm90` it depends on the row's own keys alone, of
-// `portable_mma` also on how many stretches of keys fill the GPU, and so on the call. The latter two keep no row from the values
-// behind its position that other rows of its tile see, but give them a weight of 0: these values must be finite. bf16 caches: q is
+// On a GPU the order of a row's sums is its form's, and depends on the row's own keys alone: gqa_decode gives the same bits by the
+// same form, which `sm90` is not, as it serves several rows only. It and `portable_mma` keep no row from the values behind its
+// position that other rows of its tile see, but give them a weight of 0: these values must be finite. bf16 caches: q is
 // rounded to bf16 before the products, as attention operands are; accumulation and softmax are fp32. Tolerance: fp32 rel_rms 5e-6,
 // max_rel 3e-5; bf16 8e-3, 2e-2.
 #pragma once

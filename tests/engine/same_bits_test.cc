@@ -1,9 +1,11 @@
 // The promise of the open chunk: however a sequence is cut into steps, whatever runs beside it and on however many threads, the
-// logits of every position have the same bits. Per instruction set and dtype, on the tests' model.
+// logits of every position have the same bits. Per instruction set and dtype, and on a GPU with --batch-invariant, on the tests'
+// model.
 #include <gtest/gtest.h>
 
 #include <cstring>
 
+#include "core/gpu.h"
 #include "tests/support/cut_sequences.h"
 #include "tests/support/test_model.h"
 
@@ -31,6 +33,7 @@ ImplChoices force_everywhere(const std::string& impl, const CpuFeatures& cpu) {
 struct Variant {
   std::string impl;
   DTypeChoice dtype;
+  Device device{};
 };
 
 class SameBits : public ::testing::TestWithParam<Variant> {
@@ -39,9 +42,12 @@ class SameBits : public ::testing::TestWithParam<Variant> {
     auto e = Engine::create({.model = kTestModel.path,
                              .random_weights = kTestModel.random_weights,
                              .dtype = GetParam().dtype,
+                             .device = GetParam().device,
                              .threads = threads,
+                             .workspace = size_t(1) << 28,
                              .max_context = 1024,
                              .max_sequences = sequences,
+                             .batch_invariant = true,
                              .impl = force_everywhere(GetParam().impl, detect_cpu_features())});
     EXPECT_TRUE(e.ok()) << e.status().to_string();
     return std::move(e).value();
@@ -104,11 +110,14 @@ std::vector<Variant> variants() {
   for (const DTypeChoice dtype : {DTypeChoice::kBF16, DTypeChoice::kF32})
     for (const char* impl : {"", "cpu", "avx512"}) v.push_back({impl, dtype});
   v.push_back({"avx512_bf16", DTypeChoice::kBF16});  // a form of matmul that serves bf16 operands only
+  if (!detect_gpus().gpus.empty())
+    for (const DTypeChoice dtype : {DTypeChoice::kBF16, DTypeChoice::kF32}) v.push_back({"", dtype, {DeviceKind::kCuda, 0}});
   return v;
 }
 
 std::string variant_name(const ::testing::TestParamInfo<Variant>& info) {
-  return (info.param.impl.empty() ? std::string("chosen") : info.param.impl) +
+  const std::string place = info.param.device.kind == DeviceKind::kCpu ? "" : "gpu_";
+  return place + (info.param.impl.empty() ? std::string("chosen") : info.param.impl) +
          (info.param.dtype == DTypeChoice::kBF16 ? "_bf16" : "_fp32");
 }
 

@@ -5,272 +5,12 @@
 
 #include <gtest/gtest.h>
 
-#include <bit>
-#include <cstdlib>
-#include <cstring>
-#include <map>
-#include <random>
-
-#include "tests/support/test_model.h"
-#include "text/tokenizer.h"
+#include "tests/support/schedules.h"
 
 namespace sluice {
 namespace {
 
-using testing::kTestModel;
-
-constexpr int64_t kVocab = kTestModel.vocab;
-
-// ---- what is compared ----
-
-struct Outcome {
-  std::vector<int32_t> ids;
-  std::vector<float> logprobs;
-  uint64_t state = 0;
-};
-
-class Fingerprint {
- public:
-  void add(const void* data, size_t bytes) {
-    for (size_t i = 0; i < bytes; ++i) h_ = (h_ ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001b3u;
-  }
-  // Rows [begin, end) of dimension 1 of [N, R, D].
-  void add_rows(const Tensor& t, int64_t begin, int64_t end) {
-    for (int64_t n = 0; n < t.dim(0); ++n)
-      for (int64_t r = begin; r < end; ++r) add(t[n][r].data, t[n][r].bytes());
-  }
-  uint64_t value() const { return h_; }
-
- private:
-  uint64_t h_ = 0xcbf29ce484222325u;
-};
-
-// Everything that a sequence has in the pools: closed state, open rows, the convolution's last inputs, keys and values, and the
-// draft head's.
-uint64_t state_of(Engine& e, const Sequence& s) {
-  Fingerprint f;
-  const int64_t open = s.computed % kChunk;
-  for (const LinearLayerState& layer : e.pools().linear) {
-    if (s.computed >= kChunk) {
-      const Tensor state = layer.gdn.s[s.slot], tail = layer.conv_tail[s.slot];
-      f.add(state.data, state.bytes()), f.add(tail.data, tail.bytes());
-    }
-    const Tensor k = layer.gdn.k[s.slot], g = layer.gdn.g[s.slot];
-    for (int64_t h = 0; h < k.dim(0); ++h)
-      for (int64_t d = 0; d < k.dim(1); ++d) f.add(k[h][d].data, size_t(open) * sizeof(float));
-    f.add_rows(layer.gdn.u[s.slot], 0, open);
-    for (int64_t h = 0; h < g.dim(0); ++h) f.add(g[h].data, size_t(open) * sizeof(float));
-    for (int64_t p = std::max<int64_t>(0, s.computed - 3); p < s.computed; ++p) {
-      const Tensor row = layer.conv_ring[s.slot][p % StatePool::kRingRows];
-      f.add(row.data, row.bytes());
-    }
-  }
-  for (size_t l = 0; l < e.pools().attention.size(); ++l) {
-    const bool head = e.drafting() && l + 1 == e.pools().attention.size();
-    for (int64_t p = head ? 1 : 0; p < (head ? std::min(s.drafted, s.computed) : s.computed); ++p)
-      for (const Tensor& cache : {e.pools().attention[l].k, e.pools().attention[l].v}) {
-        const Tensor row = cache[s.pages[size_t(p / 64)]][p % 64];
-        f.add(row.data, row.bytes());
-      }
-  }
-  return f.value();
-}
-
-// ---- requests and engines ----
-
-struct Setting {
-  int64_t speculate = 0, prefill_chunk = 512, sequences = 1, slots = 0, kv_tokens = 0;
-  DTypeChoice dtype = DTypeChoice::kBF16;
-  bool poison = true;
-};
-
-std::unique_ptr<Engine> make(const Setting& s) {
-  auto e = Engine::create({.model = kTestModel.path,
-                           .random_weights = kTestModel.random_weights,
-                           .dtype = s.dtype,
-                           .threads = 2,
-                           .prefill_chunk = s.prefill_chunk,
-                           .max_context = 640,
-                           .max_sequences = s.sequences,
-                           .state_slots = s.slots,
-                           .kv_tokens = s.kv_tokens,
-                           .speculate = s.speculate});
-  EXPECT_TRUE(e.ok()) << e.status().to_string();
-  if (s.poison) (*e)->states().poison_freed(), (*e)->kv().poison_freed();
-  return std::move(e).value();
-}
-
-// Texts that the model continues, or answers of few different tokens, so that its drafts come true, and random tokens, so that they
-// do not; with beginnings in common, that end within a dozen tokens of a chunk's end.
-std::vector<Request> requests(size_t count, std::mt19937_64& rng) {
-  const auto below = [&](uint64_t n) { return int64_t(rng() % n); };
-  const auto tokenizer = Tokenizer::load(SLUICE_SOURCE_DIR "/demo/model").value();
-  std::vector<int32_t> text = tokenizer.encode(
-      std::string_view("Tom has 12 apples and buys 30 more. How many apples does he have? 12 + 30 = 42. The answer is 42.\n"),
-      false);
-  for (int32_t& id : text) id %= int32_t(kVocab);
-  std::vector<std::vector<int32_t>> stems;
-  for (int i = 0; i < 4; ++i) {
-    std::vector<int32_t> ids;
-    while (ids.size() < 220)
-      if (i % 2) ids.push_back(int32_t(below(kVocab)));
-      else ids.insert(ids.end(), text.begin() + below(4), text.end());
-    stems.push_back(std::move(ids));
-  }
-  std::vector<Request> all;
-  for (size_t i = 0; i < count; ++i) {
-    Request r;
-    r.prompt = stems[size_t(below(stems.size()))];
-    const int64_t length = std::max<int64_t>(1, 64 * below(4) + below(25) - 12);
-    r.prompt.resize(size_t(std::min<int64_t>(length, int64_t(r.prompt.size()))));
-    if (below(3) == 0)  // goes another way near its end
-      for (int64_t j = below(20); j >= 0 && int64_t(r.prompt.size()) > j; --j)
-        r.prompt[r.prompt.size() - 1 - size_t(j)] = int32_t(below(kVocab));
-    r.max_tokens = 1 + below(24);
-    if (below(2)) r.sampling.params = {.temperature = 0.8f, .top_k = 20, .top_p = 0.95f, .seed = rng()};
-    if (below(4) == 0) r.sampling.params.repetition_penalty = 1.3f, r.sampling.params.frequency_penalty = 0.2f;
-    if (below(6) == 0)
-      for (int32_t first = int32_t(below(kVocab - 2)), i = 0; i < 3; ++i) r.sampling.allowed.push_back(first + i);
-    if (below(8) == 0) r.sampling.bad_words = {{int32_t(below(kVocab))}, {r.prompt.back(), int32_t(below(kVocab))}};
-    if (below(4) == 0) {
-      for (int j = 0; j < 3; ++j) r.sampling.stop_ids.push_back(int32_t(below(kVocab)));
-      r.sampling.min_tokens = below(3);
-    }
-    all.push_back(std::move(r));
-  }
-  return all;
-}
-
-struct Running {
-  Request request;
-  std::shared_ptr<Outbox> outbox = std::make_shared<Outbox>();
-  RequestId id = 0;
-  size_t which = 0;
-  Outcome got;
-  FinishReason finish = FinishReason::kNone;
-};
-
-void collect(Running& r) {
-  while (const auto e = r.outbox->pop()) {
-    for (const SampledToken& t : e->tokens) r.got.ids.push_back(t.id), r.got.logprobs.push_back(t.logprob);
-    if (e->finish != FinishReason::kNone) r.finish = e->finish;
-    EXPECT_TRUE(e->error.ok()) << e->error.to_string();
-  }
-}
-
-// Each request by itself in a cold engine, prompt in one piece. The draft head runs, and guesses nothing.
-std::vector<Outcome> alone(const std::vector<Request>& all, DTypeChoice dtype) {
-  auto engine = make({.speculate = 4, .dtype = dtype});
-  std::vector<Outcome> out;
-  for (Request r : all) {
-    r.use_cache = false, r.speculate = 0;
-    Scheduler scheduler(*engine);
-    uint64_t state = 0;
-    scheduler.on_release([&](RequestId, const Sequence& s) { state = state_of(*engine, s); });
-    const Answer a = answer(scheduler, r).value();
-    Outcome o{.ids = ids_of(a.tokens), .state = state};
-    for (const SampledToken& t : a.tokens) o.logprobs.push_back(t.logprob);
-    out.push_back(std::move(o));
-  }
-  return out;
-}
-
-class Schedules {
- public:
-  Schedules(size_t pool, DTypeChoice dtype, uint64_t seed)
-      : dtype_(dtype), rng_(seed), requests_(requests(pool, rng_)), want_(alone(requests_, dtype)) {}
-
-  // One engine under one random setting, `count` requests that come while others run, some of them cancelled.
-  void run(size_t count) {
-    const auto pick = [&](std::initializer_list<int64_t> v) { return v.begin()[rng_() % v.size()]; };
-    Setting s{.speculate = pick({0, 1, 2, 3, 4}),
-              .prefill_chunk = pick({1, 7, 16, 64, 100, 512}),
-              .sequences = pick({1, 2, 5, 8}),
-              .dtype = dtype_};
-    s.slots = pick({1, s.sequences, s.sequences + 2, s.sequences + 12});
-    s.kv_tokens = pick({320, 320, 448, 640, 2000, 8192});
-    auto engine = make(s);
-    {
-      Scheduler scheduler(*engine);
-      std::map<RequestId, uint64_t> states;
-      scheduler.on_release([&](RequestId id, const Sequence& q) { states[id] = q.slot >= 0 ? state_of(*engine, q) : 0; });
-      std::vector<Running> running;
-      for (size_t sent = 0; sent < count || !scheduler.idle();) {
-        while (sent < count && rng_() % 3 == 0) {
-          const size_t which = rng_() % requests_.size();
-          const uint64_t siblings = rng_() % 4 == 0 ? 2 + rng_() % 4 : 1;
-          for (uint64_t i = 0; i < siblings && sent < count; ++i, ++sent) {
-            Running& r = running.emplace_back();
-            r.which = which;
-            Request request = requests_[which];
-            request.speculate = int64_t(rng_() % 6) - 1;
-            request.priority = int(rng_() % 8 == 0);
-            request.use_cache = rng_() % 8 != 0;
-            if (rng_() % 8 == 0) request.cache_salt = "somebody else";
-            r.id = running.size();
-            scheduler.submit(r.id, request, r.outbox);
-          }
-          // The first of them goes while the others wait for what it computes.
-          if (siblings > 1 && rng_() % 3 == 0) {
-            for (uint64_t steps = rng_() % 4; steps > 0; --steps) ASSERT_TRUE(scheduler.step().ok());
-            scheduler.cancel(running.size() - siblings + 1);
-          }
-        }
-        if (!running.empty() && rng_() % 60 == 0) scheduler.cancel(running[rng_() % running.size()].id);
-        ASSERT_TRUE(scheduler.step().ok());
-      }
-      for (Running& r : running) {
-        collect(r);
-        check(r, states[r.id], s);
-      }
-      preemptions_ += scheduler.stats().preemptions;
-      accepted_ += scheduler.stats().accepted, drafted_ += scheduler.stats().drafted;
-      followed_ += scheduler.stats().followed;
-    }
-    hits_ += engine->cache().counters().hits, evictions_ += engine->cache().counters().evictions;
-    engine->cache().clear();
-    EXPECT_EQ(engine->states().free_slots(), engine->states().slots());
-    EXPECT_EQ(engine->kv().free_pages(), engine->kv().pages());
-  }
-
-  // The schedules must have been of the kind that can go wrong.
-  void expect_all_happened() const {
-    EXPECT_GT(preemptions_, compared_ / 200);
-    EXPECT_GT(hits_, compared_ / 20);
-    EXPECT_GT(evictions_, compared_ / 20);
-    EXPECT_GT(followed_, compared_ / 100);
-    EXPECT_GT(accepted_, compared_ / 20);
-    EXPECT_GT(drafted_ - accepted_, compared_ / 20);
-    EXPECT_GT(compared_, 0);
-  }
-  int64_t compared() const { return compared_; }
-
- private:
-  void check(const Running& r, uint64_t state, const Setting& s) {
-    const Outcome& want = want_[r.which];
-    const std::string what = "request " + std::to_string(r.which) + " (" + std::to_string(requests_[r.which].prompt.size()) +
-                             " tokens), speculate " + std::to_string(s.speculate) + ", chunk " + std::to_string(s.prefill_chunk) +
-                             ", " + std::to_string(s.sequences) + " at once, " + std::to_string(s.slots) + " slots, " +
-                             std::to_string(s.kv_tokens) + " kv tokens";
-    ASSERT_NE(r.finish, FinishReason::kNone) << what;
-    ASSERT_LE(r.got.ids.size(), want.ids.size()) << what;
-    EXPECT_TRUE(std::equal(r.got.ids.begin(), r.got.ids.end(), want.ids.begin())) << what;
-    for (size_t i = 0; i < r.got.ids.size(); ++i)
-      EXPECT_EQ(std::bit_cast<uint32_t>(r.got.logprobs[i]), std::bit_cast<uint32_t>(want.logprobs[i])) << what << ", token " << i;
-    if (r.finish == FinishReason::kCancelled) return;
-    EXPECT_EQ(r.got.ids.size(), want.ids.size()) << what;
-    if (s.speculate > 0) {
-      EXPECT_EQ(state, want.state) << what;
-    }
-    ++compared_;
-  }
-
-  DTypeChoice dtype_;
-  std::mt19937_64 rng_;
-  std::vector<Request> requests_;
-  std::vector<Outcome> want_;
-  int64_t preemptions_ = 0, hits_ = 0, evictions_ = 0, followed_ = 0, accepted_ = 0, drafted_ = 0, compared_ = 0;
-};
+using namespace testing;
 
 // ---- siblings ----
 
@@ -411,7 +151,7 @@ std::vector<Request> long_requests(size_t count, std::mt19937_64& rng) {
 TEST(Scheduler, FullPoolsQueueAndTheYoungestGivesWay) {
   std::mt19937_64 rng(11);
   const std::vector<Request> all = long_requests(4, rng);
-  const std::vector<Outcome> want = alone(all, DTypeChoice::kBF16);
+  const std::vector<Outcome> want = alone(all, {});
   for (const int64_t slots : {1, 2, 4})
     for (const int64_t kv_tokens : {256, 8192}) {
       const bool cache = kv_tokens == 256;
@@ -463,7 +203,7 @@ TEST(Scheduler, FullPoolsQueueAndTheYoungestGivesWay) {
 TEST(Scheduler, WhatCanNeverFitIsRefusedAtOnce) {
   std::mt19937_64 rng(12);
   const std::vector<Request> all = long_requests(1, rng);
-  const std::vector<Outcome> want = alone(all, DTypeChoice::kBF16);
+  const std::vector<Outcome> want = alone(all, {});
   auto engine = make({.slots = 1, .kv_tokens = 256});
   Scheduler scheduler(*engine);
   Running good, bad;
@@ -482,7 +222,7 @@ TEST(Scheduler, WhatCanNeverFitIsRefusedAtOnce) {
 TEST(Scheduler, WhatCannotBeSampledIsRefusedAtOnce) {
   std::mt19937_64 rng(13);
   const std::vector<Request> all = long_requests(1, rng);
-  const std::vector<Outcome> want = alone(all, DTypeChoice::kBF16);
+  const std::vector<Outcome> want = alone(all, {});
   const float nan = std::numeric_limits<float>::quiet_NaN();
   std::vector<std::pair<Request, std::string>> bad{
       {{.top_logprobs = 21}, "top_logprobs is 21, wanted 0 to 20"},
@@ -531,7 +271,7 @@ TEST(Scheduler, WhatCannotBeSampledIsRefusedAtOnce) {
 TEST(Scheduler, WhatIsNotFiniteIsExplainedWhileOthersGoOn) {
   std::mt19937_64 rng(14);
   const std::vector<Request> all = long_requests(2, rng);
-  const std::vector<Outcome> want = alone({all[1]}, DTypeChoice::kBF16);
+  const std::vector<Outcome> want = alone({all[1]}, {});
   auto engine = make({.prefill_chunk = 16, .sequences = 2});
   Scheduler scheduler(*engine);
   Running bad, good;
@@ -573,7 +313,7 @@ TEST(Scheduler, ASlotTakenOverFromAnAbortedRequestIsAsNew) {
   std::mt19937_64 rng(13);
   std::vector<Request> all = long_requests(2, rng);
   all[1].max_tokens = 12;
-  const Outcome want = alone({all[1]}, DTypeChoice::kBF16)[0];
+  const Outcome want = alone({all[1]}, {})[0];
   for (const bool poison : {false, true})
     for (const int64_t speculate : {0, 2})
       for (const int steps : {0, 1, 5, 9, 30}) {
@@ -613,7 +353,7 @@ TEST(Scheduler, SameBitsUnderAnySchedule) {
 #endif
   const int64_t cases = wanted ? std::atoll(wanted) : kCases;
   const size_t kinds = size_t(std::clamp<int64_t>(cases / 4, 20, 60)), at_a_time = size_t(std::clamp<int64_t>(cases / 8, 10, 50));
-  Schedules bf16(kinds, DTypeChoice::kBF16, seed), fp32(kinds / 3, DTypeChoice::kF32, seed);
+  Schedules bf16(kinds, {}, seed), fp32(kinds / 3, {.dtype = DTypeChoice::kF32}, seed);
   while (bf16.compared() < cases * 9 / 10) bf16.run(at_a_time);
   while (fp32.compared() < cases / 10) fp32.run(at_a_time);
   bf16.expect_all_happened();
