@@ -447,8 +447,8 @@ Status launch_few_rows_groups(const Context& ctx, FewRows p, int blocks) {
   return launch(ctx, few_rows_kernel<W, kGroups, kSplit>, shape, p);
 }
 
-// Calls launch(FewRows, groups), groups a constant: 8 rows of w to a block as often as make one wave of `blocks` to the same rows,
-// and no more tokens than a grid takes.
+// Calls launch(FewRows, groups) for no more tokens at a time than a grid takes. `groups`, a constant, is as few eights of rows of w
+// to `blocks` that share them as make one wave.
 template <class W, class Launch>
 Status in_waves(const Context& ctx, const Tensor& x, const Tensor& w, const Tensor& scale, const Tensor& y, int blocks,
                 Launch&& launch) {

@@ -1,4 +1,4 @@
-// An e4m3 w in blocks, up to 16 tokens, where the copy engine is. As in few_rows.cuh a pair of blocks, a cluster, shares K, each
+// An e4m3 w in blocks, up to 8 tokens, where the copy engine is. As in few_rows.cuh a pair of blocks, a cluster, shares K, each
 // warp has stages of 128 bytes of its block's rows of w, and nobody waits for another warp until the sums meet; the order of a sum
 // is the same too, and so are its bits. Different are:
 //
@@ -20,10 +20,11 @@ using namespace cuda;
 constexpr int kBlocks = 2, kSharers = kBlocks * kFewWarps;  // of K
 constexpr int kThreads = kFewThreads + kWarp;               // the last warp is the copies'
 constexpr int kOnTheirWay = 44 << 10;                       // bytes of w that a block sends for at a time
+constexpr int kTokens = 8;                                  // columns of an instruction
+constexpr int kAhead = 2;                                   // stages whose x is sent for at once
 
-template <int kGroups, int kColumns>
+template <int kGroups>
 struct Sizes {
-  static constexpr int kTokens = 8 * kColumns, kAhead = 2 / kColumns;  // stages whose x is sent for at once
   static constexpr int kRows = 8 * kGroups, kTiles = (kGroups + 1) / 2, kShare = kRows / kBlocks;
   static constexpr int kSlotBytes = kRows * kStageBytes;
   static constexpr int kPitch = kTokens + 8;  // floats from row to row of a warp's sums
@@ -70,7 +71,7 @@ struct Slot {
 template <class S>
 class Copies {
  public:
-  static constexpr int kAhead = kOnTheirWay / S::kSlotBytes;
+  static constexpr int kQueue = kOnTheirWay / S::kSlotBytes;  // stages; fewer than a ring that goes round has
 
   __device__ Copies(const FewRows& p, const CUtensorMap& map, const Memory<S>& memory, int first_row, int rank)
       : p_(p), map_(map), memory_(memory), first_row_(first_row), rank_(rank) {}
@@ -78,12 +79,12 @@ class Copies {
   __device__ void begin() {
     for (int i = 0; i < p_.slots; ++i) ptx::mbarrier_init(memory_.arrived + i, 1), ptx::mbarrier_init(memory_.read + i, 1);
     ptx::fence_barrier_init();
-    for (int s = 0; s < min(kAhead, p_.slots); ++s) send_next();
+    for (int s = 0; s < min(kQueue, p_.slots); ++s) send_next();
   }
   __device__ void go_on() {
     Slot behind{0};
     while (stage_of_depth(next_, rank_) < p_.stages) {
-      if (next_ >= kAhead) ptx::mbarrier_wait(memory_.arrived + behind.index, behind.parity), behind.advance(1, p_.slots);
+      if (next_ >= kQueue) ptx::mbarrier_wait(memory_.arrived + behind.index, behind.parity), behind.advance(1, p_.slots);
       if (next_ >= p_.slots) ptx::mbarrier_wait(memory_.read + slot_.index, slot_.parity ^ 1);
       send_next();
     }
@@ -106,27 +107,20 @@ class Copies {
   Slot slot_{0};
 };
 
-// x of a stage in a lane's registers, of tokens lane / 4 and, with two columns, 8 more: what goes with its two runs of 16 bytes of
-// w.
-template <int kColumns>
-struct StageOfTokens {
-  uint4 run[kColumns][2][2] = {};
+// x of a stage and of token lane / 4 in a lane's registers: what goes with its two runs of 16 bytes of a row of w.
+struct StageOfToken {
+  uint4 run[2][2] = {};
 
-  __device__ void read(const char* x, int64_t x_row, int tokens) {
+  __device__ void read(const char* x) {
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c)
-      if (8 * c < tokens)
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          run[c][i / 2][i % 2] = *reinterpret_cast<const uint4*>(x + 8 * c * x_row + i / 2 * kStageBytes + i % 2 * 16);
+    for (int i = 0; i < 4; ++i) run[i / 2][i % 2] = *reinterpret_cast<const uint4*>(x + i / 2 * kStageBytes + i % 2 * 16);
   }
 };
 
 // What a warp computes; a fragment is of 16 rows of w by 8 tokens.
 template <class S>
 class Products {
-  static constexpr int kGroups = S::kRows / 8, kColumns = S::kTokens / 8;
-  using Tokens = StageOfTokens<kColumns>;
+  static constexpr int kGroups = S::kRows / 8;
 
  public:
   __device__ Products(const FewRows& p, const Memory<S>& memory, int64_t first_row, int rank)
@@ -143,17 +137,16 @@ class Products {
 
   __device__ void multiply() {
     const char* x = p_.x + lane_ / 4 * p_.x_row + int64_t(first_) * (2 * kStageBytes) + lane_ % 4 * 32;
-    const int tokens = int(p_.tokens) - lane_ / 4;  // from this lane's first on
-    const auto read_x = [&](int i, Tokens& to) {
-      if (i < count_) to.read(x + int64_t(i) * (kSharers * 2 * kStageBytes), p_.x_row, tokens);
+    const auto read_x = [&](int i, StageOfToken& to) {
+      if (i < count_ && lane_ / 4 < p_.tokens) to.read(x + int64_t(i) * (kSharers * 2 * kStageBytes));
     };
-    Tokens of_x[S::kAhead];
+    StageOfToken of_x[kAhead];
 #pragma unroll
-    for (int a = 0; a < S::kAhead; ++a) read_x(a, of_x[a]);
+    for (int a = 0; a < kAhead; ++a) read_x(a, of_x[a]);
     Slot slot{warp_};
-    for (int begin = 0; begin < count_; begin += S::kAhead)
+    for (int begin = 0; begin < count_; begin += kAhead)
 #pragma unroll
-      for (int a = 0; a < S::kAhead; ++a) {
+      for (int a = 0; a < kAhead; ++a) {
         const int i = begin + a;
         if (i >= count_) break;
         if (i > 0 && i % kWarp == 0) read_scales(i);
@@ -163,7 +156,7 @@ class Products {
         __syncwarp();
         if (lane_ == 0) ptx::mbarrier_arrive(memory_.read + slot.index);
         slot.advance(kFewWarps, p_.slots);
-        read_x(i + S::kAhead, of_x[a]);
+        read_x(i + kAhead, of_x[a]);
       }
   }
 
@@ -171,12 +164,10 @@ class Products {
   __device__ void store() const {
     float* to = reinterpret_cast<float*>(memory_.slots) + (warp_ * S::kRows + lane_ / 4) * S::kPitch + lane_ % 4 * 2;
 #pragma unroll
-    for (int g = 0; g < kGroups; ++g)
-#pragma unroll
-      for (int c = 0; c < kColumns; ++c) {
-        const float* from = sum_[g / 2][c] + g % 2 * 2;
-        *reinterpret_cast<float2*>(to + g * 8 * S::kPitch + c * 8) = make_float2(from[0], from[1]);
-      }
+    for (int g = 0; g < kGroups; ++g) {
+      const float* from = sum_[g / 2] + g % 2 * 2;
+      *reinterpret_cast<float2*>(to + g * 8 * S::kPitch) = make_float2(from[0], from[1]);
+    }
   }
 
  private:
@@ -188,12 +179,12 @@ class Products {
     high_ = s[min(first_row_ + S::kRows - 1, p_.rows - 1) / 128 * p_.scale_row];
   }
 
-  __device__ void add(const char* w, const Tokens& x, float low, float high) {
+  __device__ void add(const char* w, const StageOfToken& x, float low, float high) {
     const int row = row_of_w(lane_ / 4);
     w += row * kStageBytes;
 #pragma unroll
     for (int tile = 0; tile < S::kTiles; ++tile) {
-      float part[kColumns][4] = {};
+      float part[4] = {};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const char* from = w + tile * kTileRows * kStageBytes + ((4 * half + lane_ % 4) ^ row) * 16;
@@ -203,20 +194,15 @@ class Products {
         for (int j = 0; j < 4; ++j) {
           uint32_t a[4];
           weights_of<F8E4M3>(upper, lower, j, 0, a);
-#pragma unroll
-          for (int c = 0; c < kColumns; ++c) {
-            const uint4& b = x.run[c][half][j / 2];
-            ptx::mma_m16n8k16_bf16(part[c], a, j % 2 ? b.z : b.x, j % 2 ? b.w : b.y);
-          }
+          const uint4& b = x.run[half][j / 2];
+          ptx::mma_m16n8k16_bf16(part, a, j % 2 ? b.z : b.x, j % 2 ? b.w : b.y);
         }
       }
 #pragma unroll
-      for (int c = 0; c < kColumns; ++c)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float scale = 8 * (2 * tile + i / 2) < border_ ? low : high;
-          sum_[tile][c][i] = fmaf(part[c][i], scale, sum_[tile][c][i]);
-        }
+      for (int i = 0; i < 4; ++i) {
+        const float scale = 8 * (2 * tile + i / 2) < border_ ? low : high;
+        sum_[tile][i] = fmaf(part[i], scale, sum_[tile][i]);
+      }
     }
   }
 
@@ -226,7 +212,7 @@ class Products {
   int border_;  // of scales, in rows
   int warp_, lane_, first_, count_;
   float low_ = 0, high_ = 0;
-  float sum_[S::kTiles][kColumns][4] = {};
+  float sum_[S::kTiles][4] = {};
 };
 
 __device__ inline int pairs_of_tokens(const FewRows& p) { return int(p.tokens + 1) / 2; }
@@ -256,22 +242,22 @@ __device__ void meet(const FewRows& p, const Memory<S>& memory, int64_t first_ro
   for (int i = int(threadIdx.x); i < items; i += kFewThreads) {
     const int row = i % S::kShare, token = i / S::kShare * 2;
     const float2 total = of_warps(other * S::kShare + row, token);
-    ptx::send_in_cluster(memory.messages + row * S::kTokens + token, uint32_t(other), total.x, total.y, memory.met);
+    ptx::send_in_cluster(memory.messages + row * kTokens + token, uint32_t(other), total.x, total.y, memory.met);
   }
   for (int i = kFewThreads - 1 - int(threadIdx.x); i < items; i += kFewThreads) {  // mostly by threads that sent nothing
     const int row = i % S::kShare, token = i / S::kShare * 2, fragment_row = rank * S::kShare + row;
     const float2 mine = of_warps(fragment_row, token);
     ptx::mbarrier_wait(memory.met, 0);
-    const float2 theirs = *reinterpret_cast<const float2*>(memory.messages + row * S::kTokens + token);
+    const float2 theirs = *reinterpret_cast<const float2*>(memory.messages + row * kTokens + token);
     const int64_t to = first_row + fragment_row / 8 * 8 + row_of_w(fragment_row % 8);
     put(token, to, mine.x + theirs.x), put(token + 1, to, mine.y + theirs.y);
   }
 }
 
-template <int kGroups, int kColumns>
+template <int kGroups>
 __global__ void __launch_bounds__(kThreads, 2)
     copied_rows_kernel(const __grid_constant__ FewRows p, const __grid_constant__ CUtensorMap map) {
-  using S = Sizes<kGroups, kColumns>;
+  using S = Sizes<kGroups>;
   extern __shared__ __align__(1024) char copied_rows_memory[];
   const int rank = int(blockIdx.x) % kBlocks;
   const int64_t first_row = int64_t(int(blockIdx.x) / kBlocks) * S::kRows;
@@ -299,10 +285,10 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-template <int kGroups, int kColumns>
+template <int kGroups>
 Status launch_copied_rows(const Context& ctx, FewRows p) {
   if (p.rows == 0) return {};
-  using S = Sizes<kGroups, kColumns>;
+  using S = Sizes<kGroups>;
   CUtensorMap map;
   SLUICE_RETURN_IF_ERROR(encode_rows(&map, {.type = CU_TENSOR_MAP_DATA_TYPE_UINT16,  // two weights
                                             .data = const_cast<char*>(p.w),
@@ -317,7 +303,7 @@ Status launch_copied_rows(const Context& ctx, FewRows p) {
   const int64_t half = (int64_t(ctx.gpu->shared_memory) - kOfSystem) / 2;
   const int64_t room = (half - S::shared_bytes(0)) / (S::shared_bytes(1) - S::shared_bytes(0));
   p.slots = int(std::clamp<int64_t>((p.stages + kBlocks - 1) / kBlocks, kFewWarps, room));
-  return launch(ctx, copied_rows_kernel<kGroups, kColumns>,
+  return launch(ctx, copied_rows_kernel<kGroups>,
                 {.grid = unsigned((p.rows + S::kRows - 1) / S::kRows * kBlocks),
                  .block = kThreads,
                  .shared = size_t(S::shared_bytes(p.slots)),
@@ -328,11 +314,11 @@ Status launch_copied_rows(const Context& ctx, FewRows p) {
 
 }  // namespace
 
+// x of more tokens would want the registers that the copies' warp has: the other form is faster then, and has the same bits.
 Status fused_a_gemm_tma(Context& ctx, const FusedAGemmArgs& a, std::byte* scratch) {
-  if (a.x.shape[0] > kFewTokens) return fused_a_gemm_cuda(ctx, a, scratch);
-  return in_waves<F8E4M3>(ctx, a.x, a.w, a.w_scale, a.y, kBlocks, [&](const FewRows& p, auto groups) {
-    return p.tokens > 8 ? launch_copied_rows<groups(), 2>(ctx, p) : launch_copied_rows<groups(), 1>(ctx, p);
-  });
+  if (a.x.shape[0] > kTokens) return fused_a_gemm_cuda(ctx, a, scratch);
+  return in_waves<F8E4M3>(ctx, a.x, a.w, a.w_scale, a.y, kBlocks,
+                          [&](const FewRows& p, auto groups) { return launch_copied_rows<groups()>(ctx, p); });
 }
 
 }  // namespace sluice
