@@ -164,6 +164,10 @@ class Chat(Case):
             self.assertIn(str(token), row)
         o = self.ok(self.server.chat(QUESTION, truncate_prompt_tokens=5, max_tokens=1))
         self.assertEqual(o["usage"]["prompt_tokens"], 5)
+        # As much as the context holds is all of it.
+        for fields in ({}, {"max_tokens": 32768}, {"max_tokens": 4}):
+            o = self.ok(self.server.chat(QUESTION, truncate_prompt_tokens=-1, **fields))
+            self.assertEqual(o["usage"]["prompt_tokens"], 37)
 
     def test_prefix_cache(self):
         system = {"role": "system", "content": "You are a careful clerk. " * 40}
