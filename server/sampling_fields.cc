@@ -229,7 +229,7 @@ void add_choices(const CommonFields& c, const std::vector<int32_t>& prompt, cons
     r.prompt = prompt;
     r.boundaries = boundaries;
     r.sampling.params.seed += uint64_t(i);
-    if (i > 0 && !c.stream) r.prompt_logprobs = -1;  // the first choice's are everybody's; a stream does not wait for them
+    if (i > 0) r.prompt_logprobs = -1;  // the first choice's are everybody's
     out.push_back(std::move(r));
   }
 }

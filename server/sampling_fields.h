@@ -53,7 +53,7 @@ int64_t prompt_logprob_count(const CommonFields& common, const std::vector<int32
 MaybeError check_prompt_logprobs(int64_t count, const std::string& param);
 
 // The engine's requests for one prompt: n of them, with seeds that follow each other. Log-probabilities of the prompt come with the
-// first, in a stream with each.
+// first.
 void add_choices(const CommonFields& common, const std::vector<int32_t>& prompt, const std::vector<int64_t>& boundaries,
                  std::vector<Request>& out);
 
