@@ -93,6 +93,14 @@ void add_speculation_option(CLI::App& app, ModelOptions& o) {
       ->capture_default_str();
 }
 
+void add_snapshots_option(CLI::App& app, ModelOptions& o) {
+  app.add_option("--snapshots", o.snapshots,
+                 "recurrent states in the prefix cache: fp32, exact, or int8, several times as many in the same memory")
+      ->check(CLI::IsMember({"fp32", "int8"}))
+      ->envname("SLUICE_SNAPSHOTS")
+      ->capture_default_str();
+}
+
 Result<ImplChoices> choose_implementations(const BackendFlags& flags, const Gpu* gpu) {
   SLUICE_ASSIGN_OR_RETURN(Environment env, read_environment());
   SLUICE_ASSIGN_OR_RETURN(const BackendPlan plan, choose_backends(flags, gpu));
@@ -166,6 +174,9 @@ namespace {
 
 Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity) {
   SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
+  if (o.snapshots == "int8" && o.batch_invariant.value_or(false))
+    return Status(Code::kUnsupported, "--batch-invariant: with --snapshots int8 results depend on what ran before",
+                  "leave one of the two out");
   const std::optional<Gpu> gpu = gpu_of(device);
   SLUICE_ASSIGN_OR_RETURN(ImplChoices impl, choose_implementations(o.backend, gpu ? &*gpu : nullptr));
   SLUICE_ASSIGN_OR_RETURN(TileChoices tiles, choose_tiles());
@@ -184,6 +195,7 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .tiles = std::move(tiles),
                   .pdl = std::move(pdl),
                   .graphs = o.graphs,
+                  .int8_snapshots = o.snapshots == "int8",
                   .lose_device_after = o.lose_device_after};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
   SLUICE_ASSIGN_OR_RETURN(e.model, config_place(o));

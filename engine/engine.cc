@@ -136,7 +136,8 @@ Status Engine::make_pools() {
                                                 .speculate = options_.speculate,
                                                 .room_for_cache = options_.room_for_cache}));
   max_context_ = memory_.max_context;
-  auto states = StatePool::create(spec, memory_.state_slots, ctx_);
+  const std::optional<int64_t> running = options_.int8_snapshots ? std::optional(options_.max_sequences) : std::nullopt;
+  auto states = StatePool::create(spec, memory_.state_slots, ctx_, running);
   auto kv = KvPool::create(spec, memory_.kv_pages, ctx_);
   for (const Status& s : {states.status(), kv.status()})
     if (!s.ok())

@@ -42,6 +42,7 @@ struct EngineOptions {
   TileChoices tiles;
   PdlChoice pdl;
   bool graphs = true;             // on a GPU: steps of one row each are recorded and replayed
+  bool int8_snapshots = false;    // in the memory of the slots beyond max_sequences: more of them, and not exact
   int64_t lose_device_after = 0;  // steps, for rehearsals: from then on each fails as on a device that is gone; 0: never
   LoadProgress show_loading;      // null: nobody looks
 };

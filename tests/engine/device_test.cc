@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
+#include <cmath>
 #include <fstream>
 
 #include "core/runtime.h"
@@ -20,7 +21,7 @@ using namespace testing;
 const std::string kModel = SLUICE_SOURCE_DIR "/demo/model";
 constexpr int64_t kVocab = 2048;
 
-std::unique_ptr<Engine> make(Device device, int64_t sequences = 1, int64_t speculate = 0) {
+std::unique_ptr<Engine> make(Device device, int64_t sequences = 1, int64_t speculate = 0, bool int8_snapshots = false) {
   auto e = Engine::create({.model = kModel,
                            .dtype = DTypeChoice::kF32,
                            .device = device,
@@ -30,7 +31,8 @@ std::unique_ptr<Engine> make(Device device, int64_t sequences = 1, int64_t specu
                            .max_context = 1024,
                            .max_sequences = sequences,
                            .state_slots = 2 * sequences + 2,
-                           .speculate = speculate});
+                           .speculate = speculate,
+                           .int8_snapshots = int8_snapshots});
   EXPECT_TRUE(e.ok()) << e.status().to_string();
   (*e)->states().poison_freed(), (*e)->kv().poison_freed();
   return std::move(e).value();
@@ -174,6 +176,27 @@ TEST(OnGpu, DemoTasksAreAnsweredAsAlone) {
     RecordProperty("same_of_" + std::to_string(twice.size()) + "_with_" + std::to_string(speculate) + "_drafts", int(same));
     EXPECT_GT(e->cache().counters().hits, 100);
   }
+}
+
+// Not the same, as tests/engine/int8_snapshots_test.cc has it, which is also where the limits come from.
+TEST_P(OnDevice, AHitOfASnapshotInInt8IsNear) {
+  const auto e = make(device(), 2, 0, true);
+  double worst = 0;
+  for (const int64_t length : {65, 200, 330}) {
+    const Request r{.prompt = random_ids(length, uint64_t(length), kVocab), .max_tokens = 1};
+    Scheduler scheduler(*e);
+    const Answer miss = answer(scheduler, r).value(), hit = answer(scheduler, r).value();
+    EXPECT_EQ(hit.usage.cached_tokens, length / 64 * 64);
+    worst = std::max(worst, std::abs(double(miss.tokens[0].logprob) - hit.tokens[0].logprob));
+  }
+  EXPECT_GT(worst, 0);
+  EXPECT_LT(worst, 0.1);
+  const HistogramCounts& errors = e->states().int8_snapshots()->errors();
+  EXPECT_GE(errors.total(), 3);
+  EXPECT_LT(errors.sum / double(errors.total()), std::sqrt(128.0) / 254);
+  e->cache().clear();
+  EXPECT_EQ(e->states().free_slots(), e->states().slots());
+  EXPECT_EQ(e->states().free_snapshots(), e->states().int8_snapshots()->places());
 }
 
 std::vector<std::string> devices() {
