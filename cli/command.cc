@@ -57,7 +57,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
       ->capture_default_str();
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
                "a sequence's bits do not depend on its steps nor on what runs beside it; on the CPU always so, on a GPU slower");
-  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record decoding steps as CUDA graphs and replay them");
+  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record steps as CUDA graphs and replay them");
   add_backend_options(app, o.backend);
 }
 

@@ -68,6 +68,8 @@ if(SLUICE_CUDA_FOUND)
   else()
     message(STATUS "the CUDA toolkit has no cublasLt.h: matmul goes without cuBLASLt")
   endif()
+  # The same of core/cuda/cupti.h.
+  find_path(SLUICE_CUPTI_INCLUDE cupti.h PATHS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_TARGET_DIR}/extras/CUPTI/include NO_DEFAULT_PATH)
   add_compile_definitions(${definitions})
   include_directories(SYSTEM ${CUDAToolkit_INCLUDE_DIRS})
 endif()

@@ -9,6 +9,7 @@
 #include "engine/rehearsal.h"
 #include "models/rows.h"
 #include "models/step_tables.h"
+#include "ops/copy_rows/copy_rows.h"
 #include "ops/token_logprobs/token_logprobs.h"
 
 namespace sluice {
@@ -100,7 +101,7 @@ Result<size_t> Engine::workspace_of_largest_step() {
                       " MiB that the weights leave",
                   none ? "use a device with more memory" : "lower --prefill-chunk to " + std::to_string(fits));
   }
-  replays_ = {};  // of places in this workspace
+  forget_graphs();  // of places in this workspace
   fallbacks_.clear();
   SLUICE_RETURN_IF_ERROR(done);
   return ctx_.arena->peak();
@@ -205,22 +206,15 @@ Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver&
           "end the draft at a multiple of " + std::to_string(kChunk) + " tokens");
     SLUICE_RETURN_IF_ERROR(kv_.grow(s.pages, end));
   }
-  build_batch(work, batch_);
+  const Padding padded = observe ? Padding::kNone : padding();
+  build_batch(work, padded, batch_);
   ctx_.arena->reset();
-  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, forward(observe));
+  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, batch_));
+  const auto compute = [&] { return model_->forward(ctx_, batch_, tables, pools_, observe); };
+  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, run(replays_, batch_, padded, compute));
   for (const Work& w : work)
     if (!w.verify) w.sequence->computed += w.count;
   return out;
-}
-
-Result<StepOutput> Engine::forward(const LayerObserver& observe) {
-  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, batch_));
-  const auto compute = [&] { return model_->forward(ctx_, batch_, tables, pools_, observe); };
-  const bool closes = batch_.closes(), keeps_hidden = closes && pools_.closed_hidden.present();
-  const bool recurs =
-      batch_.one_row_each() && batch_.verify_sequences == 0 && !keeps_hidden && batch_.logit_rows.size() == size_t(batch_.rows());
-  if (!options_.graphs || !recurs || observe) return compute();
-  return replays_.run(ctx_, {batch_.sequences(), batch_.pages_per_sequence, closes}, compute);
 }
 
 Status Engine::accept(Sequence& s, int64_t count, const Tensor& hidden) {
@@ -231,8 +225,16 @@ Status Engine::accept(Sequence& s, int64_t count, const Tensor& hidden) {
 
 Result<StepOutput> Engine::draft(std::span<const DraftRows> rows, const Tensor& hidden_before) {
   for (const DraftRows& r : rows) SLUICE_RETURN_IF_ERROR(kv_.grow(r.sequence->pages, r.end));
-  build_draft_batch(rows, draft_batch_);
-  return model_->draft(ctx_, draft_batch_, hidden_before, pools_);
+  build_draft_batch(rows, padding(), draft_batch_);
+  Tensor hidden = hidden_before;
+  if (padding() == Padding::kToCommonShapes) {  // in a place that is the same in every replay, with room for the padding
+    hidden = ctx_.arena->tensor(hidden_before.dtype, {draft_batch_.rows(), hidden_before.dim(1)});
+    if (!hidden.present()) return step_does_not_fit(draft_batch_.rows());
+    SLUICE_RETURN_IF_ERROR(copy_rows(ctx_, {.x = hidden_before, .out = hidden}));
+  }
+  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, draft_batch_));
+  const auto compute = [&] { return model_->draft(ctx_, draft_batch_, tables, hidden, pools_); };
+  return run(draft_replays_, draft_batch_, padding(), compute);
 }
 
 Result<Tensor> Engine::prefill(Sequence& s) {

@@ -41,7 +41,7 @@ struct EngineOptions {
   ImplChoices impl;
   TileChoices tiles;
   PdlChoice pdl;
-  bool graphs = true;             // on a GPU: steps of one row each are recorded and replayed
+  bool graphs = true;             // on a GPU: steps of up to kMostReplayedRows rows are recorded and replayed
   bool int8_snapshots = false;    // in the memory of the slots beyond max_sequences: more of them, and not exact
   int64_t lose_device_after = 0;  // steps, for rehearsals: from then on each fails as on a device that is gone; 0: never
   LoadProgress show_loading;      // null: nobody looks
@@ -66,6 +66,9 @@ Status not_finite(const std::string& what);
 
 class Engine {
  public:
+  // Of a step that is recorded; a longer one keeps the GPU busy while the host launches its kernels.
+  static constexpr int64_t kMostReplayedRows = 2048;
+
   static Result<std::unique_ptr<Engine>> create(const EngineOptions& options);
 
   const Model& model() const { return *model_; }
@@ -102,6 +105,10 @@ class Engine {
   Status accept(Sequence& sequence, int64_t count, const Tensor& hidden);
   // The draft head over rows of some sequences, in the arena behind the step's output. hidden_before: one row for each.
   Result<StepOutput> draft(std::span<const DraftRows> rows, const Tensor& hidden_before);
+  // Steps, and steps of the draft head, that were recorded.
+  int64_t recorded_steps() const { return replays_.recordings() + draft_replays_.recordings(); }
+  // Steps are recorded anew.
+  void forget_graphs() { replays_.clear(), draft_replays_.clear(); }
   bool drafting() const { return options_.speculate > 0; }
 
   // Computes all pending tokens in steps of prefill_chunk; returns the logits of the last one, [1, vocab].
@@ -120,7 +127,17 @@ class Engine {
   Status make_workspace();
   Status make_pools();
   void use_pools(StatePool states, KvPool kv);
-  Result<StepOutput> forward(const LayerObserver& observe);
+  // On a GPU: what a step needs of its own is little where its shape is common, be it a recording or a library's plans.
+  Padding padding() const {
+    return options_.graphs && Replays<StepOutput>::records(ctx_) ? Padding::kToCommonShapes : Padding::kNone;
+  }
+  // By a recording where the batch is worth one.
+  template <class Compute>
+  Result<StepOutput> run(Replays<StepOutput>& replays, const Batch& batch, Padding padding, Compute&& compute) {
+    const bool replay = padding == Padding::kToCommonShapes && batch.rows() <= kMostReplayedRows;
+    SLUICE_ASSIGN_OR_RETURN(const StepOutput out, replay ? replays.run(ctx_, shape_of(batch), compute) : compute());
+    return without_padding(out, batch);
+  }
 
   EngineOptions options_;
   std::unique_ptr<Runtime> runtime_;
@@ -135,7 +152,7 @@ class Engine {
   Pools pools_;
   std::unique_ptr<PrefixCache> cache_;
   Batch batch_, draft_batch_;
-  Replays<StepOutput> replays_;
+  Replays<StepOutput> replays_, draft_replays_;
   int64_t steps_ = 0;
 };
 

@@ -304,7 +304,8 @@ void Scheduler::plan() {
     budget -= rows;
     if (a->scoring()) scored -= rows;
   }
-  std::ranges::stable_partition(plan_, [](const Piece& p) { return p.work.verify; });
+  // What is verified comes first, what decodes before what reads a prompt.
+  std::ranges::stable_sort(plan_, {}, [](const Piece& p) { return p.work.verify ? 0 : p.work.count == 1 ? 1 : 2; });
   int64_t row = 0, logit = 0, draw = 0;
   for (Piece& p : plan_) {
     p.start = p.active->sequence.computed, p.first_row = row, p.first_logit = logit, p.first_draw = draw;
