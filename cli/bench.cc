@@ -9,6 +9,8 @@
 #include <numeric>
 
 #include "base/clock.h"
+#include "cli/bench_sequences.h"
+#include "cli/bench_trace.h"
 #include "cli/command.h"
 #include "cli/plot.h"
 #include "cli/ranks.h"
@@ -28,6 +30,7 @@ struct BenchOptions {
   ModelOptions model;
   OpBenchOptions ops;
   std::string format = "md", plot;
+  bool trace = false;
   int64_t prompt = 512, gen = 128, depth = 0, batch = 1, repeats = 5;
 };
 
@@ -47,31 +50,6 @@ struct Series {
     return (v[(v.size() - 1) / 2] + v[v.size() / 2]) / 2;
   }
 };
-
-// Token ids that differ from each other, so that no embedding row stays in cache.
-std::vector<int32_t> some_ids(int64_t count, int64_t vocab, int64_t seed) {
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i) ids.push_back(int32_t((i * 7919 + seed * 104729 + 17) % vocab));
-  return ids;
-}
-
-// Brings `count` sequences of `depth` tokens into the pools.
-Result<std::vector<std::unique_ptr<Sequence>>> open_at_depth(Engine& engine, int64_t count, int64_t depth) {
-  std::vector<std::unique_ptr<Sequence>> sequences;
-  for (int64_t i = 0; i < count; ++i) {
-    SLUICE_ASSIGN_OR_RETURN(auto s, engine.open(some_ids(std::max<int64_t>(depth, 1), engine.model().config().vocab_size, i)));
-    if (depth > 0) {
-      const auto done = engine.prefill(*s);
-      if (!done.ok()) return done.status();
-    } else s->tokens.clear();
-    sequences.push_back(std::move(s));
-  }
-  return sequences;
-}
-
-void close_all(Engine& engine, std::vector<std::unique_ptr<Sequence>>& sequences) {
-  for (auto& s : sequences) engine.close(*s);
-}
 
 // Seconds to read `prompt` tokens of each of `batch` sequences that hold `depth` tokens already.
 Result<double> time_prefill(Engine& engine, const BenchOptions& o, int64_t prompt) {
@@ -177,8 +155,11 @@ Status bench_model(const BenchOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const auto engine, make_engine(o.model, {.max_sequences = o.batch}));
   put_notes(*engine);
   const FallbackWarnings warnings(*engine);
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<Series> all, measure(o, *engine));
   SLUICE_ASSIGN_OR_RETURN(const std::string name, model_name(o.model));
+  if (o.trace)
+    return trace_steps(*engine,
+                       {.title = name, .format = o.format, .plot = o.plot, .prompt = o.prompt, .depth = o.depth, .batch = o.batch});
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<Series> all, measure(o, *engine));
   const Facts facts{name, engine->model().activation_dtype() == DType::kBF16 ? "bf16" : "fp32",
                     double(engine->model().weight_bytes()) / 1e6, engine->threads(), o.batch};
   if (o.format == "json") print_json(facts, all);
@@ -249,6 +230,7 @@ void add_bench(CLI::App& app, Command& command) {
       ->capture_default_str();
   sub->add_option("--batch", o->batch, "sequences side by side")->check(CLI::Range(1, 4096))->capture_default_str();
   sub->add_option("-r,--repeats", o->repeats, "repeats")->check(CLI::Range(1, 10000))->capture_default_str();
+  sub->add_flag("--trace", o->trace, "on a GPU: what a step of each test consists of instead, operator by operator; needs CUPTI");
   CLI::App* ops = sub->add_subcommand("ops", "measure operators, each in every implementation that the device runs");
   add_op_bench_options(*ops, o->ops);
   for (CLI::App* a : {sub, ops}) {

@@ -57,7 +57,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
       ->capture_default_str();
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
                "a sequence's bits do not depend on its steps nor on what runs beside it; on the CPU always so, on a GPU slower");
-  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record decoding steps as CUDA graphs and replay them");
+  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record steps as CUDA graphs and replay them");
   app.add_option("--tp", o.tp, "processes that share the model, each on a GPU of its own; start them with mpirun -n N")
       ->check(CLI::Range(1, 8))
       ->envname("SLUICE_TP")
@@ -94,6 +94,14 @@ void add_tokenizer_option(CLI::App& app, ModelOptions& o) {
 void add_speculation_option(CLI::App& app, ModelOptions& o) {
   app.add_option("--speculate", o.speculate, "tokens that the checkpoint's draft head guesses ahead; the answer stays the same")
       ->check(CLI::Range(0, 4))
+      ->capture_default_str();
+}
+
+void add_snapshots_option(CLI::App& app, ModelOptions& o) {
+  app.add_option("--snapshots", o.snapshots,
+                 "recurrent states in the prefix cache: fp32, exact, or int8, several times as many in the same memory")
+      ->check(CLI::IsMember({"fp32", "int8"}))
+      ->envname("SLUICE_SNAPSHOTS")
       ->capture_default_str();
 }
 
@@ -170,6 +178,9 @@ namespace {
 
 Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capacity) {
   SLUICE_ASSIGN_OR_RETURN(const Device device, parse_device(o.device));
+  if (o.snapshots == "int8" && o.batch_invariant.value_or(false))
+    return Status(Code::kUnsupported, "--batch-invariant: with --snapshots int8 results depend on what ran before",
+                  "leave one of the two out");
   const std::optional<Gpu> gpu = gpu_of(device);
   SLUICE_ASSIGN_OR_RETURN(ImplChoices impl, choose_implementations(o.backend, gpu ? &*gpu : nullptr));
   SLUICE_ASSIGN_OR_RETURN(TileChoices tiles, choose_tiles());
@@ -188,6 +199,7 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .tiles = std::move(tiles),
                   .pdl = std::move(pdl),
                   .graphs = o.graphs,
+                  .int8_snapshots = o.snapshots == "int8",
                   .lose_device_after = o.lose_device_after,
                   .ranks = o.ranks};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;

@@ -37,7 +37,7 @@ struct ModelOptions {
   std::string model;            // empty: the demo model
   bool random_weights = false;  // of the shape that `config` gives; `model` is not looked at
   std::string config, tokenizer;
-  std::string dtype = "auto", device = "cpu", state_dtype = "fp32";
+  std::string dtype = "auto", device = "cpu", state_dtype = "fp32", snapshots = "fp32";
   int threads = 0;
   int64_t prefill_chunk = 0, max_context = 0, speculate = 0;
   std::optional<bool> batch_invariant;
@@ -58,6 +58,9 @@ void add_tokenizer_option(CLI::App& app, ModelOptions& o);
 
 // --speculate, where a subcommand generates text.
 void add_speculation_option(CLI::App& app, ModelOptions& o);
+
+// --snapshots, where a prefix cache is of use.
+void add_snapshots_option(CLI::App& app, ModelOptions& o);
 
 // --linear-attn-backend and its overrides.
 void add_backend_options(CLI::App& app, BackendFlags& flags);

@@ -203,6 +203,7 @@ void add_run(CLI::App& app, Command& command) {
   sub->add_option("--min-p", o->min_p, "drop tokens below this share of the best one's probability")->check(CLI::Range(0.0, 1.0));
   sub->add_option("--seed", o->seed, "the same seed gives the same text")->capture_default_str();
   add_speculation_option(*sub, o->model);
+  add_snapshots_option(*sub, o->model);
   sub->add_flag("--json", o->json, "print one JSON object instead of text");
   sub->add_flag("--stats", o->stats, "print tokens per second on stderr even when it is not a terminal");
   sub->callback([o, &command] { command = among_ranks(o->model, [o] { return exit_code(run(*o)); }); });

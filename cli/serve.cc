@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/json.hpp>
 #include <thread>
@@ -59,11 +60,16 @@ sigset_t block_signals() {
 }
 
 Result<std::unique_ptr<Service>> make_service(const ServeOptions& o) {
+  if (o.no_prefix_cache && o.model.snapshots == "int8")
+    return invalid("--snapshots int8: with --no-prefix-cache there are no snapshots", "leave one of the two out");
   SLUICE_ASSIGN_OR_RETURN(const std::string name, model_name(o.model));
   SLUICE_ASSIGN_OR_RETURN(auto engine, make_engine(o.model, o.capacity));
   SLUICE_ASSIGN_OR_RETURN(Texts texts, load_texts(o.model));
   for (const std::string& note : engine->notes()) say(o, "note: " + note);
   say(o, "memory: " + describe(engine->memory(), KvPool::kPageTokens));
+  if (const Int8Snapshots* int8 = engine->states().int8_snapshots())
+    say(o, fmt::format("of the state's memory {:.0f} MiB are for {} snapshots in int8",
+                       double(int8->place_bytes()) * double(int8->places()) / (1 << 20), int8->places()));
   std::vector<int32_t> stops = stop_ids(&texts, engine->model().config());
   ServiceOptions options{
       .names = o.names, .use_cache = !o.no_prefix_cache, .version = SLUICE_VERSION, .workers = o.request_threads};
@@ -127,6 +133,17 @@ void drain_at_end(const ServeOptions& o, const sigset_t& signals, HttpServer& se
   drainer.join();
 }
 
+// What int8 has changed.
+void say_snapshot_errors(const ServeOptions& o, const HistogramCounts& errors) {
+  const int64_t snapshots = errors.total();
+  if (snapshots == 0) return;
+  const auto above = std::ranges::find_if(errors.counts.rbegin(), errors.counts.rend(), [](int64_t n) { return n > 0; });
+  const size_t last = size_t(errors.counts.rend() - above) - 1;
+  say(o, fmt::format("{} snapshots were kept in int8; relative error of a state's worst head: {:.4f} in the mean, at most {}",
+                     snapshots, errors.sum / double(snapshots),
+                     last < errors.bounds.size() ? fmt::format("{}", errors.bounds[last]) : "above all bounds"));
+}
+
 // Each connection has a descriptor.
 void make_room_for_connections(const HttpLimits& limits) {
   constexpr uint64_t kForFiles = 64;
@@ -152,6 +169,7 @@ Status serve(const ServeOptions& o) {
                      o.capacity.max_sequences, service->max_context()));
   put_address(fmt::format("serving {} at http://{}\n", service->name(), server->address()));
   drain_at_end(o, signals, *server, *service);
+  say_snapshot_errors(o, service->loop().report().snapshot_errors);
   return service->loop().health();
 }
 
@@ -209,6 +227,7 @@ void add_capacity_options(CLI::App& app, ServeOptions& o) {
                  "behave as if the device were gone after so many steps: to try what stands around the server")
       ->check(up_to(1));
   add_speculation_option(app, o.model);
+  add_snapshots_option(app, o.model);
 }
 
 }  // namespace

@@ -73,6 +73,8 @@ if(SLUICE_CUDA_FOUND)
   if(NOT SLUICE_NCCL_INCLUDE)
     message(STATUS "there is no nccl.h: a model runs on one GPU")
   endif()
+  # The same of core/cuda/cupti.h.
+  find_path(SLUICE_CUPTI_INCLUDE cupti.h PATHS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_TARGET_DIR}/extras/CUPTI/include NO_DEFAULT_PATH)
   add_compile_definitions(${definitions})
   include_directories(SYSTEM ${CUDAToolkit_INCLUDE_DIRS})
 endif()

@@ -3,6 +3,7 @@
 // launches. On the CPU it is simply done.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <map>
 
@@ -18,21 +19,44 @@ template <class Out>
 class Replays {
  public:
   // All that the work's launches and places depend on, beside the arena's mark.
-  using Key = std::array<int64_t, 3>;
+  using Key = std::array<int64_t, 9>;
+
+  static bool records([[maybe_unused]] const Context& ctx) {
+#if SLUICE_HAS_CUDA
+    return ctx.device.kind == DeviceKind::kCuda;
+#else
+    return false;
+#endif
+  }
 
   // work() launches the same kernels on the same places whenever the key is the same, waits for nothing, and takes from the host
   // nothing that changes.
   template <class Work>
   Result<Out> run([[maybe_unused]] Context& ctx, [[maybe_unused]] const Key& key, Work&& work) {
 #if SLUICE_HAS_CUDA
-    if (ctx.device.kind == DeviceKind::kCuda) return run_on_gpu(ctx, key, work);
+    if (records(ctx)) return run_on_gpu(ctx, key, work);
 #endif
     return work();
   }
 
+  // How many are kept.
+  int64_t recordings() const {
+#if SLUICE_HAS_CUDA
+    return std::ranges::count_if(recordings_, [](const auto& r) { return r.second.recorded; });
+#else
+    return 0;
+#endif
+  }
+  // Forgets all recordings.
+  void clear() {
+#if SLUICE_HAS_CUDA
+    recordings_.clear();
+#endif
+  }
+
 #if SLUICE_HAS_CUDA
  private:
-  static constexpr size_t kMost = 512;  // recordings; a GPU keeps some hundred bytes a kernel of each
+  static constexpr size_t kMost = 256;  // recordings; of each a GPU keeps about 5 KB a kernel, and 2 MB in all of 400 kernels
 
   struct Recording {
     bool seen = false, recorded = false;

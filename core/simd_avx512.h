@@ -89,6 +89,9 @@ struct Avx512 {
   }
   static SLUICE_INLINE void store(int8_t* p, F a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), whole(a)); }
   static SLUICE_INLINE void store_n(int8_t* p, F a, int n) { _mm_mask_storeu_epi8(p, first(n), whole(a)); }
+  static SLUICE_INLINE F load(const int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
 
   // The block is loaded whole, then a column is one two-table permutation of it (fp32: two, for tables of 32 elements each).
   template <int W>

@@ -21,6 +21,7 @@ struct Kernels {
   void (*to_bf16)(const float* in, Bf16* out, int n);
   void (*from_bf16)(const Bf16* in, float* out, int n);
   void (*to_int8)(const float* in, int8_t* out, int n);
+  void (*from_int8)(const int8_t* in, float* out);
   uint32_t (*greater)(const float*, const float*);
   float (*reduce_add)(const float*);
   float (*reduce_max)(const float*);
@@ -29,9 +30,9 @@ struct Kernels {
 
 template <class K>
 Kernels kernels_of() {
-  return {K::exp,        K::log1p_unit,   K::softplus,     K::sigmoid,      K::silu,          K::round,
-          K::swap_pairs, K::swap_2_apart, K::swap_4_apart, K::swap_8_apart, K::to_bf16,       K::from_bf16,
-          K::to_int8,    K::greater,      K::reduce_add,   K::reduce_max,   K::sum_of_squares};
+  return {K::exp,        K::log1p_unit,   K::softplus,     K::sigmoid,      K::silu,       K::round,
+          K::swap_pairs, K::swap_2_apart, K::swap_4_apart, K::swap_8_apart, K::to_bf16,    K::from_bf16,
+          K::to_int8,    K::from_int8,    K::greater,      K::reduce_add,   K::reduce_max, K::sum_of_squares};
 }
 
 constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
@@ -162,6 +163,11 @@ inline void check_int8(const Kernels& k) {
       ASSERT_EQ(int(stored[j]), j < n ? int(near) : 99) << v;
     }
   }
+  int8_t codes[256];
+  float values[256];
+  for (int i = 0; i < 256; ++i) codes[i] = int8_t(i - 128);
+  for (int i = 0; i < 256; i += 16) k.from_int8(codes + i, values + i);
+  for (int i = 0; i < 256; ++i) EXPECT_EQ(values[i], float(i - 128));
 }
 
 // Partial vectors touch the lanes they name and no other.

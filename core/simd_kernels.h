@@ -21,6 +21,7 @@ struct TestKernels {
   static void to_bf16(const float* x, Bf16* y, int n) { V::store_n(y, V::load(x), n); }
   static void from_bf16(const Bf16* x, float* y, int n) { V::store(y, V::load_n(x, n)); }
   static void to_int8(const float* x, int8_t* y, int n) { V::store_n(y, V::load(x), n); }
+  static void from_int8(const int8_t* x, float* y) { V::store(y, V::load(x)); }
   static uint32_t greater(const float* x, const float* y) { return V::greater(V::load(x), V::load(y)); }
   static float reduce_add(const float* x) { return V::reduce_add(V::load(x)); }
   static float reduce_max(const float* x) { return V::reduce_max(V::load(x)); }

@@ -114,6 +114,7 @@ struct Plain {
     for (int i = 0; i < n; ++i) p[i] = lanes[i] == lanes[i] ? int8_t(lanes[i]) : int8_t(0);
   }
   static SLUICE_INLINE void store(int8_t* p, F a) { store_n(p, a, kLanes); }
+  static SLUICE_INLINE F load(const int8_t* p) { return load_each(p); }
 
   // Columns of a row-major [n, W] block, W <= 4: lane i of column[w] is p[i * W + w]; lanes from n on are zero.
   template <int W, class X>

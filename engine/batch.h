@@ -18,14 +18,17 @@ struct Work {
   bool verify = false;  // some may be taken back: Engine::accept() says how many count. Such work comes first in a step.
 };
 
+// kToCommonShapes: sequences of padding behind the others, so that few shapes (shape_of()) are seen.
+enum class Padding : unsigned char { kNone, kToCommonShapes };
+
 // `batch` is overwritten; its vectors keep their capacity, so that steps of a size seen before allocate nothing.
-void build_batch(std::span<const Work> work, Batch& batch);
+void build_batch(std::span<const Work> work, Padding padding, Batch& batch);
 // The same for the draft head's rows [drafted, end) of sequences. logits: of each one's last row.
 struct DraftRows {
   Sequence* sequence = nullptr;
   int64_t end = 0;
   bool logits = false;
 };
-void build_draft_batch(std::span<const DraftRows> rows, Batch& batch);
+void build_draft_batch(std::span<const DraftRows> rows, Padding padding, Batch& batch);
 
 }  // namespace sluice

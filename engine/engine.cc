@@ -10,6 +10,7 @@
 #include "engine/rehearsal.h"
 #include "models/rows.h"
 #include "models/step_tables.h"
+#include "ops/copy_rows/copy_rows.h"
 #include "ops/token_logprobs/token_logprobs.h"
 
 namespace sluice {
@@ -54,6 +55,8 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
 // All ranks do one part after the other, and none begins the next where one has failed.
 Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   SLUICE_RETURN_IF_ERROR(check_forced(options.impl));
+  if (options.ranks && options.int8_snapshots)
+    return Status(Code::kUnsupported, "snapshots in int8 are of one process so far", "leave them or --tp out");
   std::unique_ptr<Engine> e(new Engine(options));
   if (e->leads()) SLUICE_RETURN_IF_ERROR(sluice::tell(*options.ranks, {.kind = Order::Kind::kOpen, .options = options}));
   SLUICE_RETURN_IF_ERROR(e->agree(e->start_device()));
@@ -133,7 +136,7 @@ Result<size_t> Engine::workspace_of_largest_step() {
                       " MiB that the weights leave",
                   none ? "use a device with more memory" : "lower --prefill-chunk to " + std::to_string(fits));
   }
-  replays_ = {};  // of places in this workspace
+  forget_graphs();  // of places in this workspace
   fallbacks_.clear();
   SLUICE_RETURN_IF_ERROR(done);
   return ctx_.arena->peak();
@@ -171,7 +174,8 @@ Status Engine::make_pools() {
                                                 .room_for_cache = options_.room_for_cache}));
   max_context_ = memory_.max_context;
   if (options_.ranks && !leads()) spec.hidden_size = 0;  // rank 0 keeps it and sends what the draft head reads
-  auto states = StatePool::create(spec, memory_.state_slots, ctx_);
+  const std::optional<int64_t> running = options_.int8_snapshots ? std::optional(options_.max_sequences) : std::nullopt;
+  auto states = StatePool::create(spec, memory_.state_slots, ctx_, running);
   auto kv = KvPool::create(spec, memory_.kv_pages, ctx_);
   for (const Status& s : {states.status(), kv.status()})
     if (!s.ok())
@@ -222,42 +226,6 @@ Status Engine::append(Sequence& s, int32_t id) {
   return {};
 }
 
-Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver& observe) {
-  const bool rehearsed = !cache_;  // at the start, before there are pools to serve from
-  if (options_.lose_device_after > 0 && !rehearsed && ++steps_ > options_.lose_device_after)
-    return Status(Code::kDevice,
-                  "the device is lost: that is rehearsed after " + std::to_string(options_.lose_device_after) + " steps");
-  for (const Work& w : work) {
-    Sequence& s = *w.sequence;
-    const int64_t end = s.computed + w.count;
-    if (end > s.length() + int64_t(s.drafts.size()))
-      return invalid("a step of " + std::to_string(w.count) + " tokens for a sequence that has " + std::to_string(s.pending()) +
-                     " pending");
-    if (w.verify && s.computed % kChunk + w.count > kChunk)
-      return invalid(
-          "a draft of " + std::to_string(w.count) + " tokens at position " + std::to_string(s.computed) + " crosses a chunk's end",
-          "end the draft at a multiple of " + std::to_string(kChunk) + " tokens");
-    SLUICE_RETURN_IF_ERROR(kv_.grow(s.pages, end));
-  }
-  build_batch(work, batch_);
-  if (leads() && opened_) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kStep, .batch = batch_}));
-  ctx_.arena->reset();
-  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, forward_here(observe));
-  for (const Work& w : work)
-    if (!w.verify) w.sequence->computed += w.count;
-  return out;
-}
-
-Result<StepOutput> Engine::forward(const LayerObserver& observe) {
-  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, batch_));
-  const auto compute = [&] { return model_->forward(ctx_, batch_, tables, pools_, observe); };
-  const bool closes = batch_.closes(), keeps_hidden = closes && pools_.closed_hidden.present();
-  const bool recurs =
-      batch_.one_row_each() && batch_.verify_sequences == 0 && !keeps_hidden && batch_.logit_rows.size() == size_t(batch_.rows());
-  if (!options_.graphs || !recurs || observe) return compute();
-  return replays_.run(ctx_, {batch_.sequences(), batch_.pages_per_sequence, closes}, compute);
-}
-
 namespace {
 
 Status status_of(const Status& s) { return s; }
@@ -281,17 +249,45 @@ auto Engine::together(Work&& work) {
   return mine;
 }
 
-// What an observer finds is told behind the step: it may not end what the other ranks compute.
-Result<StepOutput> Engine::forward_here(const LayerObserver& observe) {
-  if (!options_.ranks) return forward(observe);
+Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver& observe) {
+  const bool rehearsed = !cache_;  // at the start, before there are pools to serve from
+  if (options_.lose_device_after > 0 && !rehearsed && ++steps_ > options_.lose_device_after)
+    return Status(Code::kDevice,
+                  "the device is lost: that is rehearsed after " + std::to_string(options_.lose_device_after) + " steps");
+  for (const Work& w : work) {
+    Sequence& s = *w.sequence;
+    const int64_t end = s.computed + w.count;
+    if (end > s.length() + int64_t(s.drafts.size()))
+      return invalid("a step of " + std::to_string(w.count) + " tokens for a sequence that has " + std::to_string(s.pending()) +
+                     " pending");
+    if (w.verify && s.computed % kChunk + w.count > kChunk)
+      return invalid(
+          "a draft of " + std::to_string(w.count) + " tokens at position " + std::to_string(s.computed) + " crosses a chunk's end",
+          "end the draft at a multiple of " + std::to_string(kChunk) + " tokens");
+    SLUICE_RETURN_IF_ERROR(kv_.grow(s.pages, end));
+  }
+  const Padding padded = observe ? Padding::kNone : padding();
+  build_batch(work, padded, batch_);
+  if (leads() && opened_) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kStep, .batch = batch_}));
+  ctx_.arena->reset();
+  // What an observer finds is told behind the step: it may not end what other ranks compute.
   Status seen;
   const auto look = [&](int64_t layer, const Tensor& hidden) -> Status {
     if (seen.ok()) seen = observe(layer, hidden);
-    return {};
+    return options_.ranks ? Status() : seen;
   };
-  auto out = together([&] { return forward(observe ? LayerObserver(look) : LayerObserver()); });
+  const auto stepped = together([&] { return forward_here(padded, observe ? LayerObserver(look) : LayerObserver()); });
   SLUICE_RETURN_IF_ERROR(seen);
+  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, stepped);
+  for (const Work& w : work)
+    if (!w.verify) w.sequence->computed += w.count;
   return out;
+}
+
+Result<StepOutput> Engine::forward_here(Padding padded, const LayerObserver& observe) {
+  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, batch_));
+  const auto compute = [&] { return model_->forward(ctx_, batch_, tables, pools_, observe); };
+  return run(replays_, batch_, padded, compute);
 }
 
 Status Engine::accept(Sequence& s, int64_t count, const Tensor& hidden) {
@@ -304,15 +300,25 @@ Status Engine::accept(Sequence& s, int64_t count, const Tensor& hidden) {
 
 Result<StepOutput> Engine::draft(std::span<const DraftRows> rows, const Tensor& hidden_before) {
   for (const DraftRows& r : rows) SLUICE_RETURN_IF_ERROR(kv_.grow(r.sequence->pages, r.end));
-  build_draft_batch(rows, draft_batch_);
+  build_draft_batch(rows, padding(), draft_batch_);
   if (leads() && opened_) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kDraft, .batch = draft_batch_}));
-  return together([&] { return draft_here(hidden_before); });
+  return together([&]() -> Result<StepOutput> {
+    Tensor hidden = hidden_before;
+    if (padding() == Padding::kToCommonShapes) {  // in a place that is the same in every replay, with room for the padding
+      hidden = ctx_.arena->tensor(hidden_before.dtype, {draft_batch_.rows(), hidden_before.dim(1)});
+      if (!hidden.present()) return step_does_not_fit(draft_batch_.rows());
+      SLUICE_RETURN_IF_ERROR(copy_rows(ctx_, {.x = hidden_before, .out = hidden}));
+    }
+    return draft_here(hidden);
+  });
 }
 
-// hidden_before is rank 0's.
-Result<StepOutput> Engine::draft_here(const Tensor& hidden_before) {
-  if (group_) SLUICE_RETURN_IF_ERROR(group_->broadcast(ctx_, hidden_before));
-  return model_->draft(ctx_, draft_batch_, hidden_before, pools_);
+// hidden is rank 0's.
+Result<StepOutput> Engine::draft_here(const Tensor& hidden) {
+  if (group_) SLUICE_RETURN_IF_ERROR(group_->broadcast(ctx_, hidden));
+  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, draft_batch_));
+  const auto compute = [&] { return model_->draft(ctx_, draft_batch_, tables, hidden, pools_); };
+  return run(draft_replays_, draft_batch_, padding(), compute);
 }
 
 // ---- among ranks ----
@@ -348,7 +354,7 @@ Status Engine::obey(const Order& order) {
     case Order::Kind::kStep:
       batch_ = order.batch;
       ctx_.arena->reset();
-      return forward({}).status();
+      return forward_here(padding(), {}).status();
     case Order::Kind::kDraft: {
       draft_batch_ = order.batch;
       const Tensor before = ctx_.arena->tensor(model_->activation_dtype(), {draft_batch_.rows(), model_->config().hidden_size});

@@ -42,7 +42,8 @@ struct EngineOptions {
   ImplChoices impl;
   TileChoices tiles;
   PdlChoice pdl;
-  bool graphs = true;             // on a GPU: steps of one row each are recorded and replayed
+  bool graphs = true;             // on a GPU: steps of up to kMostReplayedRows rows are recorded and replayed
+  bool int8_snapshots = false;    // in the memory of the slots beyond max_sequences: more of them, and not exact
   int64_t lose_device_after = 0;  // steps, for rehearsals: from then on each fails as on a device that is gone; 0: never
   LoadProgress show_loading;      // null: nobody looks
   Ranks* ranks = nullptr;         // that share the model; each takes the device behind the last one's. Null: this process alone
@@ -69,6 +70,9 @@ struct Order;
 
 class Engine {
  public:
+  // Of a step that is recorded; a longer one keeps the GPU busy while the host launches its kernels.
+  static constexpr int64_t kMostReplayedRows = 2048;
+
   // Among ranks: rank 0's call tells the others, which follow (engine/follow.h).
   static Result<std::unique_ptr<Engine>> create(const EngineOptions& options);
   ~Engine();
@@ -107,6 +111,10 @@ class Engine {
   Status accept(Sequence& sequence, int64_t count, const Tensor& hidden);
   // The draft head over rows of some sequences, in the arena behind the step's output. hidden_before: one row for each.
   Result<StepOutput> draft(std::span<const DraftRows> rows, const Tensor& hidden_before);
+  // Steps, and steps of the draft head, that were recorded.
+  int64_t recorded_steps() const { return replays_.recordings() + draft_replays_.recordings(); }
+  // Steps are recorded anew.
+  void forget_graphs() { replays_.clear(), draft_replays_.clear(); }
   bool drafting() const { return options_.speculate > 0; }
 
   // Computes all pending tokens in steps of prefill_chunk; returns the logits of the last one, [1, vocab].
@@ -131,9 +139,19 @@ class Engine {
   Status make_workspace();
   Status make_pools();
   void use_pools(StatePool states, KvPool kv);
-  Result<StepOutput> forward(const LayerObserver& observe);
-  Result<StepOutput> forward_here(const LayerObserver& observe);
-  Result<StepOutput> draft_here(const Tensor& hidden_before);
+  // On a GPU: what a step needs of its own is little where its shape is common, be it a recording or a library's plans.
+  Padding padding() const {
+    return options_.graphs && Replays<StepOutput>::records(ctx_) ? Padding::kToCommonShapes : Padding::kNone;
+  }
+  // By a recording where the batch is worth one.
+  template <class Compute>
+  Result<StepOutput> run(Replays<StepOutput>& replays, const Batch& batch, Padding padding, Compute&& compute) {
+    const bool replay = padding == Padding::kToCommonShapes && batch.rows() <= kMostReplayedRows;
+    SLUICE_ASSIGN_OR_RETURN(const StepOutput out, replay ? replays.run(ctx_, shape_of(batch), compute) : compute());
+    return without_padding(out, batch);
+  }
+  Result<StepOutput> forward_here(Padding padded, const LayerObserver& observe);
+  Result<StepOutput> draft_here(const Tensor& hidden);
   // Between ranks; nothing where there is one. Until all are open each does by itself what the others do.
   bool leads() const { return options_.ranks && options_.ranks->leads(); }
   Status agree(const Status& mine) { return options_.ranks ? options_.ranks->agree(mine) : mine; }
@@ -158,7 +176,7 @@ class Engine {
   Pools pools_;
   std::unique_ptr<PrefixCache> cache_;
   Batch batch_, draft_batch_;
-  Replays<StepOutput> replays_;
+  Replays<StepOutput> replays_, draft_replays_;
   int64_t steps_ = 0;
 };
 

@@ -20,19 +20,20 @@ void each_field(PdlChoice& c, F&& f) {
 template <class F>
 void each_field(EngineOptions& o, F&& f) {
   auto& [model, random_weights, dtype, device, threads, workspace, prefill_chunk, max_context, max_sequences, state_slots,
-         kv_tokens, room_for_cache, speculate, batch_invariant, impl, tiles, pdl, graphs, lose_device_after, show_loading, ranks] =
-      o;
+         kv_tokens, room_for_cache, speculate, batch_invariant, impl, tiles, pdl, graphs, int8_snapshots, lose_device_after,
+         show_loading, ranks] = o;
   f(model), f(random_weights), f(dtype), f(device), f(threads), f(workspace), f(prefill_chunk), f(max_context), f(max_sequences);
   f(state_slots), f(kv_tokens), f(room_for_cache), f(speculate), f(batch_invariant), f(impl), f(tiles), f(pdl), f(graphs),
-      f(lose_device_after);
+      f(int8_snapshots), f(lose_device_after);
 }
 
 template <class F>
 void each_field(Batch& b, F&& f) {
-  auto& [ids, positions, cu_seqlens, cu_settled, start, seq_lens, slots, block_table, pages_per_sequence, logit_rows,
-         verify_sequences, invariant] = b;
-  f(ids), f(positions), f(cu_seqlens), f(cu_settled), f(start), f(seq_lens), f(slots), f(block_table), f(pages_per_sequence);
-  f(logit_rows), f(verify_sequences), f(invariant);
+  auto& [ids, positions, cu_seqlens, cu_settled, cu_rest, start, seq_lens, slots, block_table, pages_per_sequence, logit_rows,
+         closed_rows, verify_sequences, single_sequences, one_row_each, padding_rows, padding_logits, invariant] = b;
+  f(ids), f(positions), f(cu_seqlens), f(cu_settled), f(cu_rest), f(start), f(seq_lens), f(slots), f(block_table);
+  f(pages_per_sequence), f(logit_rows), f(closed_rows), f(verify_sequences), f(single_sequences), f(one_row_each), f(padding_rows);
+  f(padding_logits), f(invariant);
 }
 
 // Fields that an order of its kind does not have stay out of the message.

@@ -109,6 +109,10 @@ void EngineLoop::publish(double step_s, const Status& stepped) {
   report_.scheduler = stats;
   report_.cache = cache.counters();
   report_.state_slots = states.slots(), report_.state_free = states.free_slots(), report_.snapshots = cache.snapshots();
+  if (const Int8Snapshots* int8 = states.int8_snapshots()) {
+    report_.state_slots += int8->places(), report_.state_free += int8->free();
+    report_.snapshot_errors = int8->errors();
+  }
   report_.kv_pages = kv.pages(), report_.kv_free = kv.free_pages(), report_.kv_cached = cache.evictable_pages();
   report_.busy_s += step_s, report_.last_step_s = step_s;
   report_.failed_steps += !stepped.ok();

@@ -47,7 +47,9 @@ class EngineLoop {
   struct Report {
     Scheduler::Stats scheduler;
     PrefixCache::Counters cache;
+    // Places in the state pool, of snapshots in int8 too: all, those that are free, and those that hold a snapshot of the cache.
     int64_t state_slots = 0, state_free = 0, snapshots = 0;
+    HistogramCounts snapshot_errors{Int8Snapshots::kErrorBounds};
     int64_t kv_pages = 0, kv_free = 0, kv_cached = 0;  // cached: those of them that no sequence uses
     double busy_s = 0;                                 // in steps
     double last_step_s = 0;                            // duration of the last one

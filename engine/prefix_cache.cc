@@ -14,7 +14,7 @@ size_t PrefixCache::Hash::operator()(const Key& key) const {
 PrefixCache::~PrefixCache() { clear(); }
 
 void PrefixCache::clear() {
-  while (evict_slot()) {
+  while (evict_snapshot()) {
   }
   roots_.clear();
 }
@@ -79,9 +79,9 @@ void PrefixCache::insert(std::string_view salt, std::span<const int32_t> tokens,
   Node* end = nullptr;
   if (!add_path(salt, tokens, pages, end)) {
     if (end) prune(end);
-    return states_.release(snapshot);
+    return states_.release_snapshot(snapshot);
   }
-  if (end->snapshot >= 0) states_.release(snapshot);
+  if (end->snapshot >= 0) states_.release_snapshot(snapshot);
   else end->snapshot = snapshot;
   set_worth(*end);
 }
@@ -118,7 +118,7 @@ void PrefixCache::set_worth(Node& node) {
 void PrefixCache::drop_snapshot(Node& node) {
   age_ = std::max(age_, node.worth);
   by_worth_.erase(worth_of(node));
-  states_.release(node.snapshot);
+  states_.release_snapshot(node.snapshot);
   node.snapshot = -1;
   ++counters_.evictions;
   prune(&node);
@@ -135,7 +135,7 @@ void PrefixCache::prune(Node* node) {
   if (!node->parent && node->children == 0) std::erase_if(roots_, [&](const auto& entry) { return entry.second.get() == node; });
 }
 
-bool PrefixCache::evict_slot() {
+bool PrefixCache::evict_snapshot() {
   if (by_worth_.empty()) return false;
   drop_snapshot(*std::get<Node*>(*by_worth_.begin()));
   return true;

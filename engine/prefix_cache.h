@@ -49,7 +49,7 @@ class PrefixCache {
   void insert(std::string_view salt, std::span<const int32_t> tokens, std::span<const int32_t> pages, int32_t snapshot);
 
   // Gives up the snapshot of least worth; false where there is none.
-  bool evict_slot();
+  bool evict_snapshot();
   // Gives up snapshots of least worth until a page comes free; false where none would: the rest is in use by sequences.
   bool evict_page();
   void clear();

@@ -179,7 +179,7 @@ class HeldMatch {
   const PrefixCache::Match* operator->() const { return &match_; }
   // Becomes a match of nothing.
   void drop() {
-    if (match_.snapshot >= 0) states_.release(match_.snapshot);
+    if (match_.snapshot >= 0) states_.release_snapshot(match_.snapshot);
     kv_.release(match_.pages);
     match_ = {.common = match_.common};
   }
@@ -207,8 +207,8 @@ bool Scheduler::admit_one(Active& a) {
   if (kv.free_pages() < needed && kv.free_pages() + cache.evictable_pages() < needed) return false;
   while (kv.free_pages() < needed)
     if (!cache.evict_page()) return false;
-  while (states.free_slots() == 0)
-    if (!cache.evict_slot()) break;
+  while (states.free_slots() == 0 && !states.int8_snapshots())
+    if (!cache.evict_snapshot()) break;
   auto slot = match->snapshot >= 0 ? states.resume(match->snapshot) : states.acquire();
   if (!slot.ok() && match->snapshot >= 0) {  // the hit is in the only slot that is left: a cold start takes its place
     match.drop();
@@ -304,7 +304,8 @@ void Scheduler::plan() {
     budget -= rows;
     if (a->scoring()) scored -= rows;
   }
-  std::ranges::stable_partition(plan_, [](const Piece& p) { return p.work.verify; });
+  // What is verified comes first, what decodes before what reads a prompt.
+  std::ranges::stable_sort(plan_, {}, [](const Piece& p) { return p.work.verify ? 0 : p.work.count == 1 ? 1 : 2; });
   int64_t row = 0, logit = 0, draw = 0;
   for (Piece& p : plan_) {
     p.start = p.active->sequence.computed, p.first_row = row, p.first_logit = logit, p.first_draw = draw;
@@ -530,9 +531,16 @@ void Scheduler::keep_snapshot(Active& a, int64_t length) {
   PrefixCache& cache = engine_.cache();
   const auto path = std::span<const int32_t>(a.sequence.tokens).first(size_t(length));
   if (length == 0 || cache.has(a.request.cache_salt, path)) return;
-  if (engine_.states().free_slots() == 0 && !cache.evict_slot()) return;
+  if (!room_for_snapshot()) return;
   if (const auto snapshot = engine_.states().snapshot(a.sequence.slot); snapshot.ok())
     cache.insert(a.request.cache_salt, path, a.sequence.pages, *snapshot);
+}
+
+// A place for one more, of those that are worth less if need be.
+bool Scheduler::room_for_snapshot() {
+  while (engine_.states().free_snapshots() == 0)
+    if (!engine_.cache().evict_snapshot()) return false;
+  return true;
 }
 
 void Scheduler::finish_all() {
@@ -571,22 +579,26 @@ void Scheduler::break_off(Active& a) {
   a.outbox->break_off();
 }
 
+// Its slot becomes a snapshot in the prefix cache. False where there is nothing to keep or no place, and it has its slot still.
+bool Scheduler::freeze(Active& a) {
+  StatePool& states = engine_.states();
+  PrefixCache& cache = engine_.cache();
+  const Sequence& s = a.sequence;
+  const int64_t length = whole_pages(s.computed);
+  const auto path = std::span<const int32_t>(s.tokens).first(size_t(length));
+  if (!a.request.use_cache || length == 0 || cache.has(a.request.cache_salt, path)) return false;
+  if (states.int8_snapshots() && !room_for_snapshot()) return false;
+  const auto snapshot = states.freeze(s.slot);
+  if (snapshot.ok()) cache.insert(a.request.cache_salt, path, s.pages, *snapshot);
+  return snapshot.ok();
+}
+
 // Gives back what a request occupies; takes no memory that it cannot do without. keep: what it has computed goes to the prefix
 // cache, its slot as the snapshot.
 void Scheduler::release(Active& a, bool keep) {
   Sequence& s = a.sequence;
   if (on_release_ && keep) on_release_(a.id, s);
-  if (s.slot >= 0) {
-    const int64_t length = whole_pages(s.computed);
-    const auto path = std::span<const int32_t>(s.tokens).first(size_t(length));
-    PrefixCache& cache = engine_.cache();
-    if (keep && a.request.use_cache && length > 0 && !cache.has(a.request.cache_salt, path)) {
-      engine_.states().freeze(s.slot);
-      cache.insert(a.request.cache_salt, path, s.pages, s.slot);
-    } else {
-      engine_.states().release(s.slot);
-    }
-  }
+  if (s.slot >= 0 && !(keep && freeze(a))) engine_.states().release(s.slot);
   a.started_at = -1;
   s.slot = -1;
   s.drafts.clear();

@@ -138,6 +138,8 @@ class Scheduler {
   void take_token(Active& a, const SampledToken& token);
   void keep_snapshots();
   void keep_snapshot(Active& a, int64_t length);
+  bool room_for_snapshot();
+  bool freeze(Active& a);
   void explain_all();
   LayerObserver watch();
   void finish_all();

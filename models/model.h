@@ -3,6 +3,8 @@
 // The layers below know nothing of pools or schedules: a step comes as a Batch (what to compute) and Pools (where state lives).
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,43 +19,49 @@
 
 namespace sluice {
 
-// The work of one step as structure of arrays; B sequences, T rows in all. Plain data: it can be printed and replayed.
+// The work of one step as structure of arrays; B sequences, T rows in all. Plain data: it can be printed and replayed. The last
+// sequences may be padding: slot -1, seq_lens 0, any number of rows, none of which means anything.
 struct Batch {
   std::vector<int32_t> ids;          // [T] token of each row
   std::vector<int32_t> positions;    // [T] absolute position of each row
   std::vector<int32_t> cu_seqlens;   // [B+1] rows of sequence b are [cu[b], cu[b+1])
   std::vector<int32_t> cu_settled;   // the same of the sequences behind verify_sequences, from 0
+  std::vector<int32_t> cu_rest;      // the same of those behind verify_sequences and single_sequences
   std::vector<int32_t> start;        // [B] tokens before this step
   std::vector<int32_t> seq_lens;     // [B] tokens after it: start + rows
   std::vector<int32_t> slots;        // [B] state slot
   std::vector<int32_t> block_table;  // [B, pages_per_sequence], -1 padded
   int64_t pages_per_sequence = 0;
-  std::vector<int32_t> logit_rows;  // rows whose logits are wanted, ascending
-  int64_t verify_sequences = 0;     // the first so many: their rows may be taken back, no chunk is closed, see gdn_verify
+  std::vector<int32_t> logit_rows;   // rows whose logits are wanted, ascending
+  std::vector<int32_t> closed_rows;  // [B] the row that ends the last chunk which the sequence closes in this step; -1: none
+  int64_t verify_sequences = 0;      // the first so many: their rows may be taken back, no chunk is closed, see gdn_verify
+  int64_t single_sequences = 0;      // so many behind them have one row, and the last ones have more
+  bool one_row_each = false;         // every sequence has one row
+  int64_t padding_rows = 0, padding_logits = 0;  // the last so many mean nothing
   // A row's bits may not depend on what comes with it (--batch-invariant): one row a sequence takes the operators that several
   // take.
   bool invariant = false;
 
   int64_t rows() const { return int64_t(ids.size()); }
   int64_t sequences() const { return int64_t(start.size()); }
-  bool one_row_each() const { return rows() == sequences() && rows() > 0; }
-  // The end of the last chunk that a sequence behind verify_sequences closes in this step; 0: none.
-  int64_t closed_end(size_t i) const {
-    const int64_t end = seq_lens[i] / kChunk * kChunk;
-    return end > start[i] ? end : 0;
-  }
   int64_t verify_rows() const { return cu_seqlens[size_t(verify_sequences)]; }
   // Whether a sequence closes a chunk in this step.
   bool closes() const {
-    for (size_t i = size_t(verify_sequences); i < start.size(); ++i)
-      if (closed_end(i) > 0) return true;
-    return false;
+    return std::ranges::any_of(closed_rows, [](int32_t row) { return row >= 0; });
   }
 };
 
+// All of a batch that is not in its tables.
+using BatchShape = std::array<int64_t, 9>;
+inline BatchShape shape_of(const Batch& b) {
+  return {b.rows(),           b.sequences(),        b.verify_sequences,           b.verify_rows(),
+          b.single_sequences, b.pages_per_sequence, int64_t(b.logit_rows.size()), b.closes(),
+          b.one_row_each};
+}
+
 // The same where the device reads it; models/step_tables.h brings it there. [T], [B], ... as above, i32.
 struct StepTables {
-  Tensor ids, positions, cu_seqlens, cu_settled, start, slots, seq_lens, block_table;
+  Tensor ids, positions, cu_seqlens, cu_settled, cu_rest, start, slots, seq_lens, block_table, logit_rows, closed_rows;
 };
 
 // What a model says when the workspace is too small.
@@ -91,6 +99,11 @@ struct StepOutput {
   Tensor hidden;  // [T, hidden] in the activations' dtype: after the final norm
 };
 
+inline StepOutput without_padding(const StepOutput& out, const Batch& b) {
+  return {.logits = out.logits.slice(0, 0, out.logits.dim(0) - b.padding_logits),
+          .hidden = out.hidden.slice(0, 0, out.hidden.dim(0) - b.padding_rows)};
+}
+
 // Sees the residual stream [T, hidden] f32, in the CPU's memory: after the embedding (layer -1), after each layer, after the final
 // norm (layer L; in the activations' dtype). A returned error ends the step.
 using LayerObserver = std::function<Status(int64_t layer, const Tensor& hidden)>;
@@ -106,8 +119,7 @@ class Model {
 
   // Wherever a chunk is closed, in forward() or close_chunks(), all of what a snapshot consists of is written: S, the convolution's
   // tail and the hidden row.
-  // Of a batch of one row each without verification and hidden rows to keep, the launches depend on the number of sequences, the
-  // width of the block table, and closes() alone; the rest comes from the tables.
+  // The launches depend on shape_of(batch) alone; the rest comes from the tables.
   virtual Result<StepOutput> forward(Context& ctx, const Batch& batch, const StepTables& tables, const Pools& pools,
                                      const LayerObserver& observe = {}) const = 0;
 
@@ -118,7 +130,9 @@ class Model {
   // The draft head: row j of a sequence, token j and what forward() or draft() gave as hidden for position j - 1, foretells token
   // j + 1. Rows start at position 1, and a row's keys depend on no later token, so that they can be shared as those of other
   // layers are. kUnsupported where has_mtp() is false.
-  virtual Result<StepOutput> draft(Context& ctx, const Batch& batch, const Tensor& hidden_before, const Pools& pools) const = 0;
+  // Its launches too depend on shape_of(batch) and on where hidden_before lies.
+  virtual Result<StepOutput> draft(Context& ctx, const Batch& batch, const StepTables& tables, const Tensor& hidden_before,
+                                   const Pools& pools) const = 0;
 };
 
 enum class DTypeChoice { kAuto, kBF16, kF32 };  // kAuto: bf16 for bf16 checkpoints, else fp32

@@ -3,11 +3,11 @@
 #include <cmath>
 #include <variant>
 
+#include "core/memory.h"
 #include "models/observe.h"
 #include "models/projection.h"
-#include "models/rows.h"
-#include "models/step_tables.h"
 #include "ops/conv_tail/conv_tail.h"
+#include "ops/copy_rows/copy_rows.h"
 #include "ops/embed/embed.h"
 #include "ops/gated_rmsnorm/gated_rmsnorm.h"
 #include "ops/gdn_close/gdn_close.h"
@@ -62,7 +62,7 @@ class Qwen3_5 final : public Model {
   Result<StepOutput> forward(Context&, const Batch&, const StepTables&, const Pools&, const LayerObserver&) const override;
   Status close_chunks(Context&, const std::vector<int32_t>& slots, const std::vector<int32_t>& lengths, const Tensor& hidden,
                       const Pools&) const override;
-  Result<StepOutput> draft(Context&, const Batch&, const Tensor& hidden_before, const Pools&) const override;
+  Result<StepOutput> draft(Context&, const Batch&, const StepTables&, const Tensor& hidden_before, const Pools&) const override;
 
  private:
   Qwen3_5(const ModelConfig& config, const ModelConfig& part, WeightSource source)
@@ -229,7 +229,7 @@ struct Qwen3_5::Step {
   // Of what comes between the products: a GPU's tensor cores read bf16, on the CPU fp32 costs nothing.
   DType operands(DType activations) const { return ctx.gpu ? activations : DType::kF32; }
   // Of each sequence, and none is to be verified.
-  bool takes_one_row() const { return batch.one_row_each() && batch.verify_sequences == 0; }
+  bool takes_one_row() const { return batch.one_row_each && batch.verify_sequences == 0; }
   // Whether gdn_step does for the operators that it consists of: on a GPU its sums are others.
   bool fuses() const { return !ctx.gpu || !batch.invariant; }
   Status memory() const { return out_of_memory ? step_does_not_fit(T) : Status(); }
@@ -305,9 +305,10 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
   return project_back(s.ctx, source_.group(), y.reshape({T, HV * V}), w.out, out);
 }
 
-// Sequences whose rows may be taken back come first in the batch; the others close their chunks as they fill them.
+// Sequences whose rows may be taken back come first in the batch; the others close their chunks as they fill them, those of one row
+// each without the work of a chunk.
 Status Qwen3_5::delta_rule(Step& s, const GdnArgs& all) const {
-  const int64_t sequences = s.batch.verify_sequences, rows = s.batch.verify_rows();
+  const int64_t sequences = s.batch.verify_sequences, rows = s.batch.verify_rows(), single = s.batch.single_sequences;
   const auto part = [&](int64_t begin, int64_t end, int64_t first, int64_t last, const Tensor& cu) {
     GdnArgs a = all;
     for (Tensor* t : {&a.q, &a.k, &a.v, &a.log_g, &a.beta, &a.o}) *t = t->slice(0, begin, end);
@@ -318,8 +319,9 @@ Status Qwen3_5::delta_rule(Step& s, const GdnArgs& all) const {
   if (s.takes_one_row()) return gdn_decode(s.ctx, {part(0, s.T, 0, s.B, {})});
   if (sequences > 0)
     SLUICE_RETURN_IF_ERROR(gdn_verify(s.ctx, {part(0, rows, 0, sequences, s.in.cu_seqlens.slice(0, 0, sequences + 1))}));
-  if (sequences == s.B) return {};
-  return gdn_prefill(s.ctx, {part(rows, s.T, sequences, s.B, s.in.cu_settled)});
+  if (single > 0) SLUICE_RETURN_IF_ERROR(gdn_decode(s.ctx, {part(rows, rows + single, sequences, sequences + single, Tensor())}));
+  if (sequences + single == s.B) return {};
+  return gdn_prefill(s.ctx, {part(rows + single, s.T, sequences + single, s.B, s.in.cu_rest)});
 }
 
 Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionLayerCache& cache, const Tensor& x,
@@ -356,8 +358,8 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
                  .o = o,
                  .scale = scale,
                  .first_key = s.first_key};
-  if (!s.batch.one_row_each()) attend.cu_seqlens = s.in.cu_seqlens;
-  SLUICE_RETURN_IF_ERROR(s.batch.one_row_each() ? gqa_decode(s.ctx, {attend}) : gqa_prefill(s.ctx, {attend}));
+  if (!s.batch.one_row_each) attend.cu_seqlens = s.in.cu_seqlens;
+  SLUICE_RETURN_IF_ERROR(s.batch.one_row_each ? gqa_decode(s.ctx, {attend}) : gqa_prefill(s.ctx, {attend}));
   return project_back(s.ctx, source_.group(), o.reshape({T, HQ * D}), w.o, out);
 }
 
@@ -368,19 +370,6 @@ Status Qwen3_5::mlp(Step& s, const Mlp& w, const Tensor& x, const Tensor& out) c
   SLUICE_RETURN_IF_ERROR(s.memory());
   SLUICE_RETURN_IF_ERROR(silu_mul(s.ctx, {.gate = gate, .up = up, .y = y}));
   return project_back(s.ctx, source_.group(), y, w.down, out);
-}
-
-// For sequences that close a chunk in this step: the hidden row of its last token.
-Status keep_closed_hidden(Context& ctx, const Batch& b, const Tensor& hidden, const Tensor& kept) {
-  std::vector<int32_t> rows, slots;
-  for (size_t i = size_t(b.verify_sequences); i < b.start.size(); ++i)
-    if (const int64_t closed = b.closed_end(i))
-      rows.push_back(int32_t(b.cu_seqlens[i] + closed - 1 - b.start[i])), slots.push_back(b.slots[i]);
-  if (rows.empty()) return {};
-  Tensor from, to;
-  const int64_t count = int64_t(rows.size());
-  SLUICE_RETURN_IF_ERROR(bring(ctx, {{&from, Tensor::of(rows.data(), {count})}, {&to, Tensor::of(slots.data(), {count})}}));
-  return copy_rows(ctx, {.x = hidden, .out = kept, .from = from, .to = to});
 }
 
 Status Qwen3_5::norm(Step& s, Residual& r, const Tensor& weight) const {
@@ -396,9 +385,11 @@ Status Qwen3_5::norm(Step& s, Residual& r, const Tensor& weight) const {
 
 // The logits asked for, from x after the last norm.
 Result<StepOutput> Qwen3_5::head(Step& s, const Residual& r) const {
-  StepOutput out{.logits = s.f32({int64_t(s.batch.logit_rows.size()), c_.vocab_size}), .hidden = r.x};
+  const int64_t count = int64_t(s.batch.logit_rows.size());
+  StepOutput out{.logits = s.f32({count, c_.vocab_size}), .hidden = r.x};
+  const Tensor rows = count == s.T ? r.x : s.make(r.x.dtype, {count, c_.hidden_size});
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_ASSIGN_OR_RETURN(const Tensor rows, gather_rows(s.ctx, r.x, s.batch.logit_rows));
+  if (count != s.T) SLUICE_RETURN_IF_ERROR(copy_rows(s.ctx, {.x = r.x, .out = rows, .from = s.in.logit_rows}));
   Group* group = source_.group();
   if (!group) {
     SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = rows, .w = head_, .y = out.logits}));
@@ -437,13 +428,14 @@ Result<StepOutput> Qwen3_5::forward(Context& ctx, const Batch& batch, const Step
   SLUICE_RETURN_IF_ERROR(norm(s, r, norm_));
   SLUICE_RETURN_IF_ERROR(show(ctx, observe, c_.num_layers - 1, r.hidden));
   SLUICE_RETURN_IF_ERROR(show(ctx, observe, c_.num_layers, r.x));
-  if (pools.closed_hidden.present()) SLUICE_RETURN_IF_ERROR(keep_closed_hidden(ctx, batch, r.x, pools.closed_hidden));
+  if (s.closes && pools.closed_hidden.present())
+    SLUICE_RETURN_IF_ERROR(copy_rows(ctx, {.x = r.x, .out = pools.closed_hidden, .from = s.in.closed_rows, .to = s.in.slots}));
   return head(s, r);
 }
 
-Result<StepOutput> Qwen3_5::draft(Context& ctx, const Batch& batch, const Tensor& hidden_before, const Pools& pools) const {
+Result<StepOutput> Qwen3_5::draft(Context& ctx, const Batch& batch, const StepTables& tables, const Tensor& hidden_before,
+                                  const Pools& pools) const {
   if (!mtp_) return Status(Code::kUnsupported, "the checkpoint has no multi-token prediction head");
-  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx, batch));
   Step s(ctx, batch, tables);
   s.first_key = 1;
   const int64_t h = c_.hidden_size;

@@ -73,8 +73,20 @@ void CompletionAnswer::event(size_t index, const Event& e) {
     c.stop_reason = stop_reason(e, service_);
     usage_.add(e.usage, index % size_t(o_.n) == 0);
   }
-  if (o_.stream && (!c.text.empty() || finished))
-    responder_.write(sse_event(json::serialize(answer_object({choice_object(index)}))));
+  if (!o_.stream) return;
+  c.held = !prompt_scored(index);
+  if (!c.held) write_chunk(index);
+  for (size_t other = first_of(index); other < first_of(index) + size_t(o_.n); ++other)
+    if (choices_[other].held && prompt_scored(other)) choices_[other].held = false, write_chunk(other);
+}
+
+bool CompletionAnswer::prompt_scored(size_t choice) const {
+  return !o_.echo || !o_.logprobs || choices_[first_of(choice)].prompt_logprobs.size() + 1 >= prompt_of(choice).ids.size();
+}
+
+void CompletionAnswer::write_chunk(size_t index) {
+  const Choice& c = choices_[index];
+  if (!c.text.empty() || c.finish) responder_.write(sse_event(json::serialize(answer_object({choice_object(index)}))));
 }
 
 // The prompt's come first where it is echoed, once.
@@ -82,8 +94,7 @@ json::object CompletionAnswer::logprobs_object(size_t index, const std::vector<S
   Choice& c = choices_[index];
   if (c.echoed && c.logprobs.fresh()) {
     c.logprobs.add_first(prompt_of(index).ids[0]);
-    const Choice& scored = o_.stream ? c : choices_[index - index % size_t(o_.n)];
-    for (const SampledToken& t : scored.prompt_logprobs) c.logprobs.add(t);
+    for (const SampledToken& t : choices_[first_of(index)].prompt_logprobs) c.logprobs.add(t);
   }
   for (const SampledToken& t : tokens) c.logprobs.add(t);
   return c.logprobs.take();

@@ -61,11 +61,16 @@ class CompletionAnswer : public AnswerSink {
     std::vector<SampledToken> tokens;
     LegacyLogprobs logprobs;
     bool echoed = false;                        // the text has the prompt
-    std::vector<SampledToken> prompt_logprobs;  // of the prompt's second token and those behind it
+    std::vector<SampledToken> prompt_logprobs;  // of the prompt's second token and those behind it; the first choice has them
+    bool held = false;                          // in a stream: what came waits for those
     const char* finish = nullptr;
     boost::json::value stop_reason;
   };
   const CompletionPrompt& prompt_of(size_t choice) const { return o_.prompts[choice / size_t(o_.n)]; }
+  size_t first_of(size_t choice) const { return choice - choice % size_t(o_.n); }  // of the same prompt
+  // Whether what a choice shows of its prompt is there.
+  bool prompt_scored(size_t choice) const;
+  void write_chunk(size_t index);
   boost::json::object logprobs_object(size_t index, const std::vector<SampledToken>& tokens);
   boost::json::object choice_object(size_t index);
   boost::json::object answer_object(boost::json::array choices) const;

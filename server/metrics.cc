@@ -197,6 +197,9 @@ void Metrics::cache_metrics(Page& page, const EngineLoop::Report& r) const {
   page.own("state_snapshot_hits_total", "counter", "Requests that went on from a snapshot.", c.hits);
   page.own("state_snapshot_misses_total", "counter", "Requests that found none.", c.queries - c.hits);
   page.own("state_snapshot_evictions_total", "counter", "Snapshots given up for something else.", c.evictions);
+  page.own("state_snapshot_error", "histogram",
+           "Relative RMS error of each snapshot that was kept in int8, in its worst head; none with --snapshots fp32.",
+           r.snapshot_errors);
 }
 
 void Metrics::request_metrics(Page& page) const {

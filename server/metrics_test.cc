@@ -41,6 +41,7 @@ EngineLoop::Report report() {
                  .seconds = {0.5, 1.5, 0.25, 0.125, 0.0625}};
   r.cache = {.queries = 9, .hits = 2, .hit_tokens = 128, .query_tokens = 700, .evictions = 5};
   r.state_slots = 10, r.state_free = 3, r.snapshots = 4;
+  r.snapshot_errors.add(0.0055), r.snapshot_errors.add(0.0045);
   r.kv_pages = 100, r.kv_free = 40, r.kv_cached = 35;
   r.busy_s = 1.25, r.failed_steps = 6, r.refused = 7;
   for (const double tokens : {1, 2, 8, 9, 20000}) r.step_tokens.add(tokens);
@@ -121,6 +122,9 @@ TEST(Metrics, TellsWhatTheEngineReports) {
   EXPECT_EQ(m.value("sluice_state_slots" + with("state", "used")), 3);
   EXPECT_EQ(m.value("sluice_state_slots" + with("state", "cached")), 4);
   EXPECT_EQ(m.value("sluice_state_slots" + with("state", "free")), 3);
+  EXPECT_EQ(m.value("sluice_state_snapshot_error_bucket" + with("le", "0.005")), 1);
+  EXPECT_EQ(m.value("sluice_state_snapshot_error_bucket" + with("le", "0.006")), 2);
+  EXPECT_DOUBLE_EQ(m.value("sluice_state_snapshot_error_sum" + kLabels), 0.01);
   EXPECT_EQ(m.value("sluice_kv_tokens" + with("state", "used")), 25 * 64);
   EXPECT_EQ(m.value("sluice_kv_tokens" + with("state", "cached")), 35 * 64);
   EXPECT_EQ(m.value("sluice_kv_tokens" + with("state", "free")), 40 * 64);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "io/quote.h"
+#include "server/sampling_fields.h"
 #include "text/markup.h"
 
 namespace sluice {
@@ -183,7 +184,7 @@ ChatInput read_response_input(const RequestFields& f, const Service& service) {
 MaybeError render_newest(ChatInput& input, const Service& service, int64_t answer, ChatPrompt& out) {
   const int64_t context = service.max_context();
   if (auto e = render_chat(input, service, out); e || int64_t(out.ids.size()) < context) return e;
-  const int64_t room = context - std::clamp<int64_t>(answer, 1, std::max<int64_t>(1, context / 4));
+  const int64_t room = room_for_prompt(context, answer);
   const json::array all = std::exchange(input.messages, {});
   const Turns turns(all);
   const auto render = [&](size_t left_out) {

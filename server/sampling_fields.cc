@@ -192,11 +192,14 @@ void check_ignored_fields(const RequestFields& f) {
   if (f.has("logits_processors")) f.fail("logits_processors", "a request cannot bring code");
 }
 
+int64_t room_for_prompt(int64_t context, int64_t max_tokens) {
+  return std::max<int64_t>(1, context - std::clamp<int64_t>(max_tokens, 1, std::max<int64_t>(1, context / 4)));
+}
+
 MaybeError fit_prompt(const CommonFields& c, const Service& service, const std::string& param, std::vector<int32_t>& ids) {
   const int64_t context = service.max_context();
   if (c.keep_prompt_tokens) {
-    const int64_t room = std::max<int64_t>(1, context - std::max<int64_t>(1, c.request.max_tokens));
-    const int64_t keep = *c.keep_prompt_tokens < 0 ? room : *c.keep_prompt_tokens;
+    const int64_t keep = *c.keep_prompt_tokens < 0 ? room_for_prompt(context, c.request.max_tokens) : *c.keep_prompt_tokens;
     if (int64_t(ids.size()) > keep) ids.erase(ids.begin(), ids.end() - keep);
   }
   if (ids.empty()) return bad_field(param, param + ": has no tokens, wanted at least one");
@@ -226,7 +229,7 @@ void add_choices(const CommonFields& c, const std::vector<int32_t>& prompt, cons
     r.prompt = prompt;
     r.boundaries = boundaries;
     r.sampling.params.seed += uint64_t(i);
-    if (i > 0 && !c.stream) r.prompt_logprobs = -1;  // the first choice's are everybody's; a stream does not wait for them
+    if (i > 0) r.prompt_logprobs = -1;  // the first choice's are everybody's
     out.push_back(std::move(r));
   }
 }

@@ -42,6 +42,9 @@ void check_format(const RequestFields& fields, std::string_view key);
 // response_format, structured_outputs and guided_*: text is all there is.
 void check_text_format(const RequestFields& fields);
 
+// So much of a context is for a prompt that may be cut; the rest is for the answer, a quarter of the context at most.
+int64_t room_for_prompt(int64_t context, int64_t max_tokens);
+
 // A prompt for the engine: cut as the request says, held against the context and kMaxPromptLogprobs.
 MaybeError fit_prompt(const CommonFields& common, const Service& service, const std::string& param, std::vector<int32_t>& ids);
 
@@ -50,7 +53,7 @@ int64_t prompt_logprob_count(const CommonFields& common, const std::vector<int32
 MaybeError check_prompt_logprobs(int64_t count, const std::string& param);
 
 // The engine's requests for one prompt: n of them, with seeds that follow each other. Log-probabilities of the prompt come with the
-// first, in a stream with each.
+// first.
 void add_choices(const CommonFields& common, const std::vector<int32_t>& prompt, const std::vector<int64_t>& boundaries,
                  std::vector<Request>& out);
 

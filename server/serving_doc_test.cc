@@ -133,6 +133,12 @@ TEST(ServingDoc, TheMemoryExampleIsRight) {
   EXPECT_NE(doc.find(row), std::string::npos) << row;
   std::snprintf(row, sizeof row, "64 snapshots | %.1f GiB |", 96 * slot / mib / 1024);
   EXPECT_NE(doc.find(row), std::string::npos) << row;
+  const auto int8 = StatePool::create(qwen, 2, {}, 1);
+  ASSERT_TRUE(int8.ok());
+  const double place = double(int8->int8_snapshots()->place_bytes());
+  EXPECT_EQ(place, 18.0 * (16 * 128 * 128 + 4 * 16 * 128 + 4 * 16) + 4.0 * 18 * 3 * 6144);
+  std::snprintf(row, sizeof row, "| %.1f MiB | in the memory of those 64: %d snapshots |", place / mib, int(64 * slot / place));
+  EXPECT_NE(doc.find(row), std::string::npos) << row;
 
   const auto kv = KvPool::create(qwen, 1);
   ASSERT_TRUE(kv.ok());

@@ -58,8 +58,9 @@ Result<CublasLt> load() {
 
 Status to_status(cublasStatus_t s, const char* what) {
   if (s == CUBLAS_STATUS_SUCCESS) return {};
-  return {s == CUBLAS_STATUS_ALLOC_FAILED ? Code::kResourceExhausted : Code::kDevice,
-          std::string(what) + ": " + cublaslt().value().text_of(s)};
+  const bool lost = s == CUBLAS_STATUS_EXECUTION_FAILED || s == CUBLAS_STATUS_MAPPING_ERROR || s == CUBLAS_STATUS_INTERNAL_ERROR;
+  const Code code = lost ? Code::kDevice : s == CUBLAS_STATUS_ALLOC_FAILED ? Code::kResourceExhausted : Code::kUnsupported;
+  return {code, std::string(what) + ": " + cublaslt().value().text_of(s)};
 }
 
 // Something that the library made.

@@ -41,7 +41,7 @@ inline Status encode_rows(CUtensorMap* map, const RowBoxes& r) {
                                          : CU_TENSOR_MAP_SWIZZLE_32B;
   const CUresult e = tensor_map_encoder()(map, r.type, 3, r.data, dims, strides, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
                                           CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (e != CUDA_SUCCESS) return {Code::kDevice, "cuTensorMapEncodeTiled: error " + std::to_string(int(e))};
+  if (e != CUDA_SUCCESS) return {Code::kUnsupported, "cuTensorMapEncodeTiled: error " + std::to_string(int(e))};
   return {};
 }
 
@@ -62,7 +62,7 @@ inline Status encode_pages(CUtensorMap* map, const PageBoxes& p) {
   const CUresult e =
       tensor_map_encoder()(map, p.type, 4, p.data, dims, strides, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
                            CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (e != CUDA_SUCCESS) return {Code::kDevice, "cuTensorMapEncodeTiled: error " + std::to_string(int(e))};
+  if (e != CUDA_SUCCESS) return {Code::kUnsupported, "cuTensorMapEncodeTiled: error " + std::to_string(int(e))};
   return {};
 }
 
@@ -88,7 +88,7 @@ inline Status encode_bands(CUtensorMap* map, const MatrixBands& m) {
   const CUresult e =
       tensor_map_encoder()(map, m.type, 4, m.data, dims, strides, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
                            CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (e != CUDA_SUCCESS) return {Code::kDevice, "cuTensorMapEncodeTiled: error " + std::to_string(int(e))};
+  if (e != CUDA_SUCCESS) return {Code::kUnsupported, "cuTensorMapEncodeTiled: error " + std::to_string(int(e))};
   return {};
 }
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <type_traits>
 
 #include "core/cuda/launch.h"
@@ -75,10 +76,12 @@ __device__ inline uint32_t remainder_of(uint32_t bits, int term) {
   return bits;
 }
 
-// Two e4m3 as bf16, exactly.
-__device__ inline uint32_t bf16_of_e4m3(uint32_t two) {
-  const float2 f = to_float_pair_e4m3(uint16_t(two));
-  return upper_halves(__float_as_uint(f.x), __float_as_uint(f.y));
+// Four e4m3 as bf16, exactly. The upper half of a word costs no shift as part of a pair.
+__device__ inline void put_e4m3(uint32_t codes, uint32_t& first_two, uint32_t& last_two) {
+  const ushort2 pairs = std::bit_cast<ushort2>(codes);
+  const float2 first = to_float_pair_e4m3(pairs.x), last = to_float_pair_e4m3(pairs.y);
+  first_two = upper_halves(__float_as_uint(first.x), __float_as_uint(first.y));
+  last_two = upper_halves(__float_as_uint(last.x), __float_as_uint(last.y));
 }
 
 // What an instruction takes of a thread's 16 bytes of two rows of w, four elements of each; `term` is 0 but for fp32.
@@ -88,7 +91,7 @@ __device__ inline void weights_of(const uint4& first, const uint4& second, int j
 #pragma unroll
   for (int r = 0; r < 2; ++r)
     if constexpr (std::is_same_v<W, F8E4M3>) {
-      a[r] = bf16_of_e4m3(row[r][j]), a[r + 2] = bf16_of_e4m3(row[r][j] >> 16);
+      put_e4m3(row[r][j], a[r], a[r + 2]);
     } else {
       a[r] = upper_halves(remainder_of(row[r][0], term), remainder_of(row[r][1], term));
       a[r + 2] = upper_halves(remainder_of(row[r][2], term), remainder_of(row[r][3], term));
@@ -444,9 +447,11 @@ Status launch_few_rows_groups(const Context& ctx, FewRows p, int blocks) {
   return launch(ctx, few_rows_kernel<W, kGroups, kSplit>, shape, p);
 }
 
-// w of W; kSplit: blocks that share K where there are clusters, a power of two up to 8.
-template <class W, int kSplit>
-Status launch_few_rows(const Context& ctx, const Tensor& x, const Tensor& w, const Tensor& scale, const Tensor& y) {
+// Calls launch(FewRows, groups) for no more tokens at a time than a grid takes. `groups`, a constant, is as few eights of rows of w
+// to `blocks` that share them as make one wave.
+template <class W, class Launch>
+Status in_waves(const Context& ctx, const Tensor& x, const Tensor& w, const Tensor& scale, const Tensor& y, int blocks,
+                Launch&& launch) {
   FewRows p{.w = static_cast<const char*>(w.data),
             .w_row = w.stride[0] * int64_t(sizeof(W)),
             .rows = w.shape[0],
@@ -460,8 +465,6 @@ Status launch_few_rows(const Context& ctx, const Tensor& x, const Tensor& w, con
             .y = static_cast<char*>(y.data),
             .y_row = y.stride[0],
             .y_is_bf16 = y.dtype == DType::kBF16};
-  SLUICE_ASSIGN_OR_RETURN(const int blocks, (clusters_of<W, kSplit>()));
-  // As few rows to a block as make one wave.
   const int64_t groups = (p.rows + 7) / 8, at_once = std::max(1, ctx.gpu->sms / blocks),
                 of_block = (groups + at_once - 1) / at_once;
   constexpr int64_t kMostTokens = int64_t(65535) * kFewTokens;  // of a grid
@@ -469,11 +472,19 @@ Status launch_few_rows(const Context& ctx, const Tensor& x, const Tensor& w, con
     p.tokens = std::min(x.shape[0] - t, kMostTokens);
     p.x = static_cast<const char*>(x.data) + t * p.x_row;
     p.y = static_cast<char*>(y.data) + t * p.y_row * int64_t(dtype_size(y.dtype));
-    SLUICE_RETURN_IF_ERROR((of_block <= 2   ? launch_few_rows_groups<W, 2, kSplit>(ctx, p, blocks)
-                            : of_block <= 4 ? launch_few_rows_groups<W, 4, kSplit>(ctx, p, blocks)
-                                            : launch_few_rows_groups<W, kMostGroups, kSplit>(ctx, p, blocks)));
+    SLUICE_RETURN_IF_ERROR((of_block <= 2   ? launch(p, std::integral_constant<int, 2>())
+                            : of_block <= 4 ? launch(p, std::integral_constant<int, 4>())
+                                            : launch(p, std::integral_constant<int, kMostGroups>())));
   }
   return {};
+}
+
+// w of W; kSplit: blocks that share K where there are clusters, a power of two up to 8.
+template <class W, int kSplit>
+Status launch_few_rows(const Context& ctx, const Tensor& x, const Tensor& w, const Tensor& scale, const Tensor& y) {
+  SLUICE_ASSIGN_OR_RETURN(const int blocks, (clusters_of<W, kSplit>()));
+  return in_waves<W>(ctx, x, w, scale, y, blocks,
+                     [&](const FewRows& p, auto groups) { return launch_few_rows_groups<W, groups(), kSplit>(ctx, p, blocks); });
 }
 
 }  // namespace sluice::cuda

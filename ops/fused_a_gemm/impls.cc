@@ -23,6 +23,10 @@ Status check_fused_a_gemm(const FusedAGemmArgs& a) {
 namespace {
 
 Can cuda_can(const FusedAGemmArgs& a) { return few_rows_can(a.x, a.w); }
+Can tma_can(const FusedAGemmArgs& a) {
+  if (a.w.dtype != DType::kF8E4M3) return Can::no("w is not F8_E4M3");
+  return a.x.shape[1] == 0 ? Can::no("K is 0") : few_rows_can(a.x, a.w);
+}
 Can bf16_weights(const FusedAGemmArgs& a) { return a.w.dtype == DType::kBF16 ? Can{} : Can::no("w is not BF16"); }
 
 template <size_t (*workspace)(const Context&, const MatmulArgs&)>
@@ -35,6 +39,8 @@ Status run_product(Context& ctx, const FusedAGemmArgs& a, std::byte* scratch) {
 }
 
 constexpr Impl<FusedAGemmArgs> kImpls[] = {
+    {.name = "sm100", .isa = Isa::kSm100a, .can = tma_can, .run = SLUICE_SM100_FORM(fused_a_gemm_tma)},
+    {.name = "sm90", .isa = Isa::kSm90a, .can = tma_can, .run = SLUICE_SM90_FORM(fused_a_gemm_tma)},
     {.name = "portable", .isa = Isa::kCuda, .can = cuda_can, .run = SLUICE_CUDA_FORM(fused_a_gemm_cuda)},
     {"amx", Isa::kAmxBf16, bf16_weights, workspace_of<matmul_amx_workspace>, run_product<matmul_amx>},
     {"avx512_bf16", Isa::kAvx512Bf16, bf16_weights, workspace_of<matmul_avx512_bf16_workspace>, run_product<matmul_avx512_bf16>},

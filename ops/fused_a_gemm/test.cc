@@ -191,16 +191,23 @@ TEST(FusedAGemm, RefusesBadArguments) {
 
 TEST(FusedAGemm, GpuFormSaysWhatItRefuses) {
   const auto& impl = impl_named(fused_a_gemm_impls(), "portable");
+  const auto& of_fp8 = impl_named(fused_a_gemm_impls(), "sm90");
   const Storage x(DType::kBF16, {2, 128}), w(DType::kBF16, {5, 128}), odd(DType::kBF16, {2, 128}, 132),
-      after(DType::kBF16, {2, 128}, 0, 1), short_x(DType::kBF16, {2, 96}), short_w(DType::kBF16, {5, 96}), y(DType::kBF16, {2, 5});
-  const auto refusal = [&](const Storage& from, const Storage& by) {
+      after(DType::kBF16, {2, 128}, 0, 1), short_x(DType::kBF16, {2, 96}), short_w(DType::kBF16, {5, 96}), y(DType::kBF16, {2, 5}),
+      fp8(DType::kF8E4M3, {5, 128}), x0(DType::kBF16, {2, 0}), fp8_0(DType::kF8E4M3, {5, 0});
+  const auto refusal = [&](const Storage& from, const Storage& by, const Impl<FusedAGemmArgs>& impl) {
     const Can c = impl.can({.x = from, .w = by, .y = y});
     return std::string(c.yes() ? "" : c.refusal);
   };
-  EXPECT_EQ(refusal(x, w), "");
-  EXPECT_EQ(refusal(short_x, short_w), "a row of w is no multiple of 128 bytes (K of 64 for BF16, 128 for F8_E4M3, 32 for F32)");
-  EXPECT_EQ(refusal(odd, w), "a row of x or w does not begin at a multiple of 16 bytes");
-  EXPECT_EQ(refusal(after, w), "a row of x or w does not begin at a multiple of 16 bytes");
+  EXPECT_EQ(refusal(x, w, impl), "");
+  EXPECT_EQ(refusal(short_x, short_w, impl),
+            "a row of w is no multiple of 128 bytes (K of 64 for BF16, 128 for F8_E4M3, 32 for F32)");
+  EXPECT_EQ(refusal(odd, w, impl), "a row of x or w does not begin at a multiple of 16 bytes");
+  EXPECT_EQ(refusal(after, w, impl), "a row of x or w does not begin at a multiple of 16 bytes");
+  EXPECT_EQ(refusal(x, fp8, of_fp8), "");
+  EXPECT_EQ(refusal(odd, fp8, of_fp8), "a row of x or w does not begin at a multiple of 16 bytes");
+  EXPECT_EQ(refusal(x, w, of_fp8), "w is not F8_E4M3");
+  EXPECT_EQ(refusal(x0, fp8_0, of_fp8), "K is 0");
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ Status append(Context& ctx, const GdnArgs& a, Closing closing) {
   op.closes = closing == Closing::kWhenFull;
   const DType state = a.state.s.dtype;
   const int64_t B = a.slots.dim(0);
-  if (!a.cu_seqlens.present() || a.q.dim(0) <= B) return tma::launch_append<1>(ctx, op, state, B);
+  // The first takes no more than one row; as many rows as sequences may also be several of one and none of another.
+  if (!a.cu_seqlens.present() || a.q.dim(0) <= 1) return tma::launch_append<1>(ctx, op, state, B);
   if (a.q.dim(0) <= 2 * B) return tma::launch_append<2>(ctx, op, state, B);
   return tma::launch_append<4>(ctx, op, state, B);
 }

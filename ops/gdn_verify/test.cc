@@ -104,13 +104,14 @@ TEST(GdnVerify, MatchesReferenceAtEveryCapacityAndInBothTypes) {
 }
 
 // Several sequences, some new in slots of NaN, one without rows, one of padding: each as it is alone.
-void expect_independent_sequences(const GdnShape& d) {
+void expect_independent_sequences(const GdnShape& d, const std::vector<int64_t>& cu, const std::vector<int64_t>& starts,
+                                  const std::vector<int64_t>& slots) {
   Random random(6);
-  const std::vector<int64_t> cu{0, 3, 3, 4, 6, 12, 12}, starts{5, 0, 77, 9, 0, 70}, slots{4, 1, 0, -1, 3, 5};
-  const GdnInputs in(12, d, Temper::kMild, DType::kBF16, random);
+  const int64_t rows = cu.back();
+  const GdnInputs in(rows, d, Temper::kMild, DType::kBF16, random);
   GdnPool before(6, d, random);
   for (const int64_t slot : {1, 3}) std::memset(before.s.tensor()[slot].data, 0xff, before.s.tensor()[slot].bytes());
-  for (Storage* rows : {&before.k, &before.u}) rows->fill([&] { return random.normal(0, 0.1); });
+  for (Storage* open : {&before.k, &before.u}) open->fill([&] { return random.normal(0, 0.1); });
   before.g.fill([] { return -0.5; });
   for (const char* form : vector_forms(d)) {
     const auto run = [&](size_t first, size_t last, GdnPool& pool, const Tensor& o) {
@@ -124,9 +125,9 @@ void expect_independent_sequences(const GdnShape& d) {
       run_ok(impl_named(gdn_verify_impls(), form), args);
     };
     GdnPool together(before), alone(before);
-    const Storage o(DType::kBF16, {12, d.HV, d.V}), got(DType::kBF16, {12, d.HV, d.V});
-    run(0, 6, together, o);
-    for (size_t b = 0; b < 6; ++b) run(b, b + 1, alone, got);
+    const Storage o(DType::kBF16, {rows, d.HV, d.V}), got(DType::kBF16, {rows, d.HV, d.V});
+    run(0, slots.size(), together, o);
+    for (size_t b = 0; b < slots.size(); ++b) run(b, b + 1, alone, got);
     expect_same_bits(got, o, form);
     expect_same_pool(alone, together, form);
     expect_same_open_chunk(together, before, 2, 64, std::string(form) + ": a slot that was not named");
@@ -137,7 +138,10 @@ void expect_independent_sequences(const GdnShape& d) {
 }
 
 TEST(GdnVerify, SequencesOfABatchAreIndependent) {
-  for (const GdnShape d : {GdnShape{2, 4, 64, 48}, GdnShape{1, 2, 128, 128}}) expect_independent_sequences(d);
+  for (const GdnShape d : {GdnShape{2, 4, 64, 48}, GdnShape{1, 2, 128, 128}}) {
+    expect_independent_sequences(d, {0, 3, 3, 4, 6, 12, 12}, {5, 0, 77, 9, 0, 70}, {4, 1, 0, -1, 3, 5});
+    expect_independent_sequences(d, {0, 3, 3, 3}, {5, 0, 0}, {4, 1, -1});  // as many rows as sequences, of one
+  }
 }
 
 void expect_same_bits_as_decode(const GdnShape& d, int64_t R, DType state) {

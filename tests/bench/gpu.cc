@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/clock.h"
+#include "core/ceiling.h"
 #include "core/cuda/graph.h"
 #include "core/cuda/runtime.h"
 #include "core/pdl.h"
@@ -31,17 +32,9 @@ constexpr int64_t kCheckedSequences = 8;                 // of a large batch, on
 constexpr double kGraphSeconds = 0.02;                   // of work in a graph: launches of graphs then weigh nothing
 constexpr int kReplays = 9, kWarmups = 2, kMostSets = 64, kMostCalls = 512;
 
-// What the device can do at best, from a copy and from matrix products on random data.
-struct Ceiling {
-  const char* device;
-  double bytes_per_s, flops_per_s;
-};
-constexpr Ceiling kCeilings[] = {{"NVIDIA H200", 4.3e12, 775e12}, {"NVIDIA H100 80GB HBM3", 3.0e12, 798e12}};
-
 double floor_us(const Gpu& gpu, const Work& work) {
-  for (const Ceiling& c : kCeilings)
-    if (gpu.name == c.device) return 1e6 * std::max(work.bytes / c.bytes_per_s, work.flops / c.flops_per_s);
-  return 0;
+  const Ceiling* c = ceiling_of(gpu);
+  return c ? 1e6 * std::max(work.bytes / c->bytes_per_s, work.flops / c->flops_per_s) : 0;
 }
 
 // A call with its inputs in the GPU's memory.

@@ -295,6 +295,11 @@ class Others(unittest.TestCase):
         ids = json.loads(run("tokenize", "--text", "Add 494 and 92.", "--json").stdout)
         self.assertEqual(run("tokenize", "--ids", ",".join(map(str, ids))).stdout, "Add 494 and 92.\n")
 
+    def test_a_trace_needs_a_gpu(self):
+        r = run("bench", "--trace", "--prompt", "8")
+        self.assertEqual((r.returncode, r.stdout), (1, ""))
+        self.assertEqual(r.stderr, "sluice: error: only a GPU's work is traced; give --device cuda:0\n")
+
     def test_bench_formats_and_plot(self):
         small = ["--prompt", "32", "--gen", "4", "-r", "2"]
         o = json.loads(run("bench", *small, "-o", "json").stdout)

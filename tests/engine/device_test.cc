@@ -1,9 +1,11 @@
 // A model on each device of this machine: the logits are the CPU's, however a sequence is cut into steps, from a snapshot, verified
 // and among others; and many requests with a prefix cache and drafts say what each says alone. What holds bit for bit on the CPU
-// (same_bits_test, scheduler_test) holds within rounding on a GPU, so fp32 is compared.
+// (same_bits_test, scheduler_test) holds within rounding on a GPU, so fp32 is compared. Steps that a GPU replays are those that it
+// was given first, bit for bit.
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
+#include <cmath>
 #include <fstream>
 
 #include "core/runtime.h"
@@ -20,7 +22,12 @@ using namespace testing;
 const std::string kModel = SLUICE_SOURCE_DIR "/demo/model";
 constexpr int64_t kVocab = 2048;
 
-std::unique_ptr<Engine> make(Device device, int64_t sequences = 1, int64_t speculate = 0) {
+// What few tests want otherwise.
+struct Extras {
+  bool graphs = true, int8_snapshots = false;
+};
+
+std::unique_ptr<Engine> make(Device device, int64_t sequences = 1, int64_t speculate = 0, Extras extras = {}) {
   auto e = Engine::create({.model = kModel,
                            .dtype = DTypeChoice::kF32,
                            .device = device,
@@ -30,7 +37,9 @@ std::unique_ptr<Engine> make(Device device, int64_t sequences = 1, int64_t specu
                            .max_context = 1024,
                            .max_sequences = sequences,
                            .state_slots = 2 * sequences + 2,
-                           .speculate = speculate});
+                           .speculate = speculate,
+                           .graphs = extras.graphs,
+                           .int8_snapshots = extras.int8_snapshots});
   EXPECT_TRUE(e.ok()) << e.status().to_string();
   (*e)->states().poison_freed(), (*e)->kv().poison_freed();
   return std::move(e).value();
@@ -84,6 +93,65 @@ TEST_P(OnDevice, LogitsAreThoseOfTheCpu) {
   expect_near(among_others(*e, ids, others), want, "in a batch of five");
   expect_near(resumed(*e, ids), std::span(want).subspan(128 * kVocab), "from a snapshot");
   EXPECT_EQ(e->states().free_slots(), e->states().slots());
+}
+
+// Logits of steps of many kinds: a prompt, decoding, decoding beside a prompt that closes a chunk, and verification, also beside
+// a prompt. `seed`: other tokens in the same shapes.
+std::vector<float> steps_of_all_kinds(Engine& e, uint64_t seed) {
+  std::vector<std::unique_ptr<Sequence>> s;
+  for (int i = 0; i < 5; ++i) s.push_back(e.open(random_ids(300, seed + uint64_t(i), kVocab)).value());
+  std::vector<float> out;
+  const auto step = [&](std::vector<Work> work, int64_t logits) { return keep_logits(e, e.step(work), logits, out); };
+  const auto verify = [&](Sequence& q, std::vector<Work> beside) {
+    std::vector<Work> work{{&q, 3, WantLogits::kAll, true}};
+    work.insert(work.end(), beside.begin(), beside.end());
+    const auto done = e.step(work);
+    if (!keep_logits(e, done, 3 + int64_t(beside.size()), out)) return;
+    EXPECT_TRUE(e.accept(q, 2, done->hidden.slice(0, 1, 2)).ok());
+  };
+  step({{s[0].get(), 70}, {s[1].get(), 33}, {s[2].get(), 9}}, 3);
+  for (int i = 0; i < 3; ++i) step({{s[0].get(), 1}, {s[1].get(), 1}, {s[2].get(), 1}}, 3);
+  step({{s[0].get(), 1}, {s[1].get(), 1}, {s[3].get(), 87}}, 3);
+  step({{s[0].get(), 2, WantLogits::kAll}, {s[4].get(), 5, WantLogits::kNone}}, 2);
+  verify(*s[0], {});
+  verify(*s[0], {{s[1].get(), 1}, {s[4].get(), 61}});
+  for (auto& q : s) e.close(*q);
+  return out;
+}
+
+// Takes all slots and pages and gives them back, so that all are full of NaN, whose bits are all set.
+void poison_pools(Engine& e) {
+  std::vector<int32_t> slots, pages;
+  while (e.states().free_slots() > 0) slots.push_back(e.states().acquire().value());
+  for (const int32_t slot : slots) e.states().release(slot);
+  EXPECT_TRUE(e.kv().grow(pages, e.kv().free_pages() * KvPool::kPageTokens).ok());
+  e.kv().release(pages);
+}
+
+bool poisoned(Engine& e, const Tensor& t) {
+  std::vector<uint32_t> words(t.bytes() / sizeof(uint32_t));
+  EXPECT_TRUE(to_host(e.context(), t.data, t.bytes(), words.data()).ok());
+  return std::ranges::all_of(words, [](uint32_t x) { return x == ~0u; });
+}
+
+TEST_P(OnDevice, ReplayedStepsAreThoseLaunched) {
+  const std::vector<float> want = steps_of_all_kinds(*make({}, 5), 1);
+  expect_near(steps_of_all_kinds(*make(device(), 5, 0, {.graphs = false}), 1), want, "launched");
+  const auto e = make(device(), 5);
+  poison_pools(*e);
+  const std::vector<float> launched = steps_of_all_kinds(*e, 1);
+  expect_near(launched, want, "launched, with padding");
+  const int64_t recorded = e->recorded_steps();  // a shape that came twice already
+  steps_of_all_kinds(*e, 11);
+  EXPECT_EQ(e->recorded_steps() > recorded, e->context().gpu != nullptr);
+  EXPECT_EQ(steps_of_all_kinds(*e, 1), launched) << "replayed";
+  // Who wrote for the padding wrote into a slot or a page that nobody had taken.
+  for (int64_t slot = 0; slot < e->states().slots(); ++slot)
+    for (const LinearLayerState& layer : e->states().layers())
+      for (const Tensor& t : {layer.gdn.s, layer.gdn.k, layer.gdn.u, layer.gdn.g, layer.conv_ring, layer.conv_tail})
+        EXPECT_TRUE(poisoned(*e, t[slot])) << "slot " << slot;
+  for (const AttentionLayerCache& layer : e->kv().layers())
+    for (const Tensor& t : {layer.k, layer.v}) EXPECT_TRUE(poisoned(*e, t));
 }
 
 TEST_P(OnDevice, RequestsSayWhatEachSaysAlone) {
@@ -174,6 +242,27 @@ TEST(OnGpu, DemoTasksAreAnsweredAsAlone) {
     RecordProperty("same_of_" + std::to_string(twice.size()) + "_with_" + std::to_string(speculate) + "_drafts", int(same));
     EXPECT_GT(e->cache().counters().hits, 100);
   }
+}
+
+// Not the same, as tests/engine/int8_snapshots_test.cc has it, which is also where the limits come from.
+TEST_P(OnDevice, AHitOfASnapshotInInt8IsNear) {
+  const auto e = make(device(), 2, 0, {.int8_snapshots = true});
+  double worst = 0;
+  for (const int64_t length : {65, 200, 330}) {
+    const Request r{.prompt = random_ids(length, uint64_t(length), kVocab), .max_tokens = 1};
+    Scheduler scheduler(*e);
+    const Answer miss = answer(scheduler, r).value(), hit = answer(scheduler, r).value();
+    EXPECT_EQ(hit.usage.cached_tokens, length / 64 * 64);
+    worst = std::max(worst, std::abs(double(miss.tokens[0].logprob) - hit.tokens[0].logprob));
+  }
+  EXPECT_GT(worst, 0);
+  EXPECT_LT(worst, 0.1);
+  const HistogramCounts& errors = e->states().int8_snapshots()->errors();
+  EXPECT_GE(errors.total(), 3);
+  EXPECT_LT(errors.sum / double(errors.total()), std::sqrt(128.0) / 254);
+  e->cache().clear();
+  EXPECT_EQ(e->states().free_slots(), e->states().slots());
+  EXPECT_EQ(e->states().free_snapshots(), e->states().int8_snapshots()->places());
 }
 
 std::vector<std::string> devices() {

@@ -41,15 +41,16 @@ TEST(StatePool, SnapshotsAreCopiesCountedByTheirUsers) {
   EXPECT_EQ(state_of(resumed)[5], 42);
   EXPECT_EQ(pool.layers()[1].conv_ring[resumed][13].as<float>()[7], 43) << "the tail's rows are the ring's last three";
   pool.retain(snapshot);
-  pool.release(snapshot);
+  pool.release_snapshot(snapshot);
   EXPECT_EQ(pool.free_slots(), 0) << "one user is left";
-  pool.release(snapshot);
+  pool.release_snapshot(snapshot);
   EXPECT_EQ(pool.free_slots(), 1);
-  pool.freeze(live);
-  pool.retain(live);
-  pool.release(live);
+  const int32_t frozen = pool.freeze(live).value();
+  EXPECT_EQ(frozen, live) << "no copy is made";
+  pool.retain(frozen);
+  pool.release_snapshot(frozen);
   EXPECT_EQ(pool.free_slots(), 1) << "a frozen slot is counted by its users too";
-  pool.release(live);
+  pool.release_snapshot(frozen);
   EXPECT_EQ(pool.free_slots(), 2);
 }
 

@@ -31,8 +31,7 @@ class PrefixCacheTest : public ::testing::Test {
     if (!slot.ok()) return false;
     std::vector<int32_t> own;
     if (!kv.grow(own, int64_t(path.size()) * 64).ok()) return states.release(*slot), false;
-    states.freeze(*slot);
-    cache->insert(salt, tokens(path), own, *slot);
+    cache->insert(salt, tokens(path), own, states.freeze(*slot).value());
     kv.release(own);
     return true;
   }
@@ -71,14 +70,14 @@ TEST_F(PrefixCacheTest, WhatIsLeastWorthGoesFirst) {
   ASSERT_TRUE(remember("abcdefgh"));  // 8 pages to compute again
   ASSERT_TRUE(remember("x"));
   ASSERT_TRUE(remember("yz"));
-  EXPECT_TRUE(cache->evict_slot());
+  EXPECT_TRUE(cache->evict_snapshot());
   EXPECT_EQ(hit("x"), 0);
   EXPECT_EQ(hit("yz"), 2);
   // Use counts: what is asked for again and again outlives its likes, and in time what costs more and is never asked for.
   for (int i = 0; i < 20; ++i) {
     ASSERT_TRUE(remember(std::string(2, char('A' + i))));
     EXPECT_EQ(hit("yz"), 2);
-    EXPECT_TRUE(cache->evict_slot());
+    EXPECT_TRUE(cache->evict_snapshot());
   }
   EXPECT_EQ(hit("yz"), 2);
   EXPECT_EQ(hit("abcdefgh"), 0);
@@ -110,7 +109,7 @@ TEST_F(PrefixCacheTest, WhatIsEvictedInUseStaysUntilItIsGivenBack) {
   state[5] = 42, key[7] = Bf16(43.0f);
   states.retain(match.snapshot);
   for (const int32_t page : match.pages) kv.retain(page);
-  while (cache->evict_slot()) {
+  while (cache->evict_snapshot()) {
   }
   EXPECT_EQ(hit("ab"), 0);
   EXPECT_EQ(states.free_slots(), 3);
@@ -121,7 +120,7 @@ TEST_F(PrefixCacheTest, WhatIsEvictedInUseStaysUntilItIsGivenBack) {
   EXPECT_EQ(std::ranges::count(others, match.pages[1]), 0);
   EXPECT_EQ(state[5], 42);
   EXPECT_EQ(float(key[7]), 43);
-  states.release(match.snapshot);
+  states.release_snapshot(match.snapshot);
   kv.release(match.pages);
   EXPECT_TRUE(std::isnan(state[5])) << "the poison works";
   EXPECT_TRUE(std::isnan(float(key[7])));
@@ -137,7 +136,7 @@ TEST_F(PrefixCacheTest, EvictablePagesAreThoseWithOneUser) {
   for (int i = 0; i < 5000; ++i) {
     std::string path;
     for (uint64_t n = 1 + rng() % 4; n > 0; --n) path += char('a' + rng() % 2);
-    if (rng() % 4 == 0) cache->evict_slot();
+    if (rng() % 4 == 0) cache->evict_snapshot();
     if (rng() % 4 == 0 && held.size() < 6) {
       held.push_back(cache->find("", tokens(path), int64_t(path.size()) * 64).pages);
       for (const int32_t page : held.back()) kv.retain(page);
@@ -170,7 +169,7 @@ TEST_F(PrefixCacheTest, RandomUseAgainstAMap) {
     const std::string path = random_path();
     switch (rng() % 6) {
       case 0:
-        cache->evict_slot();
+        cache->evict_snapshot();
         break;
       case 1:
         cache->evict_page();

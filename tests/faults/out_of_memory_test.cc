@@ -221,10 +221,9 @@ TEST(OutOfMemory, ThePrefixCache) {
   // failure: which allocation fails; 0: none. Whether it came to that.
   const auto remember = [&](size_t length, int64_t failure) {
     EXPECT_TRUE(kv.grow(pages, int64_t(length)).ok());
-    const int32_t slot = states.acquire().value();
-    states.freeze(slot);
+    const int32_t snapshot = states.freeze(states.acquire().value()).value();
     if (failure > 0) failing::arm(failure);
-    cache.insert("a salt that is longer than a small string", std::span(tokens).first(length), pages, slot);
+    cache.insert("a salt that is longer than a small string", std::span(tokens).first(length), pages, snapshot);
     const bool failed = failing::disarm();
     kv.release(pages);
     return failed;

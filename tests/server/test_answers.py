@@ -164,6 +164,10 @@ class Chat(Case):
             self.assertIn(str(token), row)
         o = self.ok(self.server.chat(QUESTION, truncate_prompt_tokens=5, max_tokens=1))
         self.assertEqual(o["usage"]["prompt_tokens"], 5)
+        # As much as the context holds is all of it.
+        for fields in ({}, {"max_tokens": 32768}, {"max_tokens": 4}):
+            o = self.ok(self.server.chat(QUESTION, truncate_prompt_tokens=-1, **fields))
+            self.assertEqual(o["usage"]["prompt_tokens"], 37)
 
     def test_prefix_cache(self):
         system = {"role": "system", "content": "You are a careful clerk. " * 40}
@@ -246,6 +250,19 @@ class Completions(Case):
         self.assertEqual(texts, [c["text"] for c in whole["choices"]])
         self.assertEqual(tokens, [c["logprobs"]["tokens"] for c in whole["choices"]])
         self.assertEqual(usage["completion_tokens"], whole["usage"]["completion_tokens"])
+
+    def test_choices_of_a_stream_share_the_scored_prompt(self):
+        ids = [5 + i % 90 for i in range(300)]
+        fields = {"max_tokens": 3, "n": 4, "temperature": 2, "seed": 3, "logprobs": 1, "echo": True}
+        whole = self.ok(self.server.complete(ids, **fields, use_cache=False))
+        before = self.ok(self.server.get("/status.json"))["tokens"]["prompt_computed"]
+        logprobs = [[] for _ in range(4)]
+        for chunk in self.server.stream("/v1/completions", {"prompt": ids, **fields, "cache_salt": "of this test"}):
+            for c in chunk["choices"]:
+                logprobs[c["index"]] += c["logprobs"]["token_logprobs"]
+        self.assertEqual(logprobs, [c["logprobs"]["token_logprobs"] for c in whole["choices"]])
+        computed = self.ok(self.server.get("/status.json"))["tokens"]["prompt_computed"] - before
+        self.assertEqual(computed, 300 + 3 * (300 - 256))
 
     def test_tokens_as_ids(self):
         c = self.ok(self.server.complete([5], max_tokens=1, logprobs=0, return_tokens_as_token_ids=True, return_token_ids=True))["choices"][0]

@@ -5,7 +5,7 @@ import subprocess
 import time
 import unittest
 
-from server import PATIENCE, PROGRAM, Server
+from server import PATIENCE, PROGRAM, Server, metrics
 
 ENDLESS = {"prompt": "Hi", "max_tokens": 30000, "ignore_eos": True}
 COMPLETIONS = "/v1/completions"
@@ -116,8 +116,23 @@ class Starts(unittest.TestCase):
             s.stop()
             self.assertEqual(s.stderr(), "")
 
+    def test_snapshots_in_int8(self):
+        with Server("--snapshots", "int8", "--max-running-requests", 2, "--state-slots", 4) as s:
+            answers = [s.complete([7] * 100, max_tokens=4).json for _ in range(2)]
+            self.assertEqual([a["usage"]["prompt_tokens_details"]["cached_tokens"] for a in answers], [0, 64])
+            said = metrics(s)
+            kept = said["sluice_state_snapshot_error_count"]
+            self.assertGreaterEqual(kept, 1)
+            self.assertEqual(said['sluice_state_slots{state="cached"}'], kept)
+            self.assertGreaterEqual(said['sluice_state_slots{state="free"}'] + kept, 2 + 4 * 2)  # running slots, and snapshots for two more
+            s.stop()
+            self.assertRegex(s.stderr(), r"of the state's memory \d+ MiB are for \d+ snapshots in int8")
+            self.assertRegex(s.stderr(), rf"{kept:.0f} snapshots were kept in int8; relative error of a state's worst head: 0\.0\d+ in the mean")
+
     def test_bad_options(self):
         self.assertIn("no/such/folder", self.fails("no/such/folder", "--port", 0))
+        self.assertIn("--snapshots int8: with", self.fails("--snapshots", "int8", "--no-prefix-cache"))
+        self.assertIn("--batch-invariant: with", self.fails("--snapshots", "int8", "--batch-invariant"))
         self.assertIn("--state-slots", self.fails("--state-slots", 2, "--max-running-requests", 4))
         self.fails("--port", 70000, code=2)
         self.fails("--max-body-bytes", 0, code=2)

@@ -96,7 +96,7 @@ inline std::vector<float> resumed(Engine& e, const std::vector<int32_t>& ids) {
   for (const int32_t page : again->pages) e.kv().retain(page);
   again->computed = kSnapshot;
   std::vector<float> out = compute_in_pieces(e, *again, again->pending());
-  e.close(*s), e.close(*again), e.states().release(snapshot);
+  e.close(*s), e.close(*again), e.states().release_snapshot(snapshot);
   return out;
 }
 
