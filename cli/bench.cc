@@ -13,6 +13,7 @@
 #include "cli/bench_trace.h"
 #include "cli/command.h"
 #include "cli/plot.h"
+#include "cli/ranks.h"
 
 namespace sluice::cli {
 namespace {
@@ -240,7 +241,7 @@ void add_bench(CLI::App& app, Command& command) {
   add_bench_serve(*sub, command);
   sub->callback([o, sub, &command] {
     if (!sub->get_subcommands().empty()) return;
-    command = [o] { return exit_code(bench_model(*o)); };
+    command = among_ranks(o->model, [o] { return exit_code(bench_model(*o)); });
   });
 }
 

@@ -58,6 +58,10 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
                "a sequence's bits do not depend on its steps nor on what runs beside it; on the CPU always so, on a GPU slower");
   app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record steps as CUDA graphs and replay them");
+  app.add_option("--tp", o.tp, "processes that share the model, each on a GPU of its own; start them with mpirun -n N")
+      ->check(CLI::Range(1, 8))
+      ->envname("SLUICE_TP")
+      ->capture_default_str();
   add_backend_options(app, o.backend);
 }
 
@@ -196,7 +200,8 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
                   .pdl = std::move(pdl),
                   .graphs = o.graphs,
                   .int8_snapshots = o.snapshots == "int8",
-                  .lose_device_after = o.lose_device_after};
+                  .lose_device_after = o.lose_device_after,
+                  .ranks = o.ranks};
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
   SLUICE_ASSIGN_OR_RETURN(e.model, config_place(o));
   e.random_weights = o.random_weights;

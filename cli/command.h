@@ -44,6 +44,8 @@ struct ModelOptions {
   bool graphs = true;
   BackendFlags backend;
   int64_t lose_device_after = 0;  // steps; 0: never
+  int tp = 1;
+  Ranks* ranks = nullptr;  // of --tp, once they are together (cli/ranks.h)
 };
 
 // --dtype, --threads and the others that run, score, eval and bench have in common. `positional` adds MODEL.

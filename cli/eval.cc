@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "cli/command.h"
+#include "cli/ranks.h"
 #include "io/json.h"
 
 namespace sluice::cli {
@@ -148,12 +149,12 @@ void add_eval(CLI::App& app, Command& command) {
   sub->add_option("--min-accuracy", o->min_accuracy, "exit with 1 when any task is below this share")->check(CLI::Range(0.0, 1.0));
   sub->add_flag("--json", o->json, R"(print {"tasks": {NAME: {"correct", "count", "accuracy"}}})");
   sub->callback([o, &command] {
-    command = [o] {
+    command = among_ranks(o->model, [o] {
       const auto reached = eval(*o);
       if (!reached.ok()) return fail(reached.status());
       if (!*reached) return fail({Code::kModelError, fmt::format("an accuracy is below --min-accuracy {}", o->min_accuracy)});
       return 0;
-    };
+    });
   });
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "cli/command.h"
+#include "cli/ranks.h"
 
 namespace sluice::cli {
 namespace {
@@ -205,7 +206,7 @@ void add_run(CLI::App& app, Command& command) {
   add_snapshots_option(*sub, o->model);
   sub->add_flag("--json", o->json, "print one JSON object instead of text");
   sub->add_flag("--stats", o->stats, "print tokens per second on stderr even when it is not a terminal");
-  sub->callback([o, &command] { command = [o] { return exit_code(run(*o)); }; });
+  sub->callback([o, &command] { command = among_ranks(o->model, [o] { return exit_code(run(*o)); }); });
 }
 
 }  // namespace sluice::cli

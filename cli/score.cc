@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "cli/command.h"
+#include "cli/ranks.h"
 #include "core/memory.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -47,7 +48,7 @@ void add_score(CLI::App& app, Command& command) {
   add_model_options(*sub, o->model);
   sub->add_option("--ids-file", o->ids_file, "token ids, separated by spaces, commas or lines")->required();
   sub->add_option("--out", o->out, "safetensors file to write: ids [L] i32, logits [L, vocab] f32")->required();
-  sub->callback([o, &command] { command = [o] { return exit_code(score(*o)); }; });
+  sub->callback([o, &command] { command = among_ranks(o->model, [o] { return exit_code(score(*o)); }); });
 }
 
 }  // namespace sluice::cli

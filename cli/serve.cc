@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "cli/command.h"
+#include "cli/ranks.h"
 #include "server/api_error.h"
 #include "server/http.h"
 #include "server/routes.h"
@@ -244,7 +245,7 @@ void add_serve(CLI::App& app, Command& command) {
       ->envname("SLUICE_LOG_LEVEL")
       ->capture_default_str();
   sub->add_flag("--access-log", o->access_log, "a line of JSON on stderr for each request");
-  sub->callback([o, &command] { command = [o] { return exit_code(serve(*o)); }; });
+  sub->callback([o, &command] { command = among_ranks(o->model, [o] { return exit_code(serve(*o)); }); });
 }
 
 }  // namespace sluice::cli

@@ -68,6 +68,11 @@ if(SLUICE_CUDA_FOUND)
   else()
     message(STATUS "the CUDA toolkit has no cublasLt.h: matmul goes without cuBLASLt")
   endif()
+  # The same of NCCL, for several GPUs (core/cuda/group.cc).
+  find_path(SLUICE_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  if(NOT SLUICE_NCCL_INCLUDE)
+    message(STATUS "there is no nccl.h: a model runs on one GPU")
+  endif()
   # The same of core/cuda/cupti.h.
   find_path(SLUICE_CUPTI_INCLUDE cupti.h PATHS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_TARGET_DIR}/extras/CUPTI/include NO_DEFAULT_PATH)
   add_compile_definitions(${definitions})

@@ -1,5 +1,6 @@
 #include "core/runtime.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace sluice {
@@ -15,6 +16,11 @@ Result<Device> parse_device(const std::string& name) {
     if (error == std::errc() && next == end && gpu.index >= 0) return gpu;
   }
   return invalid("'" + name + "' is no device", "write cpu or cuda:0; `sluice doctor` lists the GPUs");
+}
+
+void share_machine(int rank, int size, Device& device, int& threads) {
+  if (device.kind == DeviceKind::kCuda) device.index += rank;
+  else if (threads == 0) threads = std::max(1, detect_cpu_features().physical_cores / size);
 }
 
 Result<std::unique_ptr<Runtime>> Runtime::create(Device device, int threads, ImplChoices forced,

@@ -14,6 +14,10 @@ namespace sluice {
 // "cpu", "cuda:N", or "cuda", which is "cuda:0".
 Result<Device> parse_device(const std::string& name);
 
+// What rank `rank` of `size` on one machine takes of it: the GPU so many behind the first one's, or its part of the CPU's cores
+// where `threads` is 0.
+void share_machine(int rank, int size, Device& device, int& threads);
+
 class Runtime {
  public:
   // `threads` as for CpuRuntime, `workspace` as for CudaRuntime; 0: its default. Fails where the GPU does not exist, with the

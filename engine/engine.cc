@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/out_of_memory.h"
 #include "core/backend.h"
+#include "engine/follow.h"
 #include "engine/rehearsal.h"
 #include "models/rows.h"
 #include "models/step_tables.h"
@@ -51,29 +52,61 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   return or_out_of_memory([&] { return load(options); });
 }
 
+// All ranks do one part after the other, and none begins the next where one has failed.
 Result<std::unique_ptr<Engine>> Engine::load(const EngineOptions& options) {
   SLUICE_RETURN_IF_ERROR(check_forced(options.impl));
-  ImplChoices impl = options.impl;
-  if (options.batch_invariant) SLUICE_RETURN_IF_ERROR(choose_invariant_forms(options.device, impl));
+  if (options.ranks && options.int8_snapshots)
+    return Status(Code::kUnsupported, "snapshots in int8 are of one process so far", "leave them or --tp out");
   std::unique_ptr<Engine> e(new Engine(options));
-  constexpr size_t kUntilMeasured = size_t(64) << 20;  // bytes of workspace
-  SLUICE_ASSIGN_OR_RETURN(e->runtime_, Runtime::create(options.device, options.threads, std::move(impl), kUntilMeasured));
-  e->ctx_ = e->runtime_->context();
-  if (e->options_.prefill_chunk == 0) e->options_.prefill_chunk = e->runtime_->rows_of_a_step();
-  e->batch_.invariant = options.batch_invariant;
-  e->ctx_.tiles = &e->options_.tiles, e->ctx_.pdl = &e->options_.pdl, e->ctx_.fallbacks = &e->fallbacks_;
-  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, options.random_weights
-                                                  ? random_model(options.model, options.dtype, e->ctx_)
-                                                  : load_model(options.model, options.dtype, e->ctx_, options.show_loading));
-  e->options_.show_loading = {};
-  e->model_ = std::move(loaded.model);
-  e->notes_ = std::move(loaded.notes);
-  if (options.speculate > 0 && !e->model_->has_mtp())
-    return invalid("--speculate " + std::to_string(options.speculate) + ": the checkpoint has no multi-token prediction head",
-                   "leave the option out");
-  SLUICE_RETURN_IF_ERROR(e->make_workspace());
-  SLUICE_RETURN_IF_ERROR(e->make_pools());
+  if (e->leads()) SLUICE_RETURN_IF_ERROR(sluice::tell(*options.ranks, {.kind = Order::Kind::kOpen, .options = options}));
+  SLUICE_RETURN_IF_ERROR(e->agree(e->start_device()));
+  if (options.ranks) {
+    auto group = make_group(*options.ranks, e->ctx_);
+    SLUICE_RETURN_IF_ERROR(e->agree(group.status()));
+    e->group_ = std::move(*group);
+  }
+  SLUICE_RETURN_IF_ERROR(e->agree(or_out_of_memory([&] { return e->load_model(); })));
+  SLUICE_RETURN_IF_ERROR(e->agree(e->make_workspace()));
+  SLUICE_RETURN_IF_ERROR(e->agree(e->make_pools()));
+  if (e->leads()) e->states_.note_copies();
+  e->opened_ = true;
   return e;
+}
+
+Status Engine::start_device() {
+  if (options_.ranks) share_machine(options_.ranks->rank(), options_.ranks->size(), options_.device, options_.threads);
+  ImplChoices impl = options_.impl;
+  if (options_.batch_invariant) SLUICE_RETURN_IF_ERROR(choose_invariant_forms(options_.device, impl));
+  constexpr size_t kUntilMeasured = size_t(64) << 20;  // bytes of workspace
+  SLUICE_ASSIGN_OR_RETURN(runtime_, Runtime::create(options_.device, options_.threads, std::move(impl), kUntilMeasured));
+  ctx_ = runtime_->context();
+  if (options_.prefill_chunk == 0) options_.prefill_chunk = runtime_->rows_of_a_step();
+  batch_.invariant = options_.batch_invariant;
+  ctx_.tiles = &options_.tiles, ctx_.pdl = &options_.pdl, ctx_.fallbacks = &fallbacks_;
+  return {};
+}
+
+Status Engine::load_model() {
+  const EngineOptions& o = options_;
+  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, o.random_weights
+                                                  ? random_model(o.model, o.dtype, ctx_, group_.get())
+                                                  : sluice::load_model(o.model, o.dtype, ctx_, o.show_loading, group_.get()));
+  options_.show_loading = {};
+  model_ = std::move(loaded.model);
+  notes_ = std::move(loaded.notes);
+  if (o.speculate > 0 && !model_->has_mtp())
+    return invalid("--speculate " + std::to_string(o.speculate) + ": the checkpoint has no multi-token prediction head",
+                   "leave the option out");
+  return {};
+}
+
+// Bytes that the device has left; among ranks what each of them has, so that all plan alike.
+Result<size_t> Engine::room() {
+  const size_t left = memory_left(ctx_);
+  if (!options_.ranks) return left;
+  const size_t mine = ctx_.device.kind == DeviceKind::kCpu ? left / size_t(options_.ranks->size()) : left;
+  SLUICE_ASSIGN_OR_RETURN(const int64_t least, options_.ranks->least(int64_t(mine)));
+  return size_t(least);
 }
 
 void Engine::use_pools(StatePool states, KvPool kv) {
@@ -84,11 +117,13 @@ void Engine::use_pools(StatePool states, KvPool kv) {
 // Steps are tried in what is left beside the weights, with pools of one slot and one page.
 Result<size_t> Engine::workspace_of_largest_step() {
   const PoolSpec spec = model_->pool_spec(drafting());
-  SLUICE_ASSIGN_OR_RETURN(StatePool slot, StatePool::create(spec, 1, ctx_));
-  SLUICE_ASSIGN_OR_RETURN(KvPool page, KvPool::create(spec, 1, ctx_));
-  use_pools(std::move(slot), std::move(page));
-  const size_t room = memory_left(ctx_) / 10 * 9;
-  SLUICE_RETURN_IF_ERROR(runtime_->set_workspace(room));
+  auto slot = StatePool::create(spec, 1, ctx_);
+  auto page = KvPool::create(spec, 1, ctx_);
+  SLUICE_RETURN_IF_ERROR(agree(slot.ok() ? page.status() : slot.status()));
+  use_pools(std::move(*slot), std::move(*page));
+  SLUICE_ASSIGN_OR_RETURN(size_t room, this->room());
+  room = room / 10 * 9;
+  SLUICE_RETURN_IF_ERROR(agree(runtime_->set_workspace(room)));
   const int64_t allowed = model_->config().max_position_embeddings;
   const int64_t context = options_.max_context > 0 ? std::min(options_.max_context, allowed) : allowed;
   const int64_t wanted = std::min(options_.prefill_chunk, options_.max_sequences * context);
@@ -121,9 +156,10 @@ Status Engine::make_workspace() {
 }
 
 Status Engine::make_pools() {
-  const PoolSpec spec = model_->pool_spec(drafting());
+  PoolSpec spec = model_->pool_spec(drafting());
+  SLUICE_ASSIGN_OR_RETURN(const size_t free, room());
   SLUICE_ASSIGN_OR_RETURN(memory_, plan_memory({.bounded = ctx_.device.kind != DeviceKind::kCpu,
-                                                .free = memory_left(ctx_),
+                                                .free = free,
                                                 .weights = model_->weight_bytes(),
                                                 .workspace = memory_.workspace,
                                                 .slot_bytes = StatePool::bytes_of_slot(spec),
@@ -137,6 +173,7 @@ Status Engine::make_pools() {
                                                 .speculate = options_.speculate,
                                                 .room_for_cache = options_.room_for_cache}));
   max_context_ = memory_.max_context;
+  if (options_.ranks && !leads()) spec.hidden_size = 0;  // rank 0 keeps it and sends what the draft head reads
   const std::optional<int64_t> running = options_.int8_snapshots ? std::optional(options_.max_sequences) : std::nullopt;
   auto states = StatePool::create(spec, memory_.state_slots, ctx_, running);
   auto kv = KvPool::create(spec, memory_.kv_pages, ctx_);
@@ -189,6 +226,29 @@ Status Engine::append(Sequence& s, int32_t id) {
   return {};
 }
 
+namespace {
+
+Status status_of(const Status& s) { return s; }
+template <class T>
+Status status_of(const Result<T>& r) {
+  return r.status();
+}
+
+}  // namespace
+
+// What all ranks were told to do. An error may be this one's alone, and who waits for it in a sum waits for good.
+template <class Work>
+auto Engine::together(Work&& work) {
+  if (!options_.ranks || !opened_) return work();
+  apart_ = true;
+  auto mine = work();
+  const Status status = status_of(mine);
+  apart_ = !status.ok();
+  if (apart_)
+    mine = Status(Code::kDevice, "rank " + std::to_string(options_.ranks->rank()) + ": " + status.message(), status.hint());
+  return mine;
+}
+
 Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver& observe) {
   const bool rehearsed = !cache_;  // at the start, before there are pools to serve from
   if (options_.lose_device_after > 0 && !rehearsed && ++steps_ > options_.lose_device_after)
@@ -208,33 +268,104 @@ Result<StepOutput> Engine::step(std::span<const Work> work, const LayerObserver&
   }
   const Padding padded = observe ? Padding::kNone : padding();
   build_batch(work, padded, batch_);
+  if (leads() && opened_) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kStep, .batch = batch_}));
   ctx_.arena->reset();
-  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, batch_));
-  const auto compute = [&] { return model_->forward(ctx_, batch_, tables, pools_, observe); };
-  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, run(replays_, batch_, padded, compute));
+  // What an observer finds is told behind the step: it may not end what other ranks compute.
+  Status seen;
+  const auto look = [&](int64_t layer, const Tensor& hidden) -> Status {
+    if (seen.ok()) seen = observe(layer, hidden);
+    return options_.ranks ? Status() : seen;
+  };
+  const auto stepped = together([&] { return forward_here(padded, observe ? LayerObserver(look) : LayerObserver()); });
+  SLUICE_RETURN_IF_ERROR(seen);
+  SLUICE_ASSIGN_OR_RETURN(const StepOutput out, stepped);
   for (const Work& w : work)
     if (!w.verify) w.sequence->computed += w.count;
   return out;
 }
 
+Result<StepOutput> Engine::forward_here(Padding padded, const LayerObserver& observe) {
+  SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, batch_));
+  const auto compute = [&] { return model_->forward(ctx_, batch_, tables, pools_, observe); };
+  return run(replays_, batch_, padded, compute);
+}
+
 Status Engine::accept(Sequence& s, int64_t count, const Tensor& hidden) {
   s.computed += count;
   if (count == 0 || s.computed % kChunk != 0) return {};
-  return model_->close_chunks(ctx_, {s.slot}, {int32_t(s.computed)}, hidden, pools_);
+  const std::vector<int32_t> slots{s.slot}, lengths{int32_t(s.computed)};
+  if (leads() && opened_) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kCloseChunks, .slots = slots, .lengths = lengths}));
+  return together([&] { return model_->close_chunks(ctx_, slots, lengths, hidden, pools_); });
 }
 
 Result<StepOutput> Engine::draft(std::span<const DraftRows> rows, const Tensor& hidden_before) {
   for (const DraftRows& r : rows) SLUICE_RETURN_IF_ERROR(kv_.grow(r.sequence->pages, r.end));
   build_draft_batch(rows, padding(), draft_batch_);
-  Tensor hidden = hidden_before;
-  if (padding() == Padding::kToCommonShapes) {  // in a place that is the same in every replay, with room for the padding
-    hidden = ctx_.arena->tensor(hidden_before.dtype, {draft_batch_.rows(), hidden_before.dim(1)});
-    if (!hidden.present()) return step_does_not_fit(draft_batch_.rows());
-    SLUICE_RETURN_IF_ERROR(copy_rows(ctx_, {.x = hidden_before, .out = hidden}));
-  }
+  if (leads() && opened_) SLUICE_RETURN_IF_ERROR(tell({.kind = Order::Kind::kDraft, .batch = draft_batch_}));
+  return together([&]() -> Result<StepOutput> {
+    Tensor hidden = hidden_before;
+    if (padding() == Padding::kToCommonShapes) {  // in a place that is the same in every replay, with room for the padding
+      hidden = ctx_.arena->tensor(hidden_before.dtype, {draft_batch_.rows(), hidden_before.dim(1)});
+      if (!hidden.present()) return step_does_not_fit(draft_batch_.rows());
+      SLUICE_RETURN_IF_ERROR(copy_rows(ctx_, {.x = hidden_before, .out = hidden}));
+    }
+    return draft_here(hidden);
+  });
+}
+
+// hidden is rank 0's.
+Result<StepOutput> Engine::draft_here(const Tensor& hidden) {
+  if (group_) SLUICE_RETURN_IF_ERROR(group_->broadcast(ctx_, hidden));
   SLUICE_ASSIGN_OR_RETURN(const StepTables tables, bring_tables(ctx_, draft_batch_));
   const auto compute = [&] { return model_->draft(ctx_, draft_batch_, tables, hidden, pools_); };
   return run(draft_replays_, draft_batch_, padding(), compute);
+}
+
+// ---- among ranks ----
+
+// None takes its memory away while another may still read it.
+Engine::~Engine() {
+  if (!opened_ || !options_.ranks) return;
+  if (!apart_ && leads()) apart_ = !wait().ok() || !tell({.kind = Order::Kind::kClose}).ok();
+  if (apart_) group_.reset();  // it may be what the device waits for
+  else (void)agree({});
+}
+
+Status Engine::tell(Order order) {
+  if (apart_) return {Code::kDevice, "the ranks are no longer together", "start them anew"};
+  order.copies = states_.take_copies();
+  return sluice::tell(*options_.ranks, order);
+}
+
+Status Engine::follow() {
+  for (;;) {
+    SLUICE_ASSIGN_OR_RETURN(const Order order, hear(*options_.ranks));
+    if (order.kind == Order::Kind::kClose) return {};
+    SLUICE_RETURN_IF_ERROR(together([&]() -> Status {
+      SLUICE_RETURN_IF_ERROR(obey(order));
+      return wait();  // rank 0 may wait for a device that is lost here, and gives no further order then
+    }));
+  }
+}
+
+Status Engine::obey(const Order& order) {
+  states_.repeat(order.copies);
+  switch (order.kind) {
+    case Order::Kind::kStep:
+      batch_ = order.batch;
+      ctx_.arena->reset();
+      return forward_here(padding(), {}).status();
+    case Order::Kind::kDraft: {
+      draft_batch_ = order.batch;
+      const Tensor before = ctx_.arena->tensor(model_->activation_dtype(), {draft_batch_.rows(), model_->config().hidden_size});
+      if (!before.present()) return step_does_not_fit(draft_batch_.rows());
+      return draft_here(before).status();
+    }
+    case Order::Kind::kCloseChunks:
+      return model_->close_chunks(ctx_, order.slots, order.lengths, {}, pools_);
+    default:
+      return {Code::kIo, "an order out of place"};
+  }
 }
 
 Result<Tensor> Engine::prefill(Sequence& s) {

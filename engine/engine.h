@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/group.h"
 #include "core/replay.h"
 #include "core/runtime.h"
 #include "engine/batch.h"
@@ -45,6 +46,7 @@ struct EngineOptions {
   bool int8_snapshots = false;    // in the memory of the slots beyond max_sequences: more of them, and not exact
   int64_t lose_device_after = 0;  // steps, for rehearsals: from then on each fails as on a device that is gone; 0: never
   LoadProgress show_loading;      // null: nobody looks
+  Ranks* ranks = nullptr;         // that share the model; each takes the device behind the last one's. Null: this process alone
 };
 
 // A token to be drawn from row `row` of logits, for a position.
@@ -64,12 +66,16 @@ struct Score {
 // A kModelError: the model's `what`.
 Status not_finite(const std::string& what);
 
+struct Order;
+
 class Engine {
  public:
   // Of a step that is recorded; a longer one keeps the GPU busy while the host launches its kernels.
   static constexpr int64_t kMostReplayedRows = 2048;
 
+  // Among ranks: rank 0's call tells the others, which follow (engine/follow.h).
   static Result<std::unique_ptr<Engine>> create(const EngineOptions& options);
+  ~Engine();
 
   const Model& model() const { return *model_; }
   const EngineOptions& options() const { return options_; }
@@ -120,9 +126,15 @@ class Engine {
   // For an observer of a step: not_finite() with the layer and the first position, if any of these rows is; row 0 is of `position`.
   Status check_finite(int64_t layer, const Tensor& hidden, int64_t position) const;
 
+  // On a rank other than 0: computes what rank 0's engine computes, until that is gone.
+  Status follow();
+
  private:
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}
   static Result<std::unique_ptr<Engine>> load(const EngineOptions& options);
+  Status start_device();
+  Status load_model();
+  Result<size_t> room();
   Result<size_t> workspace_of_largest_step();
   Status make_workspace();
   Status make_pools();
@@ -138,9 +150,21 @@ class Engine {
     SLUICE_ASSIGN_OR_RETURN(const StepOutput out, replay ? replays.run(ctx_, shape_of(batch), compute) : compute());
     return without_padding(out, batch);
   }
+  Result<StepOutput> forward_here(Padding padded, const LayerObserver& observe);
+  Result<StepOutput> draft_here(const Tensor& hidden);
+  // Between ranks; nothing where there is one. Until all are open each does by itself what the others do.
+  bool leads() const { return options_.ranks && options_.ranks->leads(); }
+  Status agree(const Status& mine) { return options_.ranks ? options_.ranks->agree(mine) : mine; }
+  Status tell(Order order);
+  template <class Work>
+  auto together(Work&& work);
+  Status obey(const Order& order);
 
   EngineOptions options_;
   std::unique_ptr<Runtime> runtime_;
+  std::unique_ptr<Group> group_;
+  bool opened_ = false;  // on all ranks
+  bool apart_ = false;   // they are no longer at the same point: nothing more can be asked of them
   Context ctx_;
   std::vector<Fallback> fallbacks_;
   std::unique_ptr<Model> model_;

@@ -99,7 +99,20 @@ ClosedState StatePool::closed(int32_t slot) const {
 // A copy that fails means a lost device, which the next step reports.
 void StatePool::copy(const void* from, size_t bytes, void* to) { (void)copy_memory(where_, from, bytes, to); }
 
-void StatePool::copy_closed(int32_t from, int32_t to) { copy(slot_data(from), closed_floats_ * sizeof(float), slot_data(to)); }
+void StatePool::copy_slot(const SlotCopy& c) {
+  if (noting_) noted_.push_back(c);
+  copy(slot_data(c.from), closed_floats_ * sizeof(float), slot_data(c.to));
+  if (c.resumed) go_on(c.to);
+}
+
+// The open part of a slot whose closed part is a snapshot's.
+void StatePool::go_on(int32_t slot) {
+  for (const auto& layer : layers_) {  // the tail is the end of the ring: a snapshot stands at a multiple of its rows
+    const Tensor tail = layer.conv_tail[slot], ring = layer.conv_ring[slot];
+    copy(tail.data, tail.bytes(), ring[kRingRows - tail.dim(0)].data);
+  }
+  if (closed_hidden_.present()) copy(closed_hidden_[slot].data, closed_hidden_[slot].bytes(), resumed_hidden_[slot].data);
+}
 
 Result<int32_t> StatePool::acquire() {
   if (free_.empty()) return Status(Code::kResourceExhausted, "all " + std::to_string(users_.size()) + " state slots are taken");
@@ -125,7 +138,7 @@ Result<int32_t> StatePool::snapshot(int32_t slot) {
   if (int8_) return int8_->keep(closed(slot));
   SLUICE_ASSIGN_OR_RETURN(const int32_t copy, acquire());
   users_[copy] = 1;
-  copy_closed(slot, copy);
+  copy_slot({.from = slot, .to = copy, .resumed = false});
   return copy;
 }
 
@@ -143,13 +156,8 @@ Result<int32_t> StatePool::freeze(int32_t slot) {
 Result<int32_t> StatePool::resume(int32_t snapshot) {
   assert(int8_ || users_[snapshot] > 0);
   SLUICE_ASSIGN_OR_RETURN(const int32_t slot, acquire());
-  if (int8_) int8_->restore(snapshot, closed(slot));
-  else copy_closed(snapshot, slot);
-  for (const auto& layer : layers_) {  // the tail is the end of the ring: a snapshot stands at a multiple of its rows
-    const Tensor tail = layer.conv_tail[slot], ring = layer.conv_ring[slot];
-    copy(tail.data, tail.bytes(), ring[kRingRows - tail.dim(0)].data);
-  }
-  if (closed_hidden_.present()) copy(closed_hidden_[slot].data, closed_hidden_[slot].bytes(), resumed_hidden_[slot].data);
+  if (int8_) int8_->restore(snapshot, closed(slot)), go_on(slot);
+  else copy_slot({.from = snapshot, .to = slot, .resumed = true});
   return slot;
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -17,6 +18,12 @@
 #include "models/model.h"
 
 namespace sluice {
+
+// What a slot got from another: its closed part, and where a sequence goes on from a snapshot, what that has open.
+struct SlotCopy {
+  int32_t from, to;
+  bool resumed;
+};
 
 class StatePool {
  public:
@@ -43,6 +50,13 @@ class StatePool {
   // Takes one user off a snapshot and frees it with the last.
   void release_snapshot(int32_t snapshot);
 
+  // From now on copies are noted, until they are taken: for other ranks' pools, which repeat() them.
+  void note_copies() { noting_ = true; }
+  std::vector<SlotCopy> take_copies() { return std::exchange(noted_, {}); }
+  void repeat(const std::vector<SlotCopy>& copies) {
+    for (const SlotCopy& c : copies) copy_slot(c);
+  }
+
   // For tests: what is freed is overwritten with NaN, so that nobody reads it unseen.
   void poison_freed();
 
@@ -64,12 +78,14 @@ class StatePool {
   float* slot_data(int32_t slot) const;
   ClosedState closed(int32_t slot) const;
   void copy(const void* from, size_t bytes, void* to);
-  void copy_closed(int32_t from, int32_t to);
+  void copy_slot(const SlotCopy& c);
+  void go_on(int32_t slot);
   void free_slot(int32_t slot);
 
   Context where_;
   Buffer memory_;
-  bool poison_ = false;
+  bool poison_ = false, noting_ = false;
+  std::vector<SlotCopy> noted_;
   size_t slot_floats_ = 0;    // one slot: [states of all layers, their tails, hidden row | the same of all open parts]
   size_t closed_floats_ = 0;  // its first part
   size_t state_floats_ = 0;   // and of that the states

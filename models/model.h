@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/context.h"
+#include "core/group.h"
 #include "core/tensor.h"
 #include "io/checkpoint.h"
 #include "io/model_config.h"
@@ -144,13 +145,15 @@ struct LoadedModel {
 // Bytes that the device has of those that it will get; called by the thread that loads.
 using LoadProgress = std::function<void(size_t done, size_t all)>;
 
-// With its weights in the memory of a context's device; by default the CPU's.
-Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where = {}, const LoadProgress& show = {});
+// With its weights in the memory of a context's device; by default the CPU's. Of a group each rank gets its part, and the model's
+// calls are the whole group's; the results are then at all of them.
+Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where = {}, const LoadProgress& show = {},
+                               Group* group = nullptr);
 // What the above does with the folder's configuration and checkpoint, for a caller that has them open.
 Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where = {},
-                               const LoadProgress& show = {});
+                               const LoadProgress& show = {}, Group* group = nullptr);
 
 // The same architecture with random weights, for measurements: config is a directory or a config.json.
-Result<LoadedModel> random_model(const std::string& config, DTypeChoice dtype, const Context& where = {});
+Result<LoadedModel> random_model(const std::string& config, DTypeChoice dtype, const Context& where = {}, Group* group = nullptr);
 
 }  // namespace sluice

@@ -4,8 +4,11 @@
 
 #include <initializer_list>
 
+#include "core/group.h"
+#include "core/memory.h"
 #include "models/model.h"
 #include "models/weights.h"
+#include "ops/copy_rows/copy_rows.h"
 #include "ops/matmul/matmul.h"
 
 namespace sluice {
@@ -31,6 +34,28 @@ inline Status project(Context& ctx, const Tensor& x, const Projection& w, DType 
     column += (part++)->dim(0);
   }
   return {};
+}
+
+// The way back: what each rank of a group computed of x, times its columns of the weight, added up.
+inline Status project_back(Context& ctx, Group* group, const Tensor& x, const Tensor& weight, const Tensor& y) {
+  SLUICE_RETURN_IF_ERROR(matmul(ctx, {.x = x, .w = weight, .y = y}));
+  return group ? group->sum(ctx, y) : Status();
+}
+
+// whole [R, N * C] f32 from each of N ranks' part [R, C].
+inline Status gather_columns(Context& ctx, Group& group, const Tensor& part, const Tensor& whole) {
+  const int64_t R = part.dim(0), C = part.dim(1), N = group.size();
+  if (R == 0) return {};
+  if (R == 1) return group.gather(ctx, part, whole);
+  const Tensor parts = ctx.arena->tensor(DType::kF32, {N * R, C});
+  if (!parts.present()) return step_does_not_fit(R);
+  SLUICE_RETURN_IF_ERROR(group.gather(ctx, part, parts));
+  std::vector<int32_t> rows;  // of parts, in the order of whole's
+  for (int64_t r = 0; r < R; ++r)
+    for (int64_t n = 0; n < N; ++n) rows.push_back(int32_t(n * R + r));
+  Tensor from;
+  SLUICE_RETURN_IF_ERROR(bring(ctx, {{&from, Tensor::of(rows.data(), {N * R})}}));
+  return copy_rows(ctx, {.x = parts, .out = whole.reshape({R * N, C}), .from = from});
 }
 
 }  // namespace sluice

@@ -65,7 +65,8 @@ class Qwen3_5 final : public Model {
   Result<StepOutput> draft(Context&, const Batch&, const StepTables&, const Tensor& hidden_before, const Pools&) const override;
 
  private:
-  Qwen3_5(const ModelConfig& config, WeightSource source) : c_(config), source_(std::move(source)) {}
+  Qwen3_5(const ModelConfig& config, const ModelConfig& part, WeightSource source)
+      : c_(config), part_(part), source_(std::move(source)) {}
 
   void take_weights();
   Layer take_layer(const std::string& prefix, LayerKind kind);
@@ -86,8 +87,8 @@ class Qwen3_5 final : public Model {
   Status mlp(Step&, const Mlp&, const Tensor& x, const Tensor& out) const;
   Result<StepOutput> head(Step&, const Residual&) const;
 
-  ModelConfig c_;
-  WeightSource source_;  // owns the memory behind the tensors
+  ModelConfig c_, part_;  // part_: with the numbers of heads, columns and words that are this rank's
+  WeightSource source_;   // owns the memory behind the tensors
   DType act_ = DType::kBF16;
   Tensor embed_, norm_, head_;
   std::vector<Layer> layers_;
@@ -100,34 +101,40 @@ class Qwen3_5 final : public Model {
 LinearAttention Qwen3_5::take_linear(const std::string& p) {
   const int64_t h = c_.hidden_size, hv = c_.linear_value_heads, v = hv * c_.linear_value_dim;
   const int64_t channels = 2 * c_.linear_key_heads * c_.linear_key_dim + v;
-  return {.in = source_.take_together({{p + "in_proj_qkv.weight", channels, h},
-                                       {p + "in_proj_z.weight", v, h},
-                                       {p + "in_proj_b.weight", hv, h},
-                                       {p + "in_proj_a.weight", hv, h}}),
-          .conv = source_.take(p + "conv1d.weight", {channels, 1, c_.conv_width}),
-          .A_log = source_.take(p + "A_log", {hv}),
-          .dt_bias = source_.take(p + "dt_bias", {hv}),
+  const Cut::Block keys{c_.linear_key_heads, c_.linear_key_dim}, values{hv, c_.linear_value_dim};
+  const Cut qkv{{keys, keys, values}}, z{{values}}, heads{{{hv}}};
+  return {.in = source_.take_together({{p + "in_proj_qkv.weight", channels, h, qkv},
+                                       {p + "in_proj_z.weight", v, h, z},
+                                       {p + "in_proj_b.weight", hv, h, heads},
+                                       {p + "in_proj_a.weight", hv, h, heads}}),
+          .conv = source_.take(p + "conv1d.weight", {channels, 1, c_.conv_width}, qkv),
+          .A_log = source_.take(p + "A_log", {hv}, heads),
+          .dt_bias = source_.take(p + "dt_bias", {hv}, heads),
           .norm = source_.take(p + "norm.weight", {c_.linear_value_dim}),
-          .out = source_.take(p + "out_proj.weight", {h, v})};
+          .out = source_.take(p + "out_proj.weight", {h, v}, {.columns = values})};
 }
 
 FullAttention Qwen3_5::take_full(const std::string& p) {
-  const int64_t h = c_.hidden_size, d = c_.head_dim, q = c_.num_attention_heads * d, kv = c_.num_kv_heads * d;
-  return {
-      .in = source_.take_together(
-          {{p + "q_proj.weight", c_.attn_output_gate ? 2 * q : q, h}, {p + "k_proj.weight", kv, h}, {p + "v_proj.weight", kv, h}}),
-      .o = source_.take(p + "o_proj.weight", {h, q}),
-      .q_norm = source_.take(p + "q_norm.weight", {d}),
-      .k_norm = source_.take(p + "k_norm.weight", {d})};
+  const int64_t h = c_.hidden_size, d = c_.head_dim, kv = c_.num_kv_heads * d;
+  const int64_t heads = c_.num_attention_heads, per_head = c_.attn_output_gate ? 2 * d : d;
+  const Cut keys{{{c_.num_kv_heads, d}}};
+  return {.in = source_.take_together({{p + "q_proj.weight", heads * per_head, h, {{{heads, per_head}}}},
+                                       {p + "k_proj.weight", kv, h, keys},
+                                       {p + "v_proj.weight", kv, h, keys}}),
+          .o = source_.take(p + "o_proj.weight", {h, heads * d}, {.columns = {heads, d}}),
+          .q_norm = source_.take(p + "q_norm.weight", {d}),
+          .k_norm = source_.take(p + "k_norm.weight", {d})};
 }
 
 Layer Qwen3_5::take_layer(const std::string& p, LayerKind kind) {
   const int64_t h = c_.hidden_size, i = c_.intermediate_size;
-  Layer layer{.input_norm = source_.take(p + "input_layernorm.weight", {h}),
-              .post_norm = source_.take(p + "post_attention_layernorm.weight", {h}),
-              .mixer = {},
-              .mlp = {.in = source_.take_together({{p + "mlp.gate_proj.weight", i, h}, {p + "mlp.up_proj.weight", i, h}}),
-                      .down = source_.take(p + "mlp.down_proj.weight", {h, i})}};
+  const Cut columns{{{i}}};
+  Layer layer{
+      .input_norm = source_.take(p + "input_layernorm.weight", {h}),
+      .post_norm = source_.take(p + "post_attention_layernorm.weight", {h}),
+      .mixer = {},
+      .mlp = {.in = source_.take_together({{p + "mlp.gate_proj.weight", i, h, columns}, {p + "mlp.up_proj.weight", i, h, columns}}),
+              .down = source_.take(p + "mlp.down_proj.weight", {h, i}, {.columns = {i}})}};
   if (kind == LayerKind::kLinearAttention) layer.mixer = take_linear(p + "linear_attn.");
   else layer.mixer = take_full(p + "self_attn.");
   return layer;
@@ -140,7 +147,9 @@ void Qwen3_5::take_weights() {
   for (int64_t l = 0; l < c_.num_layers; ++l)
     layers_.push_back(take_layer(root + "layers." + std::to_string(l) + ".", c_.layers[l]));
   norm_ = source_.take(root + "norm.weight", {h});
-  head_ = c_.tie_word_embeddings ? embed_ : source_.take("lm_head.weight", {c_.vocab_size, h});
+  const Share words = share_of(source_.group(), c_.vocab_size);
+  head_ = c_.tie_word_embeddings ? embed_.present() ? embed_.slice(0, words.begin, words.begin + words.count) : Tensor()
+                                 : source_.take("lm_head.weight", {c_.vocab_size, h}, {{{c_.vocab_size}}});
   if (c_.mtp_layers > 0 && source_.has("mtp.fc.weight")) {
     mtp_ = std::make_unique<Mtp>(Mtp{.fc = source_.take("mtp.fc.weight", {h, 2 * h}),
                                      .norm_embedding = source_.take("mtp.pre_fc_norm_embedding.weight", {h}),
@@ -152,8 +161,33 @@ void Qwen3_5::take_weights() {
   source_.ignore("model.visual.");
 }
 
+// What a rank of a group has of the model: heads of keys with those that read them, columns of the MLP.
+Result<ModelConfig> part_of(const ModelConfig& whole, const Group* group) {
+  if (!group) return whole;
+  ModelConfig part = whole;
+  const int64_t ranks = group->size();
+  const auto refuse = [&](int64_t count, const char* what) {
+    return invalid("--tp " + std::to_string(ranks) + ": the model has " + std::to_string(count) + " " + what +
+                       ", which are not to be shared evenly",
+                   "give a number that divides them");
+  };
+  for (const auto& [field, what] : {std::pair{&ModelConfig::linear_key_heads, "key heads in its delta layers"},
+                                    {&ModelConfig::linear_value_heads, "value heads in its delta layers"},
+                                    {&ModelConfig::num_attention_heads, "attention heads"},
+                                    {&ModelConfig::intermediate_size, "columns in its MLP"},
+                                    {&ModelConfig::vocab_size, "words"}}) {
+    if (whole.*field % ranks != 0) return refuse(whole.*field, what);
+    part.*field = share_of(group, whole.*field).count;
+  }
+  if (whole.num_kv_heads % ranks != 0 && ranks % whole.num_kv_heads != 0)
+    return refuse(whole.num_kv_heads, "key heads in its attention layers");
+  part.num_kv_heads = share_of(group, whole.num_kv_heads).count;
+  return part;
+}
+
 Result<LoadedModel> Qwen3_5::make(const ModelConfig& config, WeightSource source, DTypeChoice dtype) {
-  std::unique_ptr<Qwen3_5> m(new Qwen3_5(config, std::move(source)));
+  SLUICE_ASSIGN_OR_RETURN(const ModelConfig part, part_of(config, source.group()));
+  std::unique_ptr<Qwen3_5> m(new Qwen3_5(config, part, std::move(source)));
   m->take_weights();
   SLUICE_RETURN_IF_ERROR(m->source_.finish());
   if (dtype == DTypeChoice::kAuto) m->act_ = m->source_.common_dtype();
@@ -166,10 +200,10 @@ PoolSpec Qwen3_5::pool_spec(bool drafting) const {
   PoolSpec s;
   for (const LayerKind kind : c_.layers) ++(kind == LayerKind::kLinearAttention ? s.linear_layers : s.attention_layers);
   if (drafting && mtp_) ++s.attention_layers, s.hidden_size = c_.hidden_size;
-  s.key_heads = c_.linear_key_heads, s.value_heads = c_.linear_value_heads;
+  s.key_heads = part_.linear_key_heads, s.value_heads = part_.linear_value_heads;
   s.key_dim = c_.linear_key_dim, s.value_dim = c_.linear_value_dim;
   s.conv_channels = 2 * s.key_heads * s.key_dim + s.value_heads * s.value_dim, s.conv_width = c_.conv_width;
-  s.kv_heads = c_.num_kv_heads, s.head_dim = c_.head_dim, s.kv_dtype = act_;
+  s.kv_heads = part_.num_kv_heads, s.head_dim = c_.head_dim, s.kv_dtype = act_;
   return s;
 }
 
@@ -203,7 +237,7 @@ struct Qwen3_5::Step {
 
 Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const LinearLayerState& state, const Tensor& x,
                                  const Tensor& out) const {
-  const int64_t HK = c_.linear_key_heads, HV = c_.linear_value_heads, K = c_.linear_key_dim, V = c_.linear_value_dim, T = s.T;
+  const int64_t HK = part_.linear_key_heads, HV = part_.linear_value_heads, K = c_.linear_key_dim, V = c_.linear_value_dim, T = s.T;
   Tensor qkv, z, b, a;
   SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, s.operands(act_), {&qkv, &z, &b, &a}));
   const Tensor y = s.make(act_, {T, HV, V});
@@ -268,7 +302,7 @@ Status Qwen3_5::linear_attention(Step& s, const LinearAttention& w, const Linear
                                           .scale = scale}));
     SLUICE_RETURN_IF_ERROR(gated_rmsnorm(s.ctx, {.x = o, .z = gate, .weight = w.norm, .y = y, .eps = eps, .gate = Gate::kSilu}));
   }
-  return matmul(s.ctx, {.x = y.reshape({T, HV * V}), .w = w.out, .y = out});
+  return project_back(s.ctx, source_.group(), y.reshape({T, HV * V}), w.out, out);
 }
 
 // Sequences whose rows may be taken back come first in the batch; the others close their chunks as they fill them, those of one row
@@ -292,7 +326,7 @@ Status Qwen3_5::delta_rule(Step& s, const GdnArgs& all) const {
 
 Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionLayerCache& cache, const Tensor& x,
                                const Tensor& out) const {
-  const int64_t HQ = c_.num_attention_heads, HKV = c_.num_kv_heads, D = c_.head_dim, T = s.T;
+  const int64_t HQ = part_.num_attention_heads, HKV = part_.num_kv_heads, D = c_.head_dim, T = s.T;
   const int64_t per_head = c_.attn_output_gate ? 2 * D : D;
   Tensor q_rows, k_rows, v_rows;
   SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, s.operands(act_), {&q_rows, &k_rows, &v_rows}));
@@ -326,16 +360,16 @@ Status Qwen3_5::full_attention(Step& s, const FullAttention& w, const AttentionL
                  .first_key = s.first_key};
   if (!s.batch.one_row_each) attend.cu_seqlens = s.in.cu_seqlens;
   SLUICE_RETURN_IF_ERROR(s.batch.one_row_each ? gqa_decode(s.ctx, {attend}) : gqa_prefill(s.ctx, {attend}));
-  return matmul(s.ctx, {.x = o.reshape({T, HQ * D}), .w = w.o, .y = out});
+  return project_back(s.ctx, source_.group(), o.reshape({T, HQ * D}), w.o, out);
 }
 
 Status Qwen3_5::mlp(Step& s, const Mlp& w, const Tensor& x, const Tensor& out) const {
   Tensor gate, up;
   SLUICE_RETURN_IF_ERROR(project(s.ctx, x, w.in, s.operands(act_), {&gate, &up}));
-  const Tensor y = s.make(act_, {s.T, c_.intermediate_size});
+  const Tensor y = s.make(act_, {s.T, part_.intermediate_size});
   SLUICE_RETURN_IF_ERROR(s.memory());
   SLUICE_RETURN_IF_ERROR(silu_mul(s.ctx, {.gate = gate, .up = up, .y = y}));
-  return matmul(s.ctx, {.x = y, .w = w.down, .y = out});
+  return project_back(s.ctx, source_.group(), y, w.down, out);
 }
 
 Status Qwen3_5::norm(Step& s, Residual& r, const Tensor& weight) const {
@@ -356,7 +390,15 @@ Result<StepOutput> Qwen3_5::head(Step& s, const Residual& r) const {
   const Tensor rows = count == s.T ? r.x : s.make(r.x.dtype, {count, c_.hidden_size});
   SLUICE_RETURN_IF_ERROR(s.memory());
   if (count != s.T) SLUICE_RETURN_IF_ERROR(copy_rows(s.ctx, {.x = r.x, .out = rows, .from = s.in.logit_rows}));
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = rows, .w = head_, .y = out.logits}));
+  Group* group = source_.group();
+  if (!group) {
+    SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = rows, .w = head_, .y = out.logits}));
+    return out;
+  }
+  const Tensor words = s.f32({rows.dim(0), part_.vocab_size});
+  SLUICE_RETURN_IF_ERROR(s.memory());
+  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = rows, .w = head_, .y = words}));
+  SLUICE_RETURN_IF_ERROR(gather_columns(s.ctx, *group, words, out.logits));
   return out;
 }
 

@@ -22,22 +22,23 @@ Result<LoadedModel> make(const ModelConfig& config, WeightSource source, DTypeCh
 
 }  // namespace
 
-Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where, const LoadProgress& show) {
+Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where, const LoadProgress& show,
+                               Group* group) {
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(dir));
   SLUICE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(dir));
-  auto model = load_model(config, std::move(checkpoint), dtype, where, show);
+  auto model = load_model(config, std::move(checkpoint), dtype, where, show, group);
   if (!model.ok()) return model.status().in(dir);
   return model;
 }
 
 Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where,
-                               const LoadProgress& show) {
-  return make(config, WeightSource(std::move(checkpoint), where, show), dtype);
+                               const LoadProgress& show, Group* group) {
+  return make(config, WeightSource(std::move(checkpoint), where, group, show), dtype);
 }
 
-Result<LoadedModel> random_model(const std::string& config_path, DTypeChoice dtype, const Context& where) {
+Result<LoadedModel> random_model(const std::string& config_path, DTypeChoice dtype, const Context& where, Group* group) {
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(config_path));
-  return make(config, WeightSource(where), dtype);
+  return make(config, WeightSource(where, group), dtype);
 }
 
 }  // namespace sluice

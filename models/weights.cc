@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
 #include "core/memory.h"
 
@@ -22,10 +23,32 @@ bool starts_with_any(const std::string& name, const std::vector<std::string>& pr
   return false;
 }
 
+// Rows are one run where they lie behind one another.
+size_t run_of(const Tensor& block) { return block.contiguous() ? block.bytes() : block.bytes() / size_t(block.dim(0)); }
+
+// A stretch of what blocks of rows are behind one another.
+Status read_blocks(const Checkpoint& file, std::span<const Tensor> blocks, size_t offset, size_t bytes, std::byte* into) {
+  for (const Tensor& b : blocks) {
+    const size_t run = run_of(b), pitch = b.contiguous() ? run : size_t(b.stride[0]) * dtype_size(b.dtype);
+    for (; offset < b.bytes() && bytes > 0;) {
+      const size_t within = offset % run, count = std::min(run - within, bytes);
+      SLUICE_RETURN_IF_ERROR(file.read(static_cast<const std::byte*>(b.data) + offset / run * pitch + within, count, into));
+      offset += count, into += count, bytes -= count;
+    }
+    offset -= b.bytes();
+  }
+  return {};
+}
+
 }  // namespace
 
-// What a name stands for, checked, where it lies; of random weights the wanted shape without memory.
-Tensor WeightSource::find(const std::string& name, std::initializer_list<int64_t> shape) {
+Share share_of(const Group* group, int64_t units) {
+  if (!group) return {0, units};
+  return {group->rank() * units / group->size(), std::max<int64_t>(1, units / group->size())};
+}
+
+// What a name stands for, checked, where it lies, or this rank's part of it.
+WeightSource::Part WeightSource::find(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
   const Tensor wanted(nullptr, DType::kBF16, shape);
   taken_.insert(name);
   const Tensor* found = random() ? &wanted : checkpoint_->find(name);
@@ -41,9 +64,57 @@ Tensor WeightSource::find(const std::string& name, std::initializer_list<int64_t
     problems_.push_back(name + " is " + std::string(dtype_name(found->dtype)) + ", wanted BF16 or F32");
     return {};
   }
-  bytes_ += found->bytes();
-  if (found->dtype == DType::kBF16) bf16_bytes_ += found->bytes();
-  return *found;
+  const Part part = part_of(*found, cut);
+  bytes_ += part.tensor.bytes();
+  if (found->dtype == DType::kBF16) bf16_bytes_ += part.tensor.bytes();
+  return part;
+}
+
+WeightSource::Part WeightSource::part_of(const Tensor& whole, const Cut& cut) const {
+  Part part{.tensor = whole, .blocks = {}};
+  Tensor& t = part.tensor;
+  const int last = whole.rank - 1;
+  Share columns{0, whole.shape[last]};
+  if (group_ && cut.columns.units > 0) {
+    const auto [begin, count] = share_of(group_, cut.columns.units);
+    columns = {begin * cut.columns.size, count * cut.columns.size};
+  }
+  std::vector<Share> rows;
+  int64_t row = 0;
+  if (group_)
+    for (const Cut::Block& b : cut.rows) {
+      const auto [begin, count] = share_of(group_, b.units);
+      rows.push_back({row + begin * b.size, count * b.size});
+      row += b.units * b.size;
+    }
+  if (rows.empty()) rows = {{0, whole.shape[0]}};
+  t.data = nullptr, t.shape[last] = columns.count;
+  t.shape[0] = 0;
+  for (const Share& r : rows) t.shape[0] += r.count;
+  int64_t step = 1;
+  for (int d = last; d >= 0; --d) t.stride[d] = step, step *= t.shape[d];
+  if (random()) return part;
+  for (const Share& r : rows) {
+    const Tensor across = last > 0 ? whole.slice(last, columns.begin, columns.begin + columns.count) : whole;
+    part.blocks.push_back(across.slice(0, r.begin, r.begin + r.count));
+  }
+  return part;
+}
+
+// One block is used where it lies, several are put together.
+Tensor WeightSource::used_in_place(const std::string& name, const Part& part) {
+  if (part.blocks.size() == 1) return part.blocks[0];
+  if (part.blocks.empty()) return {};
+  auto memory = Buffer::allocate(part.tensor.bytes());
+  Status done = memory.status();
+  if (done.ok()) done = read_blocks(*checkpoint_, part.blocks, 0, memory->size(), memory->data());
+  if (!done.ok()) {
+    problems_.push_back(name + ": " + done.message());
+    return {};
+  }
+  Tensor t = part.tensor;
+  t.data = made_.emplace_back(std::move(*memory)).data();
+  return t;
 }
 
 // Whether weights are used where the checkpoint is mapped.
@@ -60,45 +131,48 @@ std::byte* WeightSource::place_for(const std::string& name, size_t bytes) {
   return nullptr;
 }
 
-// `found` at `place`.
-Tensor WeightSource::put(const std::string& name, const Tensor& found, std::byte* place) {
+// A part at `place`.
+Tensor WeightSource::put(const std::string& name, const Part& part, std::byte* place) {
   if (!place) return {};
-  Tensor t = found;
+  Tensor t = part.tensor;
   t.data = place, t.device = where_.device;
-  if (!found.data) {
+  if (random()) {
     if (const Status made = make_random(name, t); !made.ok()) problems_.push_back(name + ": " + made.message());
     return t;
   }
-  transfers_.push_back({found.bytes(), place,
-                        [from = static_cast<const std::byte*>(found.data), file = checkpoint_.get()](
-                            size_t offset, size_t bytes, std::byte* into) { return file->read(from + offset, bytes, into); }});
+  transfers_.push_back(
+      {t.bytes(), place, [blocks = part.blocks, file = checkpoint_.get()](size_t offset, size_t bytes, std::byte* into) {
+         return read_blocks(*file, blocks, offset, bytes, into);
+       }});
   return t;
 }
 
-Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t> shape) {
-  const Tensor found = find(name, shape);
-  if (!found.present() || in_place()) return found;
-  return put(name, found, place_for(name, found.bytes()));
+Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
+  const Part part = find(name, shape, cut);
+  if (in_place()) return used_in_place(name, part);
+  return part.tensor.present() ? put(name, part, place_for(name, part.tensor.bytes())) : Tensor();
 }
 
 Projection WeightSource::take_together(std::initializer_list<NamedShape> wanted) {
   Projection p;
+  std::vector<Part> parts;
   size_t bytes = 0;
   int64_t rows = 0;
   bool alike = true;
   for (const NamedShape& w : wanted) {
-    p.parts.push_back(find(w.name, {w.rows, w.columns}));
-    const Tensor& t = p.parts.back();
-    alike = alike && t.present() && t.dtype == p.parts.front().dtype && w.columns == wanted.begin()->columns;
-    bytes += t.bytes(), rows += w.rows;
+    parts.push_back(find(w.name, {w.rows, w.columns}, w.cut));
+    const Tensor& t = parts.back().tensor;
+    alike = alike && t.present() && t.dtype == parts.front().tensor.dtype && w.columns == wanted.begin()->columns;
+    bytes += t.bytes(), rows += t.dim(0);
+    if (in_place()) p.parts.push_back(used_in_place(w.name, parts.back()));
   }
   if (in_place()) return p;
   std::byte* place = alike ? place_for(wanted.begin()->name, bytes) : nullptr;
-  if (place) p.whole = Tensor(place, p.parts.front().dtype, {rows, wanted.begin()->columns}, where_.device);
+  if (place) p.whole = Tensor(place, parts.front().tensor.dtype, {rows, wanted.begin()->columns}, where_.device);
   auto w = wanted.begin();
-  for (Tensor& t : p.parts) {
-    const size_t size = t.bytes();
-    if (t.present()) t = put(w->name, t, place ? place : place_for(w->name, size));
+  for (const Part& part : parts) {
+    const size_t size = part.tensor.bytes();
+    p.parts.push_back(part.tensor.present() ? put(w->name, part, place ? place : place_for(w->name, size)) : Tensor());
     if (place) place += size;
     ++w;
   }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/context.h"
+#include "core/group.h"
 #include "core/transfer.h"
 #include "io/checkpoint.h"
 
@@ -21,23 +22,41 @@ struct Projection {
   std::vector<Tensor> parts;
   Tensor whole;  // or absent
 };
+// What `units` heads, or columns, or rows a rank of a group has: an even share, and of fewer units than ranks one, which its
+// neighbours have too.
+struct Share {
+  int64_t begin, count;
+};
+Share share_of(const Group* group, int64_t units);
+
+// How a tensor is shared out in a group: its rows are blocks behind one another, of which each rank has its share, or its columns
+// are one such block. By default every rank has all of it.
+struct Cut {
+  struct Block {
+    int64_t units, size = 1;  // rows or columns a unit
+  };
+  std::vector<Block> rows;
+  Block columns{0};
+};
 struct NamedShape {
   std::string name;
   int64_t rows, columns;
+  Cut cut = {};
 };
 
 class WeightSource {
  public:
   // Weights in the memory of a context's device: on the CPU they stay where the checkpoint is mapped; no copy.
-  // show: bytes that the device has, of those that it will get.
+  // Of a group each rank takes its part. show: bytes that the device has, of those that it will get.
   using Show = std::function<void(size_t done, size_t all)>;
-  WeightSource(Checkpoint checkpoint, const Context& where, Show show = {})
-      : where_(where), checkpoint_(std::make_unique<Checkpoint>(std::move(checkpoint))), show_(std::move(show)) {}
+  WeightSource(Checkpoint checkpoint, const Context& where, Group* group, Show show = {})
+      : where_(where), group_(group), checkpoint_(std::make_unique<Checkpoint>(std::move(checkpoint))), show_(std::move(show)) {}
   // Random bf16 weights of whatever shape is asked for.
-  explicit WeightSource(const Context& where) : where_(where) {}
+  WeightSource(const Context& where, Group* group) : where_(where), group_(group) {}
 
-  // The tensor `name` of this shape, F32 or BF16. An absent tensor on any failure; finish() has the reason.
-  Tensor take(const std::string& name, std::initializer_list<int64_t> shape);
+  // The tensor `name` of this shape, F32 or BF16, or this rank's part of it. An absent tensor on any failure; finish() has the
+  // reason.
+  Tensor take(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut = {});
   // Matrices of the same width, behind one another where they must be copied anyway and are of one type.
   Projection take_together(std::initializer_list<NamedShape> wanted);
   // Constants of the model beside its weights, kept as long as these.
@@ -52,17 +71,26 @@ class WeightSource {
   size_t bytes() const { return bytes_; }
   DType common_dtype() const { return bf16_bytes_ * 2 >= bytes_ ? DType::kBF16 : DType::kF32; }
   bool random() const { return checkpoint_ == nullptr; }
+  Group* group() const { return group_; }
 
  private:
-  Tensor find(const std::string& name, std::initializer_list<int64_t> shape);
+  // A tensor as it is to lie, and where the checkpoint has its rows, in blocks behind one another; of random weights nowhere.
+  struct Part {
+    Tensor tensor;
+    std::vector<Tensor> blocks;
+  };
+  Part find(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut);
+  Part part_of(const Tensor& whole, const Cut& cut) const;
   bool in_place() const;
+  Tensor used_in_place(const std::string& name, const Part& part);
   std::byte* place_for(const std::string& name, size_t bytes);
-  Tensor put(const std::string& name, const Tensor& found, std::byte* place);
+  Tensor put(const std::string& name, const Part& part, std::byte* place);
   Status make_random(const std::string& name, const Tensor& t);
   Status bring_transfers();
   Status no_room() const;
 
   Context where_;
+  Group* group_;                            // or null
   std::unique_ptr<Checkpoint> checkpoint_;  // null: random weights
   Show show_;
   std::vector<Buffer> made_;
