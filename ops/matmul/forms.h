@@ -12,6 +12,7 @@ Status matmul_avx512_bf16(Context&, const MatmulArgs&, std::byte*);
 Status matmul_amx(Context&, const MatmulArgs&, std::byte*);
 Status matmul_cuda(Context&, const MatmulArgs&, std::byte*);
 Status matmul_mma(Context&, const MatmulArgs&, std::byte*);
+Status matmul_wgmma(Context&, const MatmulArgs&, std::byte*);
 Status matmul_few_rows(Context&, const MatmulArgs&, std::byte*);
 Status matmul_cublaslt(Context&, const MatmulArgs&, std::byte*);
 

@@ -38,7 +38,8 @@ Can few_rows_can(const MatmulArgs& a) {
   return a.x.shape[0] <= kMatmulFirstFewRows ? portable_few_can(a) : Can::no("x has more than 8 rows");
 }
 
-// On a GPU by the number of rows: all but cublaslt give a row the same bits in any batch.
+// On a GPU by the number of rows: all but cublaslt give a row the same bits in any batch, and those called portable_.. the same
+// as one another.
 constexpr Impl<MatmulArgs> kImpls[] = {
     {.name = "few_rows", .isa = Isa::kCuda, .can = few_rows_can, .run = SLUICE_CUDA_FORM(matmul_few_rows)},
     {.name = "cublaslt",
@@ -48,6 +49,7 @@ constexpr Impl<MatmulArgs> kImpls[] = {
      .run = SLUICE_CUBLASLT_FORM(matmul_cublaslt),
      .by_batch = true},
     {.name = "portable_few", .isa = Isa::kCuda, .can = portable_few_can, .run = SLUICE_CUDA_FORM(matmul_few_rows)},
+    {.name = "portable_wgmma", .isa = Isa::kSm90a, .can = mma_can, .run = SLUICE_SM90_FORM(matmul_wgmma)},
     {.name = "portable_mma", .isa = Isa::kCuda, .can = mma_can, .run = SLUICE_CUDA_FORM(matmul_mma)},
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(matmul_cuda)},
     {"amx", Isa::kAmxBf16, both_bf16, matmul_amx_workspace, matmul_amx},

@@ -162,6 +162,29 @@ TEST(Matmul, FewRowsHaveTheBitsOfMany) {
     }
 }
 
+// In tiles that fill a GPU, which the kernels for many rows are for.
+TEST(Matmul, ManyTilesHaveTheBitsOfFewRows) {
+  if (!gpu_context()) GTEST_SKIP() << "there is no GPU";
+  Random random(9);
+  constexpr int64_t kM = 300, kN = 3005;
+  const auto& few = impl_named(matmul_impls(), "portable_few");
+  for (const int64_t k : {8, 264, 1704, 4616}) {
+    const Storage x = random.normal(DType::kBF16, {kM, k}), w = random.normal(DType::kBF16, {kN, k});
+    const Storage want(DType::kF32, {16, kN}), y(DType::kF32, {kM, kN});
+    const MatmulArgs all{.x = x, .w = w, .y = y};
+    for (const char* form : {"portable_wgmma", "portable_mma"}) {
+      const auto& many = impl_named(matmul_impls(), form);
+      if (!runs_here(many, all)) continue;
+      run_ok(many, all);
+      for (const int64_t m : {0, 120, 284}) {
+        run_ok(few, MatmulArgs{.x = x.tensor().slice(0, m, m + 16), .w = w, .y = want});
+        EXPECT_EQ(std::memcmp(want.tensor().data, y.tensor()[m].data, want.tensor().bytes()), 0)
+            << form << " K " << k << " row " << m;
+      }
+    }
+  }
+}
+
 // Columns too: an output does not depend on its neighbours in w.
 TEST(Matmul, SameBitsForAnySliceOfTheWeights) {
   Random random(6);
