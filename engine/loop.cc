@@ -9,6 +9,10 @@ namespace sluice {
 EngineLoop::EngineLoop(std::unique_ptr<Engine> engine, LoopLimits limits)
     : engine_(std::move(engine)), limits_(limits), scheduler_(*engine_) {
   publish(0, {});
+  scheduler_.on_lost([this](const Status& why) {  // so that whoever is told of it finds the same in health()
+    const std::scoped_lock lock(mutex_);
+    health_ = why;
+  });
   thread_ = std::thread([this] { run(); });
 }
 
@@ -116,7 +120,6 @@ void EngineLoop::publish(double step_s, const Status& stepped) {
   report_.kv_pages = kv.pages(), report_.kv_free = kv.free_pages(), report_.kv_cached = cache.evictable_pages();
   report_.busy_s += step_s, report_.last_step_s = step_s;
   report_.failed_steps += !stepped.ok();
-  if (stepped.code() == Code::kDevice) health_ = stepped;
   unseen_requests_ = unseen_tokens_ = 0;
   for (const Message& m : inbox_)
     if (!m.cancel) ++unseen_requests_, unseen_tokens_ += int64_t(m.request.prompt.size());

@@ -101,8 +101,13 @@ Status Scheduler::step() {
   if (running_.empty()) return {};
   try {
     if (const Status done = compute(); !done.ok()) {
+      const bool lost = done.code() == Code::kDevice;
+      if (lost) {
+        lost_ = done;
+        if (on_lost_) on_lost_(done);
+      }
       fail(running_, done);
-      if (done.code() == Code::kDevice) lost_ = done, fail(waiting_, done);
+      if (lost) fail(waiting_, done);
       return done;
     }
   } catch (const std::bad_alloc&) {  // nobody knows how far the step came

@@ -57,6 +57,8 @@ class Scheduler {
   // with kDevice all that wait or come later.
   Status step();
 
+  // Called when the device is lost, before any request is told.
+  void on_lost(std::function<void(const Status&)> f) { on_lost_ = std::move(f); }
   // For tests: sees each request's sequence before its memory is given back.
   void on_release(std::function<void(RequestId, const Sequence&)> f) { on_release_ = std::move(f); }
 
@@ -153,6 +155,7 @@ class Scheduler {
 
   Engine& engine_;
   Speculator speculator_;
+  std::function<void(const Status&)> on_lost_;
   std::function<void(RequestId, const Sequence&)> on_release_;
   ActiveList waiting_;  // by priority, then age
   ActiveList running_;  // by age
