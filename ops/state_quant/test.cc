@@ -28,7 +28,7 @@ Storage random_states(Random& random, const StateQuantCase& c) {
   double size = 0;
   x.fill([&] {
     if (i++ % c.length == 0) size = random.integer(0, 9) == 0 ? 0 : std::exp(random.normal(0, 4));
-    return random.normal(0, size);
+    return size * random.normal();
   });
   return x;
 }
