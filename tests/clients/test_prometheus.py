@@ -76,7 +76,7 @@ class Prometheus:
 class Scraped(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = cls.enterClassContext(Server("--served-model-name", "demo"))
+        cls.server = cls.enterClassContext(Server("--served-model-name", "demo", "--snapshots", "int8"))
         folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         config = CONFIG.replace("RULES", str(RULES)).replace("PORT", str(cls.server.port))
         cls.prometheus = cls.enterClassContext(Prometheus(config, folder))
@@ -93,7 +93,8 @@ class Scraped(unittest.TestCase):
         value = self.prometheus.value
         eventually(lambda: value("up") == 1)
         begin = value("sluice_generation_tokens_total")
-        replies = [self.server.complete(f"{i} + 1 =", max_tokens=40 + i, ignore_eos=True).json["usage"] for i in range(8)]
+        prompts = ["1 + 1 = " * 40] + [f"{i} + 1 =" for i in range(1, 8)]  # the first is long enough for a snapshot
+        replies = [self.server.complete(p, max_tokens=40 + i, ignore_eos=True).json["usage"] for i, p in enumerate(prompts)]
         tokens = sum(u["completion_tokens"] for u in replies)
         eventually(lambda: value("sluice_generation_tokens_total") == begin + tokens)
         self.assertEqual(value("vllm:generation_tokens_total"), begin + tokens)
