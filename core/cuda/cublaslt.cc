@@ -1,9 +1,8 @@
 #if SLUICE_HAS_CUBLASLT
 #include "core/cuda/cublaslt.h"
 
-#include <dlfcn.h>
-
 #include "core/cuda/launch.h"
+#include "core/cuda/library.h"
 #include "core/cuda/status.h"
 
 namespace sluice::cuda {
@@ -27,32 +26,23 @@ class OutsideOfCapture {
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
-template <class F>
-bool find_function(void* library, const char* name, F& function) {
-  return (function = reinterpret_cast<F>(dlsym(library, name)));
-}
-
 Result<CublasLt> load() {
-  void* library = nullptr;
-  for (const char* name : kNames)
-    if (!library) library = dlopen(name, RTLD_NOW | RTLD_LOCAL);  // never closed: its kernels are CUDA's now
-  if (!library)
-    return Status(Code::kUnsupported, "libcublasLt.so.13 or .12 could not be loaded",
-                  "install cuBLAS, or name its folder in LD_LIBRARY_PATH");
+  SLUICE_ASSIGN_OR_RETURN(Library library, Library::open(kNames, "libcublasLt.so.13 or .12", "cuBLAS"));
   CublasLt f{};
-  const bool all = find_function(library, "cublasLtCreate", f.create) && find_function(library, "cublasLtDestroy", f.destroy) &&
-                   find_function(library, "cublasLtGetStatusString", f.text_of) &&
-                   find_function(library, "cublasLtMatmulDescCreate", f.create_product) &&
-                   find_function(library, "cublasLtMatmulDescDestroy", f.destroy_product) &&
-                   find_function(library, "cublasLtMatmulDescSetAttribute", f.set_of_product) &&
-                   find_function(library, "cublasLtMatrixLayoutCreate", f.create_layout) &&
-                   find_function(library, "cublasLtMatrixLayoutDestroy", f.destroy_layout) &&
-                   find_function(library, "cublasLtMatmulPreferenceCreate", f.create_preference) &&
-                   find_function(library, "cublasLtMatmulPreferenceDestroy", f.destroy_preference) &&
-                   find_function(library, "cublasLtMatmulPreferenceSetAttribute", f.set_of_preference) &&
-                   find_function(library, "cublasLtMatmulAlgoGetHeuristic", f.find_algorithms) &&
-                   find_function(library, "cublasLtMatmul", f.multiply);
-  if (!all) return Status(Code::kUnsupported, "libcublasLt lacks functions: it is too old");
+  library.find("cublasLtCreate", f.create)
+      .find("cublasLtDestroy", f.destroy)
+      .find("cublasLtGetStatusString", f.text_of)
+      .find("cublasLtMatmulDescCreate", f.create_product)
+      .find("cublasLtMatmulDescDestroy", f.destroy_product)
+      .find("cublasLtMatmulDescSetAttribute", f.set_of_product)
+      .find("cublasLtMatrixLayoutCreate", f.create_layout)
+      .find("cublasLtMatrixLayoutDestroy", f.destroy_layout)
+      .find("cublasLtMatmulPreferenceCreate", f.create_preference)
+      .find("cublasLtMatmulPreferenceDestroy", f.destroy_preference)
+      .find("cublasLtMatmulPreferenceSetAttribute", f.set_of_preference)
+      .find("cublasLtMatmulAlgoGetHeuristic", f.find_algorithms)
+      .find("cublasLtMatmul", f.multiply);
+  SLUICE_RETURN_IF_ERROR(library.complete("libcublasLt"));
   return f;
 }
 

@@ -3,12 +3,13 @@
 
 #include <cupti.h>
 #include <cxxabi.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+
+#include "core/cuda/library.h"
 
 namespace sluice::cuda {
 namespace {
@@ -95,21 +96,16 @@ Status to_status(CUptiResult r, const char* what) {
 }
 
 Result<Cupti> load() {
-  void* library = nullptr;
-  for (const char* name : kNames)
-    if (!library) library = dlopen(name, RTLD_NOW | RTLD_LOCAL);  // never closed: CUDA calls into it
-  if (!library)
-    return Status(Code::kUnsupported, "libcupti.so.13 or .12 could not be loaded",
-                  "install CUPTI, or name its folder in LD_LIBRARY_PATH");
+  SLUICE_ASSIGN_OR_RETURN(Library library, Library::open(kNames, "libcupti.so.13 or .12", "CUPTI"));
   Cupti f{};
-  const auto find = [&](const char* name, auto& function) {
-    return (function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name))) != nullptr;
-  };
-  const bool all = find("cuptiActivityRegisterCallbacks", f.register_callbacks) && find("cuptiActivityEnable", f.enable) &&
-                   find("cuptiActivityDisable", f.disable) && find("cuptiActivityFlushAll", f.flush) &&
-                   find("cuptiActivityGetNextRecord", f.next) && find("cuptiActivityGetNumDroppedRecords", f.dropped) &&
-                   find("cuptiGetResultString", f.text_of);
-  if (!all) return Status(Code::kUnsupported, "libcupti lacks functions: it is too old");
+  library.find("cuptiActivityRegisterCallbacks", f.register_callbacks)
+      .find("cuptiActivityEnable", f.enable)
+      .find("cuptiActivityDisable", f.disable)
+      .find("cuptiActivityFlushAll", f.flush)
+      .find("cuptiActivityGetNextRecord", f.next)
+      .find("cuptiActivityGetNumDroppedRecords", f.dropped)
+      .find("cuptiGetResultString", f.text_of);
+  SLUICE_RETURN_IF_ERROR(library.complete("libcupti"));
   return f;
 }
 

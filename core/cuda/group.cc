@@ -6,8 +6,9 @@
 #include "core/cuda/launch.h"
 #include "core/cuda/peer_sum.h"
 #if SLUICE_HAS_NCCL
-#include <dlfcn.h>
 #include <nccl.h>
+
+#include "core/cuda/library.h"
 #endif
 
 namespace sluice::cuda {
@@ -26,24 +27,21 @@ struct Nccl {
   decltype(&ncclGetErrorString) text_of;
 };
 
-template <class F>
-bool find_function(void* library, const char* name, F& function) {
-  return (function = reinterpret_cast<F>(dlsym(library, name)));
-}
-
 Result<Nccl> load() {
   setenv("NCCL_NVLS_ENABLE", "0", 1);  // sums by NVLink's multicast hang on some machines
   // Its calls in graphs and outside of them come from one stream: they need no events between each other.
   setenv("NCCL_GRAPH_MIXING_SUPPORT", "0", 0);
-  void* library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);  // never closed: its kernels are CUDA's now
-  if (!library)
-    return Status(Code::kUnsupported, "libnccl.so.2 could not be loaded", "install NCCL, or name its folder in LD_LIBRARY_PATH");
+  constexpr const char* kName = "libnccl.so.2";
+  SLUICE_ASSIGN_OR_RETURN(Library library, Library::open({&kName, 1}, kName, "NCCL"));
   Nccl f{};
-  const bool all = find_function(library, "ncclGetUniqueId", f.make_id) && find_function(library, "ncclCommInitRank", f.join) &&
-                   find_function(library, "ncclCommAbort", f.leave) && find_function(library, "ncclAllReduce", f.sum) &&
-                   find_function(library, "ncclAllGather", f.gather) && find_function(library, "ncclBroadcast", f.broadcast) &&
-                   find_function(library, "ncclGetErrorString", f.text_of);
-  if (!all) return Status(Code::kUnsupported, "libnccl.so.2 lacks functions: it is too old");
+  library.find("ncclGetUniqueId", f.make_id)
+      .find("ncclCommInitRank", f.join)
+      .find("ncclCommAbort", f.leave)
+      .find("ncclAllReduce", f.sum)
+      .find("ncclAllGather", f.gather)
+      .find("ncclBroadcast", f.broadcast)
+      .find("ncclGetErrorString", f.text_of);
+  SLUICE_RETURN_IF_ERROR(library.complete(kName));
   return f;
 }
 
