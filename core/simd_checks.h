@@ -1,4 +1,5 @@
-// The checks of core/simd.h against fp64, shared by one test program an instruction set: simd_test.cc and simd_avx512_test.cc.
+// The checks of core/simd.h against fp64, shared by one test program an instruction set: simd_test.cc, simd_avx2_test.cc
+// and simd_avx512_test.cc.
 //
 // The functions under test arrive as pointers, so that this file is compiled for any CPU in both programs.
 #pragma once

@@ -48,7 +48,7 @@ class SameBits : public ::testing::TestWithParam<Variant> {
                              .max_context = 1024,
                              .max_sequences = sequences,
                              .batch_invariant = true,
-                             .impl = force_everywhere(GetParam().impl, detect_cpu_features())});
+                             .impl = force_everywhere(GetParam().impl, usable_cpu_features().value())});
     EXPECT_TRUE(e.ok()) << e.status().to_string();
     return std::move(e).value();
   }
