@@ -28,13 +28,14 @@ constexpr bool is_gpu(Isa isa) { return isa >= Isa::kCuda; }
 inline Can cpu_has(const CpuFeatures& cpu, Isa isa) {
   switch (isa) {
     case Isa::kAvx2:
-      return cpu.avx2 ? Can{} : Can::no("this CPU has no AVX2 with FMA and F16C");
+      return cpu.avx2 ? Can{} : Can::no("this CPU has no AVX2 with FMA and F16C, or SLUICE_ISA leaves it out");
     case Isa::kAvx512:
-      return cpu.avx512 ? Can{} : Can::no("this CPU has no AVX-512 F/BW/VL/DQ");
+      return cpu.avx512 ? Can{} : Can::no("this CPU has no AVX-512 F/BW/VL/DQ, or SLUICE_ISA leaves it out");
     case Isa::kAvx512Bf16:
-      return cpu.avx512_bf16 ? Can{} : Can::no("this CPU has no AVX-512 bf16 dot product");
+      return cpu.avx512_bf16 ? Can{} : Can::no("this CPU has no AVX-512 bf16 dot product, or SLUICE_ISA leaves it out");
     case Isa::kAmxBf16:
-      return cpu.amx_bf16 ? Can{} : Can::no("this CPU has no AMX bf16 tiles, or the kernel refused them");
+      return cpu.amx_bf16 ? Can{}
+                          : Can::no("this CPU has no AMX bf16 tiles, the kernel refused them, or SLUICE_ISA leaves them out");
     default:
       return is_gpu(isa) ? Can::no("it runs on a GPU, and the tensors are on the CPU") : Can{};
   }

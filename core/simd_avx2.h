@@ -268,6 +268,14 @@ struct Avx2 {
     return _mm256_add_ps(_mm256_shuffle_ps(a, b, Low), _mm256_shuffle_ps(a, b, High));
   }
 
+  // Four rows become columns, in each 128 bits.
+  static SLUICE_INLINE void transpose4(__m256 (&r)[4]) {
+    const __m256 a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpackhi_ps(r[0], r[1]);
+    const __m256 c = _mm256_unpacklo_ps(r[2], r[3]), d = _mm256_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm256_shuffle_ps(a, c, 0x44), r[1] = _mm256_shuffle_ps(a, c, 0xee);
+    r[2] = _mm256_shuffle_ps(b, d, 0x44), r[3] = _mm256_shuffle_ps(b, d, 0xee);
+  }
+
  private:
   // Sixteen numbers of 32 bits, none above 65535, in 16 bits each.
   static SLUICE_INLINE __m256i to_16_bits(__m256i low, __m256i high) {
@@ -275,13 +283,6 @@ struct Avx2 {
   }
   static SLUICE_INLINE __m256 power_of_2(__m256i n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
-  }
-  // Within each 128 bits.
-  static SLUICE_INLINE void transpose4(__m256 (&r)[4]) {
-    const __m256 a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpackhi_ps(r[0], r[1]);
-    const __m256 c = _mm256_unpacklo_ps(r[2], r[3]), d = _mm256_unpackhi_ps(r[2], r[3]);
-    r[0] = _mm256_shuffle_ps(a, c, 0x44), r[1] = _mm256_shuffle_ps(a, c, 0xee);
-    r[2] = _mm256_shuffle_ps(b, d, 0x44), r[3] = _mm256_shuffle_ps(b, d, 0xee);
   }
   static SLUICE_INLINE void transpose8(__m256 (&r)[8]) {
     __m256 upper[4], lower[4];
