@@ -7,7 +7,7 @@ namespace sluice {
 
 struct CpuFeatures {
   std::string brand;
-  bool avx2 = false;         // AVX2 and FMA
+  bool avx2 = false;         // AVX2, FMA and F16C
   bool avx512 = false;       // F, BW, VL and DQ, and the kernel saves their registers
   bool avx512_bf16 = false;  // vdpbf16ps
   bool amx_bf16 = false;     // tile multiply, and the kernel granted the tile registers to this process

@@ -1,7 +1,9 @@
 #include "base/environment.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <iterator>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +20,27 @@ std::vector<std::string> items_of(const std::string& text) {
     begin = end + 1;
   }
   return items;
+}
+
+// What SLUICE_ISA may name, each with all that stands before it.
+struct IsaName {
+  const char* name;
+  bool CpuFeatures::*feature;  // null: nothing special
+};
+constexpr IsaName kIsas[] = {{"plain", nullptr},
+                             {"avx2", &CpuFeatures::avx2},
+                             {"avx512", &CpuFeatures::avx512},
+                             {"avx512_bf16", &CpuFeatures::avx512_bf16},
+                             {"amx", &CpuFeatures::amx_bf16}};
+
+bool has(const CpuFeatures& cpu, const IsaName& isa) { return !isa.feature || cpu.*isa.feature; }
+
+template <class Wanted>
+std::string names_of_isas(Wanted wanted) {
+  std::string names;
+  for (const IsaName& isa : kIsas)
+    if (wanted(isa)) names += (names.empty() ? "" : ", ") + std::string(isa.name);
+  return names;
 }
 
 }  // namespace
@@ -62,6 +85,23 @@ Result<PdlChoice> parse_pdl_choice(const std::string& text) {
   return choice;
 }
 
+Result<CpuFeatures> limit_cpu_features(CpuFeatures cpu, const std::string& isa) {
+  const auto limit = std::ranges::find(kIsas, isa, &IsaName::name);
+  if (limit == std::end(kIsas))
+    return invalid("SLUICE_ISA: '" + isa + "' is no instruction set",
+                   "write one of " + names_of_isas([](const IsaName&) { return true; }));
+  if (!has(cpu, *limit))
+    return Status(Code::kUnsupported, "SLUICE_ISA: this CPU has no " + isa,
+                  "it has " + names_of_isas([&](const IsaName& i) { return has(cpu, i); }));
+  for (auto beyond = limit + 1; beyond != std::end(kIsas); ++beyond) cpu.*beyond->feature = false;
+  return cpu;
+}
+
+Result<CpuFeatures> usable_cpu_features() {
+  const char* isa = std::getenv("SLUICE_ISA");
+  return isa ? limit_cpu_features(detect_cpu_features(), isa) : detect_cpu_features();
+}
+
 Result<Environment> read_environment() {
   Environment env;
   if (const char* impl = std::getenv("SLUICE_IMPL")) {
@@ -73,6 +113,8 @@ Result<Environment> read_environment() {
   if (const char* pdl = std::getenv("SLUICE_PDL")) {
     SLUICE_ASSIGN_OR_RETURN(env.pdl, parse_pdl_choice(pdl));
   }
+  if (const char* isa = std::getenv("SLUICE_ISA")) env.isa = isa;
+  SLUICE_ASSIGN_OR_RETURN(env.cpu, usable_cpu_features());
   return env;
 }
 

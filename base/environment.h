@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "base/cpu_features.h"
 #include "base/status.h"
 
 namespace sluice {
@@ -38,11 +39,17 @@ struct Environment {
   ImplChoices impl;
   TileChoices tile;
   PdlChoice pdl;
+  std::string isa;  // the most of an instruction set that is used; empty: all that the CPU has
+  CpuFeatures cpu;  // the CPU's, up to there
 };
 
 Result<ImplChoices> parse_impl_choices(const std::string& text);
 Result<TileChoices> parse_tile_choices(const std::string& text);
 Result<PdlChoice> parse_pdl_choice(const std::string& text);
+// As if the CPU had no more than `isa`: plain, avx2, avx512, ... It must have that.
+Result<CpuFeatures> limit_cpu_features(CpuFeatures cpu, const std::string& isa);
+// What detect_cpu_features() found, up to what SLUICE_ISA says.
+Result<CpuFeatures> usable_cpu_features();
 Result<Environment> read_environment();
 
 }  // namespace sluice

@@ -97,17 +97,19 @@ void print_ops(const std::vector<Verdict>& verdicts) {
   }
 }
 
-void print_text(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<Place>& places, const PdlChoice& pdl, bool ops) {
+void print_text(const Environment& env, const GpuList& gpus, const std::vector<Place>& places, bool ops) {
+  const CpuFeatures& cpu = env.cpu;
   fmt::print("{:<10} {}\n{:<10} {}\n", "version", SLUICE_VERSION, "CPU", cpu.brand);
   fmt::print("{:<10} {} physical\n", "cores", cpu.physical_cores);
   auto yes = [](bool b) { return b ? "yes" : "no"; };
   fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 bf16 {}, AMX bf16 {}\n", "can do", yes(cpu.avx2), yes(cpu.avx512),
              yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
+  if (!env.isa.empty()) fmt::print("{:<10} up to {}: SLUICE_ISA\n", "", env.isa);
   fmt::print("{:<10} {}\n", "CUDA",
              build_cuda_version() ? "built with " + cuda_version_text(build_cuda_version()) : "none in this build");
   for (size_t i = 0; i < gpus.gpus.size(); ++i) {
     fmt::print("{:<10} {}\n", "cuda:" + std::to_string(i), gpu_line(gpus.gpus[i]));
-    fmt::print("{:<10} programmatic dependent launch {}\n", "", early_start(gpus.gpus[i], pdl).words);
+    fmt::print("{:<10} programmatic dependent launch {}\n", "", early_start(gpus.gpus[i], env.pdl).words);
   }
   if (gpus.gpus.empty()) fmt::print("{:<10} none: {}\n", "GPUs", gpus.why_none);
   const auto demo = demo_model_dir();
@@ -146,10 +148,11 @@ boost::json::object gpu_json(const Place& p, const PdlChoice& pdl) {
           {"ops", ops_json(p.verdicts)}};
 }
 
-void print_json(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<Place>& places, const PdlChoice& pdl) {
+void print_json(const Environment& env, const GpuList& gpus, const std::vector<Place>& places) {
+  const CpuFeatures& cpu = env.cpu;
   boost::json::array list;
   for (const Place& p : places)
-    if (p.gpu) list.push_back(gpu_json(p, pdl));
+    if (p.gpu) list.push_back(gpu_json(p, env.pdl));
   const int cuda = build_cuda_version();
   const boost::json::object all{{"version", SLUICE_VERSION},
                                 {"cpu",
@@ -158,7 +161,8 @@ void print_json(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<P
                                   {"avx2", cpu.avx2},
                                   {"avx512", cpu.avx512},
                                   {"avx512_bf16", cpu.avx512_bf16},
-                                  {"amx_bf16", cpu.amx_bf16}}},
+                                  {"amx_bf16", cpu.amx_bf16},
+                                  {"limit", env.isa.empty() ? boost::json::value(nullptr) : boost::json::value(env.isa)}}},
                                 {"cuda", cuda ? boost::json::value(cuda_version_text(cuda)) : boost::json::value(nullptr)},
                                 {"gpus", list},
                                 {"why_no_gpus", gpus.why_none},
@@ -181,11 +185,10 @@ Result<std::vector<Place>> judge_all(const CpuFeatures& cpu, const GpuList& gpus
 
 Status doctor(const DoctorOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const Environment env, read_environment());
-  const CpuFeatures cpu = detect_cpu_features();
   SLUICE_RETURN_IF_ERROR(check_pdl_choice(env.pdl, all_ops()));
   SLUICE_ASSIGN_OR_RETURN(const GpuList gpus, o.gpus.empty() ? Result<GpuList>(detect_gpus()) : read_gpu_table(o.gpus));
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<Place> places, judge_all(cpu, gpus, o.backend, env.impl));
-  o.json ? print_json(cpu, gpus, places, env.pdl) : print_text(cpu, gpus, places, env.pdl, o.ops);
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<Place> places, judge_all(env.cpu, gpus, o.backend, env.impl));
+  o.json ? print_json(env, gpus, places) : print_text(env, gpus, places, o.ops);
   return {};
 }
 

@@ -6,7 +6,7 @@ namespace sluice {
 
 // `threads` <= 0 means one per physical core.
 Result<std::unique_ptr<CpuRuntime>> CpuRuntime::create(int threads, ImplChoices forced) {
-  CpuFeatures cpu = detect_cpu_features();
+  SLUICE_ASSIGN_OR_RETURN(CpuFeatures cpu, usable_cpu_features());
   if (threads <= 0) threads = cpu.physical_cores;
   SLUICE_ASSIGN_OR_RETURN(Arena arena, Arena::reserve());
   try {

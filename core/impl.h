@@ -21,18 +21,21 @@ struct Can {
 };
 
 // What a machine must have: a CPU's instruction set, or a GPU's architecture.
-enum class Isa : unsigned char { kAny, kAvx512, kAvx512Bf16, kAmxBf16, kCuda, kSm90a, kSm100a };
+enum class Isa : unsigned char { kAny, kAvx2, kAvx512, kAvx512Bf16, kAmxBf16, kCuda, kSm90a, kSm100a };
 
 constexpr bool is_gpu(Isa isa) { return isa >= Isa::kCuda; }
 
 inline Can cpu_has(const CpuFeatures& cpu, Isa isa) {
   switch (isa) {
+    case Isa::kAvx2:
+      return cpu.avx2 ? Can{} : Can::no("this CPU has no AVX2 with FMA and F16C, or SLUICE_ISA leaves it out");
     case Isa::kAvx512:
-      return cpu.avx512 ? Can{} : Can::no("this CPU has no AVX-512 F/BW/VL/DQ");
+      return cpu.avx512 ? Can{} : Can::no("this CPU has no AVX-512 F/BW/VL/DQ, or SLUICE_ISA leaves it out");
     case Isa::kAvx512Bf16:
-      return cpu.avx512_bf16 ? Can{} : Can::no("this CPU has no AVX-512 bf16 dot product");
+      return cpu.avx512_bf16 ? Can{} : Can::no("this CPU has no AVX-512 bf16 dot product, or SLUICE_ISA leaves it out");
     case Isa::kAmxBf16:
-      return cpu.amx_bf16 ? Can{} : Can::no("this CPU has no AMX bf16 tiles, or the kernel refused them");
+      return cpu.amx_bf16 ? Can{}
+                          : Can::no("this CPU has no AMX bf16 tiles, the kernel refused them, or SLUICE_ISA leaves them out");
     default:
       return is_gpu(isa) ? Can::no("it runs on a GPU, and the tensors are on the CPU") : Can{};
   }
@@ -86,7 +89,7 @@ class Tiles;
 
 template <class Args>
 struct Impl {
-  const char* name;  // "reference", "cpu", "avx512", "portable", "sm90", ...
+  const char* name;  // "reference", "cpu", "avx2", "avx512", "portable", "sm90", ...
   Isa isa = Isa::kAny;
   // Whether these arguments are served; null means all that pass the operator's check().
   Can (*can)(const Args&) = nullptr;

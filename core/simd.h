@@ -1,10 +1,10 @@
 // Sixteen fp32 lanes, the same interface for every instruction set, so that an operator's body is written once.
 //
-// A body is a template over an instruction set type `V` (simd::Plain in core/simd_plain.h, simd::Avx512 in core/simd_avx512.h);
-// each cpu*.cc file instantiates it for one of them. Rules for bodies: a multiply-add that may be fused is written fma() (never a *
-// b + c in one expression is relied on to fuse: the build says -ffp-contract=off), and a tail is handled with load_n / store_n so
-// that it takes the same arithmetic. Results are the same bits for every call of one instruction set; Plain rounds twice in fma()
-// and so differs from Avx512.
+// A body is a template over an instruction set type `V` (simd::Plain in core/simd_plain.h, simd::Avx2 in core/simd_avx2.h,
+// simd::Avx512 in core/simd_avx512.h); each cpu*.cc file instantiates it for one of them. Rules for bodies: a multiply-add that may
+// be fused is written fma() (never a * b + c in one expression is relied on to fuse: the build says -ffp-contract=off), a tail is
+// handled with load_n / store_n so that it takes the same arithmetic, and the size of a tile of sums comes from V::kRegisters.
+// Results are the same bits for every call of one instruction set; Plain rounds twice in fma() and so differs from the others.
 #pragma once
 
 #include <cstdint>

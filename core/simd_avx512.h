@@ -14,6 +14,7 @@ namespace sluice::simd {
 
 struct Avx512 {
   using F = __m512;
+  static constexpr int kRegisters = 32;
 
   static SLUICE_INLINE __mmask16 first(int n) { return __mmask16((1u << n) - 1u); }
 

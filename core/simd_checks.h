@@ -1,4 +1,5 @@
-// The checks of core/simd.h against fp64, shared by one test program an instruction set: simd_test.cc and simd_avx512_test.cc.
+// The checks of core/simd.h against fp64, shared by one test program an instruction set: simd_test.cc, simd_avx2_test.cc
+// and simd_avx512_test.cc.
 //
 // The functions under test arrive as pointers, so that this file is compiled for any CPU in both programs.
 #pragma once
@@ -26,13 +27,18 @@ struct Kernels {
   float (*reduce_add)(const float*);
   float (*reduce_max)(const float*);
   float (*sum_of_squares)(const float*, int64_t);
+  void (*transpose)(float (*square)[16]);
+  void (*reduce_add8)(const float (*in)[16], float* out);
+  void (*columns_of_4)(const Bf16* in, int n, float (*out)[16]);
+  void (*columns_of_3)(const float* in, int n, float (*out)[16]);
 };
 
 template <class K>
 Kernels kernels_of() {
   return {K::exp,        K::log1p_unit,   K::softplus,     K::sigmoid,      K::silu,       K::round,
           K::swap_pairs, K::swap_2_apart, K::swap_4_apart, K::swap_8_apart, K::to_bf16,    K::from_bf16,
-          K::to_int8,    K::from_int8,    K::greater,      K::reduce_add,   K::reduce_max, K::sum_of_squares};
+          K::to_int8,    K::from_int8,    K::greater,      K::reduce_add,   K::reduce_max, K::sum_of_squares,
+          K::transpose,  K::reduce_add8,  K::columns_of_4, K::columns_of_3};
 }
 
 constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
@@ -203,6 +209,36 @@ inline void check_reductions(const Kernels& k) {
   for (const int64_t n : {0, 1, 15, 16, 17, 63, 64, 65, 130, 300}) EXPECT_EQ(k.sum_of_squares(ones.data(), n), 4 * float(n)) << n;
 }
 
+inline void check_transpose(const Kernels& k) {
+  float square[16][16];
+  for (int i = 0; i < 256; ++i) square[i / 16][i % 16] = float(i);
+  k.transpose(square);
+  for (int i = 0; i < 256; ++i) ASSERT_EQ(square[i % 16][i / 16], float(i)) << i;
+}
+
+// The same bits as one after another, also where the order shows.
+inline void check_reductions_side_by_side(const Kernels& k) {
+  float x[8][16], sums[8];
+  for (int i = 0; i < 128; ++i) x[i / 16][i % 16] = (i % 3 ? 1e-3f : 1e4f) * float((i * 37) % 101 - 50);
+  k.reduce_add8(x, sums);
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(sums[i], k.reduce_add(x[i])) << i;
+}
+
+inline void check_columns(const Kernels& k) {
+  for (int n = 0; n <= 16; ++n) {
+    // Only the block may be read: what lies behind it is NaN, and would show in the lanes from n on.
+    std::vector<Bf16> four(64 + 64, Bf16(kNan));
+    std::vector<float> three(48 + 64, kNan);
+    for (int i = 0; i < 4 * n; ++i) four[size_t(i)] = Bf16(float(i + 1));
+    for (int i = 0; i < 3 * n; ++i) three[size_t(i)] = float(i + 1);
+    float columns[4][16];
+    k.columns_of_4(four.data(), n, columns);
+    for (int i = 0; i < 64; ++i) EXPECT_EQ(columns[i % 4][i / 4], i < 4 * n ? float(i + 1) : 0.0f) << n << ' ' << i;
+    k.columns_of_3(three.data(), n, columns);
+    for (int i = 0; i < 48; ++i) EXPECT_EQ(columns[i % 3][i / 3], i < 3 * n ? float(i + 1) : 0.0f) << n << ' ' << i;
+  }
+}
+
 inline void check_greater(const Kernels& k) {
   const float some[] = {-kInf, -1, -kTiny / 4, -0.0f, 0, kTiny / 4, 1, kInf, kNan};
   for (int turn = 0; turn < 9; ++turn) {
@@ -227,6 +263,9 @@ inline void check_all(const Kernels& k) {
   check_greater(k);
   check_partial_vectors(k);
   check_reductions(k);
+  check_reductions_side_by_side(k);
+  check_transpose(k);
+  check_columns(k);
 }
 
 }  // namespace sluice::simd_checks

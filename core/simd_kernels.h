@@ -25,6 +25,25 @@ struct TestKernels {
   static uint32_t greater(const float* x, const float* y) { return V::greater(V::load(x), V::load(y)); }
   static float reduce_add(const float* x) { return V::reduce_add(V::load(x)); }
   static float reduce_max(const float* x) { return V::reduce_max(V::load(x)); }
+  static void transpose(float (*square)[16]) {
+    typename V::F r[16];
+    for (int i = 0; i < 16; ++i) r[i] = V::load(square[i]);
+    V::transpose(r);
+    for (int i = 0; i < 16; ++i) V::store(square[i], r[i]);
+  }
+  static void reduce_add8(const float (*x)[16], float* sums) {
+    typename V::F a[8];
+    for (int i = 0; i < 8; ++i) a[i] = V::load(x[i]);
+    V::reduce_add8(a, sums);
+  }
+  template <int W, class X>
+  static void columns(const X* x, int n, float (*y)[16]) {
+    typename V::F column[W];
+    V::template load_columns<W>(x, n, column);
+    for (int w = 0; w < W; ++w) V::store(y[w], column[w]);
+  }
+  static void columns_of_4(const Bf16* x, int n, float (*y)[16]) { columns<4>(x, n, y); }
+  static void columns_of_3(const float* x, int n, float (*y)[16]) { columns<3>(x, n, y); }
   static float sum_of_squares(const float* x, int64_t n) { return simd::sum_of_squares<V>(x, n); }
 };
 

@@ -21,6 +21,7 @@ struct Plain {
     Quad q[4];
     SLUICE_INLINE float operator[](int i) const { return q[i / 4][i % 4]; }
   };
+  static constexpr int kRegisters = 4;  // sixteen of 16 bytes: how many F they hold
 
   // f(a), f(a, b) or f(a, b, c) on each four lanes.
   template <class Fn, class... A>

@@ -12,8 +12,8 @@ import re
 import subprocess
 import sys
 
-SPECIAL = re.compile(r"(_avx512|_avx512bf16|_amx)\.cc\.o$")
-TAG = re.compile(r"Avx512|Amx")
+SPECIAL = re.compile(r"(_avx2|_avx512|_avx512bf16|_amx)\.cc\.o$")
+TAG = re.compile(r"Avx2|Avx512|Amx")
 
 
 def leaks(obj):

@@ -7,6 +7,7 @@ namespace sluice {
 
 Status causal_conv1d_reference(Context&, const CausalConv1dArgs&, std::byte*);
 Status causal_conv1d_cpu(Context&, const CausalConv1dArgs&, std::byte*);
+Status causal_conv1d_avx2(Context&, const CausalConv1dArgs&, std::byte*);
 Status causal_conv1d_avx512(Context&, const CausalConv1dArgs&, std::byte*);
 Status causal_conv1d_cuda(Context&, const CausalConv1dArgs&, std::byte*);
 

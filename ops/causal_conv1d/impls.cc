@@ -32,6 +32,7 @@ namespace {
 constexpr Impl<CausalConv1dArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(causal_conv1d_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = causal_conv1d_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = causal_conv1d_avx2},
     {.name = "cpu", .run = causal_conv1d_cpu},
     {.name = "reference", .run = causal_conv1d_reference},
 };

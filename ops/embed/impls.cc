@@ -22,6 +22,7 @@ namespace {
 constexpr Impl<EmbedArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(embed_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = embed_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = embed_avx2},
     {.name = "cpu", .run = embed_cpu},
     {.name = "reference", .run = embed_reference},
 };

@@ -7,6 +7,7 @@ namespace sluice {
 
 Status fused_a_gemm_reference(Context&, const FusedAGemmArgs&, std::byte*);
 Status fused_a_gemm_cpu(Context&, const FusedAGemmArgs&, std::byte*);
+Status fused_a_gemm_avx2(Context&, const FusedAGemmArgs&, std::byte*);
 Status fused_a_gemm_avx512(Context&, const FusedAGemmArgs&, std::byte*);
 Status fused_a_gemm_cuda(Context&, const FusedAGemmArgs&, std::byte*);
 Status fused_a_gemm_tma(Context&, const FusedAGemmArgs&, std::byte*);

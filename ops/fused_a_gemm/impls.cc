@@ -45,6 +45,7 @@ constexpr Impl<FusedAGemmArgs> kImpls[] = {
     {"amx", Isa::kAmxBf16, bf16_weights, workspace_of<matmul_amx_workspace>, run_product<matmul_amx>},
     {"avx512_bf16", Isa::kAvx512Bf16, bf16_weights, workspace_of<matmul_avx512_bf16_workspace>, run_product<matmul_avx512_bf16>},
     {"avx512", Isa::kAvx512, nullptr, workspace_of<matmul_avx512_workspace>, fused_a_gemm_avx512},
+    {"avx2", Isa::kAvx2, nullptr, workspace_of<matmul_avx2_workspace>, fused_a_gemm_avx2},
     {"cpu", Isa::kAny, nullptr, workspace_of<matmul_cpu_workspace>, fused_a_gemm_cpu},
     {.name = "reference", .run = fused_a_gemm_reference},
 };

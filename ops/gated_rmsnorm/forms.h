@@ -8,6 +8,7 @@ namespace sluice {
 
 Status gated_rmsnorm_reference(Context&, const GatedRmsnormArgs&, std::byte*);
 Status gated_rmsnorm_cpu(Context&, const GatedRmsnormArgs&, std::byte*);
+Status gated_rmsnorm_avx2(Context&, const GatedRmsnormArgs&, std::byte*);
 Status gated_rmsnorm_avx512(Context&, const GatedRmsnormArgs&, std::byte*);
 Status gated_rmsnorm_cuda(Context&, const GatedRmsnormArgs&, std::byte*);
 

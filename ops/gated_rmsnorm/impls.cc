@@ -34,6 +34,7 @@ Can few_rows(const GatedRmsnormArgs& a) {
 constexpr Impl<GatedRmsnormArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .can = few_rows, .run = SLUICE_CUDA_FORM(gated_rmsnorm_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = gated_rmsnorm_workspace, .run = gated_rmsnorm_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = gated_rmsnorm_workspace, .run = gated_rmsnorm_avx2},
     {.name = "cpu", .workspace = gated_rmsnorm_workspace, .run = gated_rmsnorm_cpu},
     {.name = "reference", .run = gated_rmsnorm_reference},
 };

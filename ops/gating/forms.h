@@ -7,6 +7,7 @@ namespace sluice {
 
 Status gating_reference(Context&, const GatingArgs&, std::byte*);
 Status gating_cpu(Context&, const GatingArgs&, std::byte*);
+Status gating_avx2(Context&, const GatingArgs&, std::byte*);
 Status gating_avx512(Context&, const GatingArgs&, std::byte*);
 Status gating_cuda(Context&, const GatingArgs&, std::byte*);
 

@@ -22,6 +22,7 @@ namespace {
 constexpr Impl<GatingArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(gating_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = gating_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = gating_avx2},
     {.name = "cpu", .run = gating_cpu},
     {.name = "reference", .run = gating_reference},
 };

@@ -11,9 +11,6 @@
 
 namespace sluice::gdn {
 
-// Tokens of a register tile: times two for k and q, times 4 vectors of lanes, 24 sums.
-inline constexpr int kTileRows = 3;
-
 // Key rows into their columns of the state's [K][64]: squares of 16 by 16 where there are 16 rows.
 template <class V>
 void store_key_columns(const float* rows, int64_t K, int64_t first, int64_t count, float* keys) {
@@ -35,9 +32,9 @@ void store_key_columns(const float* rows, int64_t K, int64_t first, int64_t coun
 // behind is computed from and never read.
 template <class V>
 void dot_products(const float* rows, int64_t K, const float* keys, int64_t first, int64_t count, float* dots) {
-  for_strips<kTileRows>(count, [&]<int R>(Count<R>, int64_t i) {
+  for_strips<TileOf<V>::kTokens>(count, [&]<int R>(Count<R>, int64_t i) {
     const int64_t vectors = (first + i + R + kLanes - 1) / kLanes;
-    for_strips<4>(vectors, [&]<int C>(Count<C>, int64_t vector) {
+    for_strips<TileOf<V>::kStrip>(vectors, [&]<int C>(Count<C>, int64_t vector) {
       typename V::F acc[2 * R][C] = {};
       accumulate<V>(acc, rows + 2 * i * K, K, keys + vector * kLanes, kChunk, K);
       for (int m = 0; m < 2 * R; ++m)
@@ -116,9 +113,10 @@ void append_tile(const HeadRows& h, int64_t i, int64_t column) {
 template <class V>
 void append_rows(const HeadRows& h) {
   if (h.count == 1)
-    return for_strips<8>(h.V / kLanes, [&]<int C>(Count<C>, int64_t vector) { append_tile<V, 1, C>(h, 0, vector * kLanes); });
-  for_strips<4>(h.V / kLanes, [&]<int C>(Count<C>, int64_t vector) {
-    for_strips<kTileRows>(h.count, [&]<int R>(Count<R>, int64_t i) { append_tile<V, R, C>(h, i, vector * kLanes); });
+    return for_strips<TileOf<V>::kWide>(h.V / kLanes,
+                                        [&]<int C>(Count<C>, int64_t vector) { append_tile<V, 1, C>(h, 0, vector * kLanes); });
+  for_strips<TileOf<V>::kStrip>(h.V / kLanes, [&]<int C>(Count<C>, int64_t vector) {
+    for_strips<TileOf<V>::kTokens>(h.count, [&]<int R>(Count<R>, int64_t i) { append_tile<V, R, C>(h, i, vector * kLanes); });
   });
 }
 
@@ -132,9 +130,9 @@ void close_rows(int64_t n, int64_t K, int64_t VD, float* s, const float* keys, c
     const auto decay = simd::exp<V>(V::sub(last, V::load_n(g + j, lanes)));
     for (int64_t d = 0; d < K; ++d) V::store(w.closing + d * kChunk + j, V::mul(decay, V::load(keys + d * kChunk + j)));
   }
-  constexpr int kTile = 4;  // K is a multiple of 16; times 4 vectors: 16 sums
+  constexpr int kTile = 4;  // K is a multiple of 16; times 4 vectors with AVX-512: 16 sums
   const auto decay = simd::exp<V>(last);
-  for_strips<4>(VD / kLanes, [&]<int C>(Count<C>, int64_t vector) {
+  for_strips<TileOf<V>::kStrip>(VD / kLanes, [&]<int C>(Count<C>, int64_t vector) {
     for (int64_t d = 0; d < K; d += kTile) {
       float* at = s + d * VD + vector * kLanes;
       typename V::F acc[kTile][C];

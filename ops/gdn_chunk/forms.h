@@ -26,6 +26,7 @@ Can vector_form(const GdnState& s);
 
 Status append_reference(const GdnArgs& a, Closing closing, const Checkpoints& checkpoints = {});
 Status append_cpu(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch, const Checkpoints& checkpoints = {});
+Status append_avx2(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch, const Checkpoints& checkpoints = {});
 Status append_avx512(Context& ctx, const GdnArgs& a, Closing closing, std::byte* scratch, const Checkpoints& checkpoints = {});
 
 }  // namespace sluice::gdn

@@ -13,7 +13,17 @@
 
 namespace sluice::gdn {
 
-// `right` may be fp32 or bf16. Twenty-four sums, four lanes of right and one of left fill the 32 registers of AVX-512 best.
+// How many sums a tile has: `kTokens` tokens, times two for k and q, times `kStrip` vectors of lanes; one token alone has `kWide`
+// vectors. Twenty-four sums, four vectors of right and one of left fill the 32 registers of AVX-512 best; six, each in two
+// registers, the 16 of AVX2.
+template <class V>
+struct TileOf {
+  static constexpr int kTokens = V::kRegisters < 8 ? 1 : 3;
+  static constexpr int kStrip = V::kRegisters < 16 ? 1 : V::kRegisters / 8;
+  static constexpr int kWide = V::kRegisters / 4;
+};
+
+// `right` may be fp32 or bf16.
 template <class V, int M, int C, class X>
 SLUICE_INLINE void accumulate(typename V::F (&acc)[M][C], const float* left, int64_t left_stride, const X* right,
                               int64_t right_stride, int64_t n) {
@@ -43,14 +53,12 @@ SLUICE_INLINE void for_strips(int64_t vectors, F&& f) {
   for (; vectors - at >= Widest; at += Widest) f(Count<Widest>{}, at);
   if constexpr (Widest > 4)
     for (; vectors - at >= 4; at += 4) f(Count<4>{}, at);
-  switch (vectors - at) {
-    case 3:
-      return f(Count<3>{}, at);
-    case 2:
-      return f(Count<2>{}, at);
-    case 1:
-      return f(Count<1>{}, at);
-  }
+  if constexpr (Widest > 3)
+    if (vectors - at == 3) return f(Count<3>{}, at);
+  if constexpr (Widest > 2)
+    if (vectors - at == 2) return f(Count<2>{}, at);
+  if constexpr (Widest > 1)
+    if (vectors - at == 1) return f(Count<1>{}, at);
 }
 
 }  // namespace sluice::gdn

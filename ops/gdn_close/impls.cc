@@ -38,6 +38,7 @@ constexpr Impl<GdnCloseArgs> kImpls[] = {
     {.name = "sm90", .isa = Isa::kSm90a, .can = tma_form, .run = SLUICE_SM90_FORM(gdn_close_tma)},
     {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_close_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = gdn_close_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .can = vector_form, .workspace = workspace, .run = gdn_close_avx2},
     {.name = "cpu", .can = vector_form, .workspace = workspace, .run = gdn_close_cpu},
     {.name = "reference", .run = gdn_close_reference},
 };

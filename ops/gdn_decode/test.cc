@@ -88,7 +88,7 @@ TEST(GdnDecode, SameBitsAsPrefill) {
   for (const GdnShape d : {GdnShape{1, 2, 128, 128}, GdnShape{2, 2, 48, 80}}) {
     const GdnPool before(2, d, random);
     const GdnInputs first(kTokens, d, Temper::kStrong, DType::kF32, random), second(kTokens, d, Temper::kMild, DType::kF32, random);
-    for (const char* form : {"cpu", "avx512"}) {
+    for (const char* form : {"cpu", "avx2", "avx512"}) {
       const auto& impl = impl_named(gdn_decode_impls(), form);
       if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
       GdnPool want(before);

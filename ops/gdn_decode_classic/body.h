@@ -25,7 +25,7 @@ void classic_read(const ClassicRow& r, const S* s) {
   auto sum = V::zero();
   for (int64_t d = 0; d < r.K; d += simd::kLanes) sum = V::fma(V::load(r.k + d), V::load(r.k + r.K + d), sum);
   const auto kq = V::set1(V::reduce_add(sum)), decay = V::set1(r.decay), beta = V::set1(r.beta), scale = V::set1(r.scale);
-  gdn::for_strips<8>(r.V / simd::kLanes, [&]<int C>(gdn::Count<C>, int64_t vector) {
+  gdn::for_strips<gdn::TileOf<V>::kWide>(r.V / simd::kLanes, [&]<int C>(gdn::Count<C>, int64_t vector) {
     typename V::F acc[2][C] = {};
     gdn::accumulate<V>(acc, r.k, r.K, s + vector * simd::kLanes, r.V, r.K);
     for (int c = 0; c < C; ++c) {

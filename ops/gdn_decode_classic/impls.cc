@@ -60,6 +60,7 @@ constexpr Impl<GdnDecodeClassicArgs> kImpls[] = {
     {.name = "sm90", .isa = Isa::kSm90a, .can = tma_form, .run = SLUICE_SM90_FORM(gdn_decode_classic_tma)},
     {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_decode_classic_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = whole_vectors, .workspace = workspace, .run = gdn_decode_classic_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .can = whole_vectors, .workspace = workspace, .run = gdn_decode_classic_avx2},
     {.name = "cpu", .can = whole_vectors, .workspace = workspace, .run = gdn_decode_classic_cpu},
     {.name = "reference", .run = gdn_decode_classic_reference},
 };

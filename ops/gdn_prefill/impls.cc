@@ -66,6 +66,9 @@ size_t workspace(const Context& ctx, const GdnPrefillArgs& a) {
 Status run_avx512(Context& ctx, const GdnPrefillArgs& a, std::byte* scratch) {
   return gdn::append_avx512(ctx, a, Closing::kWhenFull, scratch, checkpoints(a));
 }
+Status run_avx2(Context& ctx, const GdnPrefillArgs& a, std::byte* scratch) {
+  return gdn::append_avx2(ctx, a, Closing::kWhenFull, scratch, checkpoints(a));
+}
 Status run_cpu(Context& ctx, const GdnPrefillArgs& a, std::byte* scratch) {
   return gdn::append_cpu(ctx, a, Closing::kWhenFull, scratch, checkpoints(a));
 }
@@ -96,6 +99,7 @@ constexpr Impl<GdnPrefillArgs> kImpls[] = {
      .run = SLUICE_CUDA_FORM(gdn_prefill_cuda),
      .tiles = SLUICE_CUDA_FORM(gdn_prefill_cuda_tiles)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = run_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .can = vector_form, .workspace = workspace, .run = run_avx2},
     {.name = "cpu", .can = vector_form, .workspace = workspace, .run = run_cpu},
     {.name = "reference", .run = run_reference},
 };

@@ -7,7 +7,10 @@ namespace {
 using namespace sluice::testing;
 
 // The fastest CPU form, itself held to the fp64 reference by the other tests.
-const char* yardstick() { return cpu_has(*context().cpu, Isa::kAvx512).yes() ? "avx512" : "cpu"; }
+const char* yardstick() {
+  const CpuFeatures& cpu = *context().cpu;
+  return cpu.avx512 ? "avx512" : cpu.avx2 ? "avx2" : "cpu";
+}
 
 GdnPrefillAnswer answer(const GdnPrefillProblem& p) { return p.run(prefill_named(yardstick())); }
 Storage states(const GdnPrefillProblem& p, const GdnPool& pool) {

@@ -8,6 +8,7 @@ namespace sluice {
 
 Status gdn_step_reference(Context&, const GdnStepArgs&, std::byte*);
 Status gdn_step_cpu(Context&, const GdnStepArgs&, std::byte*);
+Status gdn_step_avx2(Context&, const GdnStepArgs&, std::byte*);
 Status gdn_step_avx512(Context&, const GdnStepArgs&, std::byte*);
 Status gdn_step_cuda(Context&, const GdnStepArgs&, std::byte*);
 Status gdn_step_tma(Context&, const GdnStepArgs&, std::byte*);

@@ -115,6 +115,7 @@ constexpr Impl<GdnStepArgs> kImpls[] = {
     {.name = "sm90", .isa = Isa::kSm90a, .can = tma_form, .run = SLUICE_SM90_FORM(gdn_step_tma)},
     {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_step_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = gdn_step_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .can = vector_form, .workspace = workspace, .run = gdn_step_avx2},
     {.name = "cpu", .can = vector_form, .workspace = workspace, .run = gdn_step_cpu},
     {.name = "reference", .run = gdn_step_reference},
 };

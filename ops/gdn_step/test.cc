@@ -126,7 +126,7 @@ TEST(GdnStep, SameBitsAsItsParts) {
   Random random(1);
   for (const GdnStepCase& c : kGdnStepCases)
     for (const DType type : {DType::kF32, DType::kBF16})
-      for (const char* form : {"cpu", "avx512"}) {
+      for (const char* form : {"cpu", "avx2", "avx512"}) {
         const auto& impl = impl_named(gdn_step_impls(), form);
         if (!cpu_has(*context().cpu, impl.isa).yes()) continue;
         if (type == DType::kBF16 && c.K == 128) continue;  // the largest shape once is enough

@@ -21,6 +21,9 @@ size_t workspace(const Context& ctx, const GdnVerifyArgs& a) {
 Status run_avx512(Context& ctx, const GdnVerifyArgs& a, std::byte* scratch) {
   return gdn::append_avx512(ctx, a, Closing::kNever, scratch);
 }
+Status run_avx2(Context& ctx, const GdnVerifyArgs& a, std::byte* scratch) {
+  return gdn::append_avx2(ctx, a, Closing::kNever, scratch);
+}
 Status run_cpu(Context& ctx, const GdnVerifyArgs& a, std::byte* scratch) {
   return gdn::append_cpu(ctx, a, Closing::kNever, scratch);
 }
@@ -31,6 +34,7 @@ constexpr Impl<GdnVerifyArgs> kImpls[] = {
     {.name = "sm90", .isa = Isa::kSm90a, .can = tma_form, .run = SLUICE_SM90_FORM(gdn_verify_tma)},
     {.name = "portable", .isa = Isa::kCuda, .can = cuda_form, .run = SLUICE_CUDA_FORM(gdn_verify_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = vector_form, .workspace = workspace, .run = run_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .can = vector_form, .workspace = workspace, .run = run_avx2},
     {.name = "cpu", .can = vector_form, .workspace = workspace, .run = run_cpu},
     {.name = "reference", .run = run_reference},
 };

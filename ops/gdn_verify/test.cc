@@ -41,8 +41,10 @@ void decode(const char* form, const GdnInputs& in, int64_t t, GdnPool& pool, con
 }
 
 std::vector<const char*> cpu_forms() {
-  if (context().cpu->avx512) return {"cpu", "avx512"};
-  return {"cpu"};
+  std::vector<const char*> forms{"cpu"};
+  if (context().cpu->avx2) forms.push_back("avx2");
+  if (context().cpu->avx512) forms.push_back("avx512");
+  return forms;
 }
 
 // Those that serve chunks of R rows of such heads and keep the bits of gdn_decode.

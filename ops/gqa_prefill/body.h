@@ -34,7 +34,7 @@ class GqaBody {
 
  private:
   using F = typename V::F;
-  static constexpr int kMostRows = V::kSums < 8 ? V::kSums : 8;  // rows that share a load
+  static constexpr int kMostRows = V::kMostRows;
 
   // Keys [begin, begin + count) of a sequence, in 64 readable rows: the last is repeated. All heads of each.
   struct Block {

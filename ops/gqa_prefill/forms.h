@@ -7,6 +7,7 @@ namespace sluice {
 
 Status gqa_reference(Context&, const GqaArgs&, std::byte*);
 Status gqa_cpu(Context&, const GqaArgs&, std::byte*);
+Status gqa_avx2(Context&, const GqaArgs&, std::byte*);
 Status gqa_avx512(Context&, const GqaArgs&, std::byte*);
 Status gqa_cuda(Context&, const GqaArgs&, std::byte*);
 
@@ -59,6 +60,10 @@ inline constexpr Impl<Args> kGqaImpls[] = {
      .isa = Isa::kAvx512,
      .workspace = [](const Context& c, const Args& a) { return gqa_workspace(c, a); },
      .run = [](Context& c, const Args& a, std::byte* s) { return gqa_avx512(c, a, s); }},
+    {.name = "avx2",
+     .isa = Isa::kAvx2,
+     .workspace = [](const Context& c, const Args& a) { return gqa_workspace(c, a); },
+     .run = [](Context& c, const Args& a, std::byte* s) { return gqa_avx2(c, a, s); }},
     {.name = "cpu",
      .workspace = [](const Context& c, const Args& a) { return gqa_workspace(c, a); },
      .run = [](Context& c, const Args& a, std::byte* s) { return gqa_cpu(c, a, s); }},

@@ -18,8 +18,8 @@ struct GqaPair {
 };
 
 struct GqaPlain : simd::Plain {
-  // Sums kept at a time: two are half of the sixteen 16-byte registers of the oldest CPUs.
-  static constexpr int kSums = 2;
+  // Sums kept at a time: two are half of the sixteen 16-byte registers of the oldest CPUs. And the most rows that share a load.
+  static constexpr int kSums = 2, kMostRows = 2;
 
   template <class X>
   static SLUICE_INLINE GqaPair<F> load_pair(const X* p) {

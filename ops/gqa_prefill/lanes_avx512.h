@@ -8,7 +8,7 @@ namespace sluice {
 
 struct GqaAvx512 : simd::Avx512 {
   // Half of the 32 registers: enough sums in flight for two FMAs a cycle of latency 4, and room for what they are made from.
-  static constexpr int kSums = 16;
+  static constexpr int kSums = 16, kMostRows = 8;
   using Pair = GqaPair<F>;
 
   static SLUICE_INLINE Pair load_pair(const float* p) { return {load(p), load(p + simd::kLanes)}; }

@@ -7,6 +7,7 @@ namespace sluice {
 
 Status group_quant_reference(Context&, const GroupQuantArgs&, std::byte*);
 Status group_quant_cpu(Context&, const GroupQuantArgs&, std::byte*);
+Status group_quant_avx2(Context&, const GroupQuantArgs&, std::byte*);
 Status group_quant_avx512(Context&, const GroupQuantArgs&, std::byte*);
 Status group_quant_cuda(Context&, const GroupQuantArgs&, std::byte*);
 

@@ -84,6 +84,7 @@ Can counts_fit(const GroupQuantArgs& a) {
 constexpr Impl<GroupQuantArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .can = counts_fit, .run = SLUICE_CUDA_FORM(group_quant_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = group_quant_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = group_quant_avx2},
     {.name = "cpu", .run = group_quant_cpu},
     {.name = "reference", .run = group_quant_reference},
 };

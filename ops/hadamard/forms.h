@@ -8,6 +8,7 @@ namespace sluice {
 
 Status hadamard_reference(Context&, const HadamardArgs&, std::byte*);
 Status hadamard_cpu(Context&, const HadamardArgs&, std::byte*);
+Status hadamard_avx2(Context&, const HadamardArgs&, std::byte*);
 Status hadamard_avx512(Context&, const HadamardArgs&, std::byte*);
 Status hadamard_cuda(Context&, const HadamardArgs&, std::byte*);
 

@@ -30,6 +30,7 @@ Can fits_registers(const HadamardArgs& a) {
 constexpr Impl<HadamardArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .can = fits_registers, .run = SLUICE_CUDA_FORM(hadamard_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = hadamard_workspace, .run = hadamard_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = hadamard_workspace, .run = hadamard_avx2},
     {.name = "cpu", .workspace = hadamard_workspace, .run = hadamard_cpu},
     {.name = "reference", .run = hadamard_reference},
 };

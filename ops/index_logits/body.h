@@ -60,7 +60,8 @@ SLUICE_INLINE void index_logits_keys(const IndexLogits& p, int64_t token, int64_
   const float* weights = p.weights + token * p.weights_row;
   auto sum = V::zero();
   int64_t h = 0;
-  for (; h + 8 <= p.heads; h += 8) sum = index_logits_add_heads<V, 8>(q + h * dim, weights + h, keys, dim, sum);
+  constexpr int kHeads = V::kRegisters < 16 ? V::kRegisters / 2 : 8;
+  for (; h + kHeads <= p.heads; h += kHeads) sum = index_logits_add_heads<V, kHeads>(q + h * dim, weights + h, keys, dim, sum);
   for (; h < p.heads; ++h) sum = index_logits_add_heads<V, 1>(q + h * dim, weights + h, keys, dim, sum);
   V::store_n(p.logits + token * p.logits_row + first, V::mul(sum, V::load(scales)), count);
 }

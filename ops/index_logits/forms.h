@@ -7,6 +7,7 @@ namespace sluice {
 
 Status index_logits_reference(Context&, const IndexLogitsArgs&, std::byte*);
 Status index_logits_cpu(Context&, const IndexLogitsArgs&, std::byte*);
+Status index_logits_avx2(Context&, const IndexLogitsArgs&, std::byte*);
 Status index_logits_avx512(Context&, const IndexLogitsArgs&, std::byte*);
 Status index_logits_cuda(Context&, const IndexLogitsArgs&, std::byte*);
 Status index_logits_sm90(Context&, const IndexLogitsArgs&, std::byte*);

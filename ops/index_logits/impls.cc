@@ -85,6 +85,7 @@ constexpr Impl<IndexLogitsArgs> kImpls[] = {
     {.name = "sm90", .isa = Isa::kSm90a, .can = can_sm90, .run = SLUICE_SM90_FORM(index_logits_sm90)},
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(index_logits_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = index_logits_workspace, .run = index_logits_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = index_logits_workspace, .run = index_logits_avx2},
     {.name = "cpu", .workspace = index_logits_workspace, .run = index_logits_cpu},
     {.name = "reference", .run = index_logits_reference},
 };

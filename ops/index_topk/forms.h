@@ -7,6 +7,7 @@ namespace sluice {
 
 Status index_topk_reference(Context&, const IndexTopkArgs&, std::byte*);
 Status index_topk_cpu(Context&, const IndexTopkArgs&, std::byte*);
+Status index_topk_avx2(Context&, const IndexTopkArgs&, std::byte*);
 Status index_topk_avx512(Context&, const IndexTopkArgs&, std::byte*);
 Status index_topk_cuda(Context&, const IndexTopkArgs&, std::byte*);
 

@@ -35,6 +35,7 @@ constexpr Impl<IndexTopkArgs> kImpls[] = {
      .workspace = SLUICE_CUDA_FORM(index_topk_cuda_workspace),
      .run = SLUICE_CUDA_FORM(index_topk_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = index_topk_workspace, .run = index_topk_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = index_topk_workspace, .run = index_topk_avx2},
     {.name = "cpu", .workspace = index_topk_workspace, .run = index_topk_cpu},
     {.name = "reference", .run = index_topk_reference},
 };

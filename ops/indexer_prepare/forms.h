@@ -12,6 +12,7 @@ namespace sluice {
 
 Status indexer_prepare_reference(Context&, const IndexerPrepareArgs&, std::byte*);
 Status indexer_prepare_cpu(Context&, const IndexerPrepareArgs&, std::byte*);
+Status indexer_prepare_avx2(Context&, const IndexerPrepareArgs&, std::byte*);
 Status indexer_prepare_avx512(Context&, const IndexerPrepareArgs&, std::byte*);
 Status indexer_prepare_cuda(Context&, const IndexerPrepareArgs&, std::byte*);
 

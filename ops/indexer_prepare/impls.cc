@@ -73,6 +73,7 @@ Can fits_shared_memory(const IndexerPrepareArgs& a) {
 constexpr Impl<IndexerPrepareArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .can = fits_shared_memory, .run = SLUICE_CUDA_FORM(indexer_prepare_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = indexer_prepare_workspace, .run = indexer_prepare_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = indexer_prepare_workspace, .run = indexer_prepare_avx2},
     {.name = "cpu", .workspace = indexer_prepare_workspace, .run = indexer_prepare_cpu},
     {.name = "reference", .run = indexer_prepare_reference},
 };

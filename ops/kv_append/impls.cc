@@ -63,6 +63,7 @@ namespace {
 constexpr Impl<KvAppendArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(kv_append_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = kv_append_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = kv_append_avx2},
     {.name = "cpu", .run = kv_append_cpu},
     {.name = "reference", .run = kv_append_reference},
 };

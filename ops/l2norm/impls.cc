@@ -18,6 +18,7 @@ namespace {
 constexpr Impl<L2normArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(l2norm_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = l2norm_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = l2norm_avx2},
     {.name = "cpu", .run = l2norm_cpu},
     {.name = "reference", .run = l2norm_reference},
 };

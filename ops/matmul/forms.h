@@ -7,6 +7,7 @@ namespace sluice {
 
 Status matmul_reference(Context&, const MatmulArgs&, std::byte*);
 Status matmul_cpu(Context&, const MatmulArgs&, std::byte*);
+Status matmul_avx2(Context&, const MatmulArgs&, std::byte*);
 Status matmul_avx512(Context&, const MatmulArgs&, std::byte*);
 Status matmul_avx512_bf16(Context&, const MatmulArgs&, std::byte*);
 Status matmul_amx(Context&, const MatmulArgs&, std::byte*);
@@ -17,6 +18,7 @@ Status matmul_few_rows(Context&, const MatmulArgs&, std::byte*);
 Status matmul_cublaslt(Context&, const MatmulArgs&, std::byte*);
 
 size_t matmul_cpu_workspace(const Context&, const MatmulArgs&);
+size_t matmul_avx2_workspace(const Context&, const MatmulArgs&);
 size_t matmul_avx512_workspace(const Context&, const MatmulArgs&);
 size_t matmul_avx512_bf16_workspace(const Context&, const MatmulArgs&);
 size_t matmul_amx_workspace(const Context&, const MatmulArgs&);

@@ -55,6 +55,7 @@ constexpr Impl<MatmulArgs> kImpls[] = {
     {"amx", Isa::kAmxBf16, both_bf16, matmul_amx_workspace, matmul_amx},
     {"avx512_bf16", Isa::kAvx512Bf16, both_bf16, matmul_avx512_bf16_workspace, matmul_avx512_bf16},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = matmul_avx512_workspace, .run = matmul_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = matmul_avx2_workspace, .run = matmul_avx2},
     {.name = "cpu", .workspace = matmul_cpu_workspace, .run = matmul_cpu},
     {.name = "reference", .run = matmul_reference},
 };

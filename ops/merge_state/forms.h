@@ -8,6 +8,7 @@ namespace sluice {
 
 Status merge_state_reference(Context&, const MergeStateArgs&, std::byte*);
 Status merge_state_cpu(Context&, const MergeStateArgs&, std::byte*);
+Status merge_state_avx2(Context&, const MergeStateArgs&, std::byte*);
 Status merge_state_avx512(Context&, const MergeStateArgs&, std::byte*);
 Status merge_state_cuda(Context&, const MergeStateArgs&, std::byte*);
 

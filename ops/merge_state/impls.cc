@@ -33,6 +33,7 @@ namespace {
 constexpr Impl<MergeStateArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(merge_state_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = merge_state_workspace, .run = merge_state_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = merge_state_workspace, .run = merge_state_avx2},
     {.name = "cpu", .workspace = merge_state_workspace, .run = merge_state_cpu},
     {.name = "reference", .run = merge_state_reference},
 };

@@ -43,7 +43,7 @@ struct MlaBlock {
 template <class V, class X>
 class MlaAttention {
  public:
-  static constexpr int kMostRows = V::kSums < 8 ? V::kSums : 8;  // rows that share a load
+  static constexpr int kMostRows = V::kMostRows;
 
   MlaAttention(const MlaDims& dims, float scale) : dims_(dims), scale_(scale) {}
 

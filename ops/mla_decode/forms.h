@@ -8,6 +8,7 @@ namespace sluice {
 
 Status mla_decode_reference(Context&, const MlaDecodeArgs&, std::byte*);
 Status mla_decode_cpu(Context&, const MlaDecodeArgs&, std::byte*);
+Status mla_decode_avx2(Context&, const MlaDecodeArgs&, std::byte*);
 Status mla_decode_avx512(Context&, const MlaDecodeArgs&, std::byte*);
 Status mla_decode_cuda(Context&, const MlaDecodeArgs&, std::byte*);
 Status mla_decode_cuda_mma(Context&, const MlaDecodeArgs&, std::byte*);

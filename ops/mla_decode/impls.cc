@@ -120,6 +120,7 @@ constexpr Impl<MlaDecodeArgs> kImpls[] = {
      .run = SLUICE_CUDA_FORM(mla_decode_cuda_mma)},
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(mla_decode_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = mla_decode_workspace, .run = mla_decode_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = mla_decode_workspace, .run = mla_decode_avx2},
     {.name = "cpu", .workspace = mla_decode_workspace, .run = mla_decode_cpu},
     {.name = "reference", .run = mla_decode_reference},
 };

@@ -7,6 +7,7 @@ namespace sluice {
 
 Status mla_kv_store_reference(Context&, const MlaKvStoreArgs&, std::byte*);
 Status mla_kv_store_cpu(Context&, const MlaKvStoreArgs&, std::byte*);
+Status mla_kv_store_avx2(Context&, const MlaKvStoreArgs&, std::byte*);
 Status mla_kv_store_avx512(Context&, const MlaKvStoreArgs&, std::byte*);
 Status mla_kv_store_cuda(Context&, const MlaKvStoreArgs&, std::byte*);
 

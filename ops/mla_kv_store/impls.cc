@@ -72,6 +72,7 @@ namespace {
 constexpr Impl<MlaKvStoreArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(mla_kv_store_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = mla_kv_store_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = mla_kv_store_avx2},
     {.name = "cpu", .run = mla_kv_store_cpu},
     {.name = "reference", .run = mla_kv_store_reference},
 };

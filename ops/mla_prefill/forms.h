@@ -9,6 +9,7 @@ namespace sluice {
 
 Status mla_prefill_reference(Context&, const MlaPrefillArgs&, std::byte*);
 Status mla_prefill_cpu(Context&, const MlaPrefillArgs&, std::byte*);
+Status mla_prefill_avx2(Context&, const MlaPrefillArgs&, std::byte*);
 Status mla_prefill_avx512(Context&, const MlaPrefillArgs&, std::byte*);
 Status mla_prefill_cuda(Context&, const MlaPrefillArgs&, std::byte*);
 Status mla_prefill_cuda_mma(Context&, const MlaPrefillArgs&, std::byte*);

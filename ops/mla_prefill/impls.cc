@@ -76,6 +76,7 @@ constexpr Impl<MlaPrefillArgs> kImpls[] = {
     {.name = "portable_mma", .isa = Isa::kCuda, .can = mla_prefill_can_mma, .run = SLUICE_CUDA_FORM(mla_prefill_cuda_mma)},
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(mla_prefill_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = mla_prefill_workspace, .run = mla_prefill_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = mla_prefill_workspace, .run = mla_prefill_avx2},
     {.name = "cpu", .workspace = mla_prefill_workspace, .run = mla_prefill_cpu},
     {.name = "reference", .run = mla_prefill_reference},
 };

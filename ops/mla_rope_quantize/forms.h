@@ -8,6 +8,7 @@ namespace sluice {
 
 Status mla_rope_quantize_reference(Context&, const MlaRopeQuantizeArgs&, std::byte*);
 Status mla_rope_quantize_cpu(Context&, const MlaRopeQuantizeArgs&, std::byte*);
+Status mla_rope_quantize_avx2(Context&, const MlaRopeQuantizeArgs&, std::byte*);
 Status mla_rope_quantize_avx512(Context&, const MlaRopeQuantizeArgs&, std::byte*);
 Status mla_rope_quantize_cuda(Context&, const MlaRopeQuantizeArgs&, std::byte*);
 

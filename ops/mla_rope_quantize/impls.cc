@@ -75,6 +75,7 @@ namespace {
 constexpr Impl<MlaRopeQuantizeArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(mla_rope_quantize_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = mla_rope_quantize_workspace, .run = mla_rope_quantize_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = mla_rope_quantize_workspace, .run = mla_rope_quantize_avx2},
     {.name = "cpu", .workspace = mla_rope_quantize_workspace, .run = mla_rope_quantize_cpu},
     {.name = "reference", .run = mla_rope_quantize_reference},
 };

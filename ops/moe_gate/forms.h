@@ -7,6 +7,7 @@ namespace sluice {
 
 Status moe_gate_reference(Context&, const MoeGateArgs&, std::byte*);
 Status moe_gate_cpu(Context&, const MoeGateArgs&, std::byte*);
+Status moe_gate_avx2(Context&, const MoeGateArgs&, std::byte*);
 Status moe_gate_avx512(Context&, const MoeGateArgs&, std::byte*);
 Status moe_gate_cuda(Context&, const MoeGateArgs&, std::byte*);
 

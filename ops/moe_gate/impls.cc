@@ -31,6 +31,7 @@ namespace {
 constexpr Impl<MoeGateArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(moe_gate_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = moe_gate_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = moe_gate_avx2},
     {.name = "cpu", .run = moe_gate_cpu},
     {.name = "reference", .run = moe_gate_reference},
 };

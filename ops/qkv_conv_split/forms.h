@@ -7,6 +7,7 @@ namespace sluice {
 
 Status qkv_conv_split_reference(Context&, const QkvConvSplitArgs&, std::byte*);
 Status qkv_conv_split_cpu(Context&, const QkvConvSplitArgs&, std::byte*);
+Status qkv_conv_split_avx2(Context&, const QkvConvSplitArgs&, std::byte*);
 Status qkv_conv_split_avx512(Context&, const QkvConvSplitArgs&, std::byte*);
 Status qkv_conv_split_cuda(Context&, const QkvConvSplitArgs&, std::byte*);
 

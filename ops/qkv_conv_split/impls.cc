@@ -74,6 +74,7 @@ size_t workspace(const Context& ctx, const QkvConvSplitArgs& a) {
 constexpr Impl<QkvConvSplitArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .can = heads_of_a_warp, .run = SLUICE_CUDA_FORM(qkv_conv_split_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .can = floats_only, .workspace = workspace, .run = qkv_conv_split_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .can = floats_only, .workspace = workspace, .run = qkv_conv_split_avx2},
     {.name = "cpu", .can = floats_only, .workspace = workspace, .run = qkv_conv_split_cpu},
     {.name = "reference", .run = qkv_conv_split_reference},
 };

@@ -159,7 +159,7 @@ TEST(QkvConvSplit, SameBitsAsItsParts) {
           }
       size_t i = 0;
       state.fill([&] { return past[i++]; });
-      for (const char* name : {"cpu", "avx512", "portable"}) {
+      for (const char* name : {"cpu", "avx2", "avx512", "portable"}) {
         const Call fused(c, types, 2);
         const auto& impl = impl_named(qkv_conv_split_impls(), name);
         if (!runs_here(impl, fused.args())) continue;

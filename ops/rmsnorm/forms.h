@@ -8,6 +8,7 @@ namespace sluice {
 
 Status rmsnorm_reference(Context&, const RmsnormArgs&, std::byte*);
 Status rmsnorm_cpu(Context&, const RmsnormArgs&, std::byte*);
+Status rmsnorm_avx2(Context&, const RmsnormArgs&, std::byte*);
 Status rmsnorm_avx512(Context&, const RmsnormArgs&, std::byte*);
 Status rmsnorm_cuda(Context&, const RmsnormArgs&, std::byte*);
 

@@ -40,6 +40,7 @@ Can fits_registers(const RmsnormArgs& a) {
 constexpr Impl<RmsnormArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .can = fits_registers, .run = SLUICE_CUDA_FORM(rmsnorm_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = rmsnorm_workspace, .run = rmsnorm_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = rmsnorm_workspace, .run = rmsnorm_avx2},
     {.name = "cpu", .workspace = rmsnorm_workspace, .run = rmsnorm_cpu},
     {.name = "reference", .run = rmsnorm_reference},
 };

@@ -9,6 +9,7 @@ namespace sluice {
 
 Status rope_reference(Context&, const RopeArgs&, std::byte*);
 Status rope_cpu(Context&, const RopeArgs&, std::byte*);
+Status rope_avx2(Context&, const RopeArgs&, std::byte*);
 Status rope_avx512(Context&, const RopeArgs&, std::byte*);
 Status rope_cuda(Context&, const RopeArgs&, std::byte*);
 

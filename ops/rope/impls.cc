@@ -49,6 +49,7 @@ Can rope_cuda_can(const RopeArgs& a) {
 constexpr Impl<RopeArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .can = rope_cuda_can, .run = SLUICE_CUDA_FORM(rope_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = rope_workspace, .run = rope_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = rope_workspace, .run = rope_avx2},
     {.name = "cpu", .workspace = rope_workspace, .run = rope_cpu},
     {.name = "reference", .run = rope_reference},
 };

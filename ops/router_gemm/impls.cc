@@ -47,6 +47,7 @@ constexpr Impl<RouterGemmArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(router_gemm_cuda)},
     {"amx", Isa::kAmxBf16, both_bf16, workspace_of<matmul_amx_workspace>, run_product<matmul_amx>},
     {"avx512", Isa::kAvx512, nullptr, workspace_of<matmul_avx512_workspace>, run_product<matmul_avx512>},
+    {"avx2", Isa::kAvx2, nullptr, workspace_of<matmul_avx2_workspace>, run_product<matmul_avx2>},
     {"cpu", Isa::kAny, nullptr, workspace_of<matmul_cpu_workspace>, run_product<matmul_cpu>},
     {.name = "reference", .run = router_gemm_reference},
 };

@@ -77,6 +77,7 @@ constexpr Impl<SampleArgs> kImpls[] = {
      .workspace = SLUICE_CUDA_FORM(sample_cuda_workspace),
      .run = SLUICE_CUDA_FORM(sample_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = sample_workspace, .run = sample_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = sample_workspace, .run = sample_avx2},
     {.name = "cpu", .workspace = sample_workspace, .run = sample_cpu},
     {.name = "reference", .run = sample_reference},
 };

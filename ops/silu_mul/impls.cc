@@ -17,6 +17,7 @@ namespace {
 constexpr Impl<SiluMulArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(silu_mul_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = silu_mul_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = silu_mul_avx2},
     {.name = "cpu", .run = silu_mul_cpu},
     {.name = "reference", .run = silu_mul_reference},
 };

@@ -22,6 +22,7 @@ Can rows_of_kernel(const StateDequantArgs& a) {
 constexpr Impl<StateDequantArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .can = rows_of_kernel, .run = SLUICE_CUDA_FORM(state_dequant_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = state_dequant_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = state_dequant_avx2},
     {.name = "cpu", .run = state_dequant_cpu},
     {.name = "reference", .run = state_dequant_reference},
 };

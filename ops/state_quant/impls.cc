@@ -24,6 +24,7 @@ Can rows_of_kernel(const StateQuantArgs& a) {
 constexpr Impl<StateQuantArgs> kImpls[] = {
     {.name = "portable", .isa = Isa::kCuda, .can = rows_of_kernel, .run = SLUICE_CUDA_FORM(state_quant_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .run = state_quant_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .run = state_quant_avx2},
     {.name = "cpu", .run = state_quant_cpu},
     {.name = "reference", .run = state_quant_reference},
 };

@@ -46,6 +46,7 @@ constexpr Impl<TokenLogprobsArgs> kImpls[] = {
      .workspace = SLUICE_CUDA_FORM(token_logprobs_cuda_workspace),
      .run = SLUICE_CUDA_FORM(token_logprobs_cuda)},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = token_logprobs_workspace, .run = token_logprobs_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = token_logprobs_workspace, .run = token_logprobs_avx2},
     {.name = "cpu", .workspace = token_logprobs_workspace, .run = token_logprobs_cpu},
     {.name = "reference", .run = token_logprobs_reference},
 };

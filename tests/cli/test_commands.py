@@ -97,6 +97,16 @@ class Run(unittest.TestCase):
             self.assertEqual(r.returncode, 1)
             self.assertIn("SLUICE_IMPL", r.stderr)
 
+    def test_instruction_sets_can_be_limited(self):
+        plain = json.loads(run("doctor", "--json", env={"SLUICE_ISA": "plain"}).stdout)
+        self.assertEqual((plain["cpu"]["limit"], plain["cpu"]["avx2"], plain["cpu"]["avx512"]), ("plain", False, False))
+        for op, impls in plain["ops"].items():
+            self.assertFalse([i["impl"] for i in impls if i["runs"] and i["impl"].startswith(("avx", "amx"))], op)
+        self.assertIn("up to plain: SLUICE_ISA\n", run("doctor", env={"SLUICE_ISA": "plain"}).stdout)
+        for command in (["doctor"], ["run", "-p", "x"]):
+            r = run(*command, env={"SLUICE_ISA": "sse9"})
+            self.assertEqual((r.returncode, r.stderr.count("\n"), "SLUICE_ISA: 'sse9'" in r.stderr), (1, 1, True), r.stderr)
+
     def test_a_malformed_tile_is_refused(self):
         for choice in ("64", "gdn_prefill:portable", "gdn_prefill:portable:many"):
             r = run("run", "-p", "x", env={"SLUICE_TILE": choice})

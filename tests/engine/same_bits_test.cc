@@ -48,7 +48,7 @@ class SameBits : public ::testing::TestWithParam<Variant> {
                              .max_context = 1024,
                              .max_sequences = sequences,
                              .batch_invariant = true,
-                             .impl = force_everywhere(GetParam().impl, detect_cpu_features())});
+                             .impl = force_everywhere(GetParam().impl, usable_cpu_features().value())});
     EXPECT_TRUE(e.ok()) << e.status().to_string();
     return std::move(e).value();
   }
@@ -108,7 +108,7 @@ TEST_P(SameBits, FromASnapshot) {
 std::vector<Variant> variants() {
   std::vector<Variant> v;
   for (const DTypeChoice dtype : {DTypeChoice::kBF16, DTypeChoice::kF32})
-    for (const char* impl : {"", "cpu", "avx512"}) v.push_back({impl, dtype});
+    for (const char* impl : {"", "cpu", "avx2", "avx512"}) v.push_back({impl, dtype});
   v.push_back({"avx512_bf16", DTypeChoice::kBF16});  // a form of matmul that serves bf16 operands only
   if (!detect_gpus().gpus.empty())
     for (const DTypeChoice dtype : {DTypeChoice::kBF16, DTypeChoice::kF32}) v.push_back({"", dtype, {DeviceKind::kCuda, 0}});
