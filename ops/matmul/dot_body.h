@@ -8,22 +8,23 @@
 // enough for a core that does two of each a cycle. One row of x alone still has four chains.
 //
 //   x is packed once a call:  [row tile][step][kTileRows][vector], widened if D computes in fp32, zero beyond K
-//   w, few rows of x:         read where it lies, each line once, lines further on prefetched
-//   w, many rows of x:        an item copies its rows to a panel of half of L2, [column tile][step][4][vector], used for all tiles
+//   w, one tile of x:         read where it lies, row after row: the order in which memory gives most
+//   w, several tiles of x:    an item is as many rows of w as L2 holds beside the next item's, which are prefetched meanwhile,
+//   again
+//                             in the order of memory. They are used where they lie, or, if D widens them and there are many tiles,
+//                             from a panel in L2, [column tile][step][4][vector]
 //
 // D is the arithmetic: Element (as packed), Operand (a vector of them), kStep, kTileRows, load, load_n, store, dot.
 #pragma once
 
 #include <algorithm>
 
+#include "core/buffer.h"
 #include "core/rows.h"
 #include "core/simd.h"
 #include "ops/matmul/forms.h"
 
 namespace sluice {
-
-// How far ahead of the rows in use w is prefetched.
-inline constexpr int64_t kPrefetchRows = 8;
 
 // Operands widened to fp32: any mix of fp32 and bf16.
 template <class Vec, int kRows>
@@ -46,31 +47,81 @@ struct DotFp32 {
 
 template <class D>
 constexpr DotShape dot_shape() {
-  constexpr int kElement = sizeof(typename D::Element), kL1Bytes = 24 << 10;  // half of L1 for x
-  return {D::kTileRows, kL1Bytes / (D::kTileRows * kDotChunk * kElement), D::kStep, kElement};
+  constexpr int kElement = sizeof(typename D::Element), kL1Bytes = 12 << 10;  // for x, a third of the smallest L1
+  return {D::kTileRows, std::max(1, kL1Bytes / (D::kTileRows * kDotChunk * kElement)), D::kStep, kElement};
 }
 
-// Four rows of w, in place or in a panel.
-template <class W>
-struct DotColumns {
-  const W* row[kDotColumns];
-  int64_t step;       // elements from one step to the next
-  int64_t ahead = 0;  // bytes from a line to the one that is prefetched with it
+// How far ahead of a row in use w is brought into L2, in the order of memory.
+inline constexpr int64_t kBytesAhead = 8 << 10;
+
+// Memory that is wanted soon: some pairs of cache lines with every tile.
+struct DotAhead {
+  const std::byte* next = nullptr;
+  int64_t pairs = 0;
 };
 
-// One chunk of a tile: sums[r][c] = (first) or += the products of `steps` whole steps and `tail` further elements.
-// kStream: prefetch w as it goes.
-template <class D, int R, bool kStream, class W>
-__attribute__((noinline)) void dot_tile(const typename D::Element* x, DotColumns<W> w, int64_t steps, int tail, bool first,
-                                        float* sums, int64_t pitch) {
-  constexpr int C = kDotColumns, kPaddedRows = R + R % 2;  // sums are reduced two rows at a time
-  typename D::V::F acc[kPaddedRows][C];
+// One chunk of a row tile of x times the rows of w in `tiles` tiles, in place or from a panel: a strip. What surrounds a tile's
+// products, a call not least, costs as much as a tenth of them.
+template <class Element, class W>
+struct DotStrip {
+  const Element* x;
+  const W* w;
+  int64_t w_pitch, w_step, w_tile;  // elements from a row to the next, from a step to the next, from a tile to the next
+  int64_t tiles, steps;             // whole steps
+  int tail;                         // elements of one that is not
+  bool first;                       // chunk: the sums are set, not added to
+  float* sums;
+  int64_t pitch;  // of sums
+  DotAhead ahead;
+};
+
+// sums = (first) or += what one chunk of a row of x comes to with C rows of w.
+template <int C>
+SLUICE_INLINE void add_sums(const float* out, bool first, float* sums) {
+  using Sums = std::conditional_t<C == 1, float, simd::Plain::Quad>;
+  static_assert(sizeof(Sums) == C * sizeof(float));
+  Sums sum, now;
+  std::memcpy(&now, out, sizeof now);
+  if (!first) std::memcpy(&sum, sums, sizeof sum), now = sum + now;
+  std::memcpy(sums, &now, sizeof now);
+}
+
+// The lanes of a tile's accumulators meet.
+template <class V, int R, int C>
+SLUICE_INLINE void add_tile(const typename V::F (&acc)[R][C], bool first, float* sums, int64_t pitch) {
+  constexpr int kOutputs = R * C;
+  if constexpr (kOutputs == 1) {
+    const float out = V::reduce_add(acc[0][0]);
+    return add_sums<C>(&out, first, sums);
+  }
 #pragma GCC unroll 8
-  for (int r = 0; r < kPaddedRows; ++r)
+  for (int i = 0; i < kOutputs; i += 8) {
+    typename V::F eight[8];
+    alignas(32) float out[8];
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) eight[j] = i + j < kOutputs ? acc[(i + j) / C % R][(i + j) % C] : V::zero();
+    V::reduce_add8(eight, out);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j += C)
+      if (i + j < kOutputs) add_sums<C>(out + j, first, sums + (i + j) / C * pitch);
+  }
+}
+
+// A tile of R rows of x and C of w: sums[r][c] = or += its products.
+template <class D, int R, int C, class W>
+SLUICE_INLINE void dot_tile(const DotStrip<typename D::Element, W>& strip, const W* w, float* sums, DotAhead ahead) {
+  typename D::V::F acc[R][C];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) acc[r][c] = D::V::zero();
 
-  const auto multiply = [&](const typename D::Operand(&columns)[C]) __attribute__((always_inline)) {
+  const auto* x = strip.x;
+  int64_t at = 0;  // one index for all rows: pointers that advance are as many more instructions a step
+  const auto multiply = [&](auto&& load) __attribute__((always_inline)) {
+    typename D::Operand columns[C];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) columns[c] = load(w + c * strip.w_pitch + at);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const auto row = D::load(x + r * D::kStep);
@@ -79,33 +130,35 @@ __attribute__((noinline)) void dot_tile(const typename D::Element* x, DotColumns
     }
     x += D::kTileRows * D::kStep;
   };
-  const W *w0 = w.row[0], *w1 = w.row[1], *w2 = w.row[2], *w3 = w.row[3];
-  int64_t at = 0;  // one index for the four rows: four pointers that advance are four more instructions a step
-  for (int64_t s = 0; s < steps; ++s, at += w.step) {
-    if constexpr (kStream)
-      for (const W* p : {w0, w1, w2, w3}) __builtin_prefetch(reinterpret_cast<const char*>(p + at) + w.ahead);
-    multiply({D::load(w0 + at), D::load(w1 + at), D::load(w2 + at), D::load(w3 + at)});
+  for (int64_t s = 0; s < strip.steps; ++s, at += strip.w_step) {
+    if constexpr (C == 1) {
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(w + at) + kBytesAhead, 0, 2);
+    } else if (ahead.pairs > 0) {
+      __builtin_prefetch(ahead.next, 0, 2);
+      __builtin_prefetch(ahead.next + kCacheLine, 0, 2);
+      ahead.next += 2 * kCacheLine;
+      --ahead.pairs;
+    }
+    multiply([](const W* p) __attribute__((always_inline)) { return D::load(p); });
   }
-  if (tail) multiply({D::load_n(w0 + at, tail), D::load_n(w1 + at, tail), D::load_n(w2 + at, tail), D::load_n(w3 + at, tail)});
+  if (strip.tail) multiply([&](const W* p) __attribute__((always_inline)) { return D::load_n(p, strip.tail); });
 
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r += 2) {
-    float pair[2 * C];
-    const auto &a = acc[r], &b = acc[r + 1];
-    D::V::reduce_add8({a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]}, pair);
-    for (int i = 0; i < std::min(2, R - r); ++i)
-      for (int c = 0; c < C; ++c) {
-        float& sum = sums[(r + i) * pitch + c];
-        sum = first ? pair[i * C + c] : sum + pair[i * C + c];
-      }
-  }
+  add_tile<typename D::V>(acc, strip.first, sums, strip.pitch);
 }
 
-template <class D, bool kStream, class W>
-SLUICE_INLINE void dot_tile(int rows, const typename D::Element* x, const DotColumns<W>& w, int64_t steps, int tail, bool first,
-                            float* sums, int64_t pitch) {
+template <class D, int R, int C, class W>
+__attribute__((noinline)) void dot_strip(const DotStrip<typename D::Element, W>& strip) {
+  DotAhead ahead = strip.ahead;
+  const W* w = strip.w;
+  float* sums = strip.sums;
+  for (int64_t i = 0; i < strip.tiles; ++i, w += strip.w_tile, sums += C, ahead.next += ahead.pairs * 2 * kCacheLine)
+    dot_tile<D, R, C>(strip, w, sums, ahead);
+}
+
+template <class D, int C, class W>
+SLUICE_INLINE void dot_strip(int rows, const DotStrip<typename D::Element, W>& strip) {
   const auto call = [&]<int R>() {
-    if constexpr (R <= D::kTileRows) dot_tile<D, R, kStream>(x, w, steps, tail, first, sums, pitch);
+    if constexpr (R <= D::kTileRows) dot_strip<D, R, C>(strip);
   };
   switch (rows) {
     case 1:
@@ -134,15 +187,15 @@ class DotMatmul {
 
   void run(ThreadTeam& team) {
     const int64_t items = p_.items_n * p_.items_m;
-    if (p_.alone || p_.direct) {
+    if (p_.alone || p_.row_tiles < team.size()) {
       pack_x(0, p_.row_tiles);
     } else {
       team.split(p_.row_tiles, 1, [&](int64_t begin, int64_t end, int) { pack_x(begin, end); });
     }
     if (p_.alone) {
-      for (int64_t i = 0; i < items; ++i) item(i, 0);
+      for (int64_t i = 0; i < items; ++i) item(i, 0, i + 1 < items);
     } else {
-      team.each(items, [&](int64_t i, int thread) { item(i, thread); });
+      team.each(items, [&](int64_t i, int thread) { item(i, thread, team.goes_on(i, items, thread)); });
     }
   }
 
@@ -167,50 +220,100 @@ class DotMatmul {
                  packed_x_ + t * p_.steps * D::kTileRows * D::kStep + r * D::kStep, D::kTileRows);
   }
 
-  void item(int64_t i, int thread) const {
+  // goes_on: the next item follows on this thread.
+  void item(int64_t i, int thread, bool goes_on) const {
     std::byte* mine = per_thread_ + thread * (p_.panel_bytes + p_.sums_bytes);
     float* sums = reinterpret_cast<float*>(mine);
     const int64_t n0 = i / p_.items_m * p_.item_columns, n1 = std::min(n0 + p_.item_columns, a_.w.shape[0]);
     const int64_t t0 = i % p_.items_m * p_.item_row_tiles, t1 = std::min(t0 + p_.item_row_tiles, p_.row_tiles);
-    if (p_.direct) direct_item(n0, n1, sums);
-    else panel_item(n0, n1, t0, t1, reinterpret_cast<Element*>(mine + p_.sums_bytes), sums);
+    if (p_.panel_bytes) return panel_item(n0, n1, t0, t1, reinterpret_cast<Element*>(mine + p_.sums_bytes), sums);
+    if (p_.row_tiles == 1) return row_item(n0, n1, sums);
+    const bool new_columns = goes_on && (i + 1) % p_.items_m == 0;
+    tiles_item(n0, n1, t0, t1, new_columns ? std::min(n1 + p_.item_columns, a_.w.shape[0]) : n1, sums);
   }
 
-  // All rows of x times rows [n0, n1) of w: w comes from memory for the first tile of x and from L1 for the others.
-  void direct_item(int64_t n0, int64_t n1, float* sums) const {
-    const int64_t pitch = p_.item_columns, whole = k() / D::kStep;
-    const int64_t ahead = kPrefetchRows * a_.w.stride[0] * int64_t(sizeof(W));
-    for (int64_t n = n0; n < n1; n += kDotColumns) {
-      const auto row = [&](int c) { return w_row(std::min(n + c, n1 - 1)); };  // beyond the end: the last row again, not stored
-      for (int64_t s = 0; s < std::max<int64_t>(p_.steps, 1); s += kChunkSteps) {
-        const int64_t steps = std::min<int64_t>(kChunkSteps, whole - s), e = s * D::kStep;
-        const int tail = steps < kChunkSteps ? int(k() - whole * D::kStep) : 0;
-        const DotColumns<W> columns{{row(0) + e, row(1) + e, row(2) + e, row(3) + e}, D::kStep, ahead};
-        float* to = sums + (n - n0);
-        dot_tile<D, true>(tile_rows(0), x_tile(0, s), columns, steps, tail, s == 0, to, pitch);
-        for (int64_t t = 1; t < p_.row_tiles; ++t)
-          dot_tile<D, false>(tile_rows(t), x_tile(t, s), columns, steps, tail, s == 0, to + t * D::kTileRows * pitch, pitch);
-      }
+  // f(step, whole steps, elements of a last one that is not whole) for each chunk of K, of which there is at least one.
+  template <class F>
+  void for_chunks(F&& f) const {
+    const int64_t whole = k() / D::kStep;
+    for (int64_t s = 0; s < std::max<int64_t>(p_.steps, 1); s += kChunkSteps) {
+      const int64_t steps = std::min<int64_t>(kChunkSteps, whole - s);
+      f(s, steps, steps < kChunkSteps ? int(k() - whole * D::kStep) : 0);
     }
-    store(0, p_.row_tiles, n0, n1, sums);
+  }
+
+  // All rows of x, which are one tile, times rows [n0, n1) of w.
+  void row_item(int64_t n0, int64_t n1, float* sums) const {
+    const int64_t rows = p_.chunks == 1 ? n1 - n0 : 1;  // at a time, so that w is read in one run
+    for (int64_t n = n0; n < n1; n += rows)
+      for_chunks([&](int64_t s, int64_t steps, int tail) {
+        dot_strip<D, 1>(tile_rows(0), strip_in_place(0, s, n, rows, 1, steps, tail, sums + (n - n0)));
+      });
+    store(0, 1, n0, n1, sums);
+  }
+
+  // Row tiles [t0, t1) times rows [n0, n1) of w. Those up to `soon` are wanted next.
+  void tiles_item(int64_t n0, int64_t n1, int64_t t0, int64_t t1, int64_t soon, float* sums) const {
+    constexpr int64_t kPair = 2 * kCacheLine;
+    const int64_t tiles = (t1 - t0) * ((n1 - n0 + kDotColumns - 1) / kDotColumns) * p_.chunks;
+    const int64_t bytes = (soon - n1) * a_.w.stride[0] * int64_t(sizeof(W));
+    DotAhead ahead{reinterpret_cast<const std::byte*>(w_row(n1)), (bytes + kPair * tiles - 1) / (kPair * tiles)};
+    for_strips(n0, n1, t0, t1, sums, [&](int64_t u, int64_t n, int64_t count, int64_t s, int64_t steps, int tail, float* to) {
+      auto strip = strip_in_place(u, s, n, count / kDotColumns, kDotColumns, steps, tail, to);
+      strip.ahead = ahead;
+      ahead.next += strip.tiles * ahead.pairs * kPair;
+      dot_strip<D, kDotColumns>(tile_rows(u), strip);
+      const int64_t done = strip.tiles * kDotColumns;
+      if (done < count) dot_strip<D, 1>(tile_rows(u), strip_in_place(u, s, n + done, count - done, 1, steps, tail, to + done));
+    });
+  }
+
+  DotStrip<Element, W> strip_in_place(int64_t u, int64_t s, int64_t n, int64_t tiles, int64_t tile, int64_t steps, int tail,
+                                      float* sums) const {
+    const int64_t pitch = a_.w.stride[0];
+    return {x_tile(u, s), w_row(n) + s * D::kStep, pitch, D::kStep, tile * pitch, tiles, steps, tail, s == 0,
+            sums,         p_.item_columns,         {}};
   }
 
   void panel_item(int64_t n0, int64_t n1, int64_t t0, int64_t t1, Element* panel, float* sums) const {
-    const int64_t pitch = p_.item_columns, tile_elements = p_.steps * kDotColumns * D::kStep;
+    const int64_t tile_elements = p_.steps * kDotColumns * D::kStep;
     for (int64_t n = n0; n < n1 || (n - n0) % kDotColumns != 0; ++n)
       pack_row(w_row(std::min(n, n1 - 1)), panel + (n - n0) / kDotColumns * tile_elements + (n - n0) % kDotColumns * D::kStep,
                kDotColumns);
+    for_strips(n0, n1, t0, t1, sums, [&](int64_t u, int64_t n, int64_t count, int64_t s, int64_t steps, int tail, float* to) {
+      const Element* w = panel + (n - n0) / kDotColumns * tile_elements + s * kDotColumns * D::kStep;
+      dot_strip<D, kDotColumns>(tile_rows(u), DotStrip<Element, Element>{x_tile(u, s),
+                                                                         w,
+                                                                         D::kStep,
+                                                                         kDotColumns * D::kStep,
+                                                                         tile_elements,
+                                                                         (count + kDotColumns - 1) / kDotColumns,
+                                                                         steps + (tail > 0),
+                                                                         0,
+                                                                         s == 0,
+                                                                         to,
+                                                                         p_.item_columns,
+                                                                         {}});
+    });
+  }
+
+  // multiply(row tile, column, columns, step, whole steps, tail, sums) for each strip and chunk, and y is stored. Where L1 holds
+  // several row tiles, they use a tile of w one after another.
+  template <class F>
+  void for_strips(int64_t n0, int64_t n1, int64_t t0, int64_t t1, float* sums, F&& multiply) const {
+    constexpr int64_t kStrip = kRowTiles == 1 ? simd::kLanes : kDotColumns;
     for (int64_t t = t0; t < t1; t += kRowTiles) {
       const int64_t last = std::min<int64_t>(t + kRowTiles, t1);
-      for (int64_t s = 0; s < std::max<int64_t>(p_.steps, 1); s += kChunkSteps)
-        for (int64_t n = n0; n < n1; n += kDotColumns) {
-          const Element* w = panel + (n - n0) / kDotColumns * tile_elements + s * kDotColumns * D::kStep;
-          const DotColumns<Element> columns{{w, w + D::kStep, w + 2 * D::kStep, w + 3 * D::kStep}, kDotColumns * D::kStep};
+      for_chunks([&](int64_t s, int64_t steps, int tail) {
+        for (int64_t n = n0; n < n1; n += kStrip) {
+          const int64_t end = std::min(n + kStrip, n1);
           for (int64_t u = t; u < last; ++u)
-            dot_tile<D, false>(tile_rows(u), x_tile(u, s), columns, std::min<int64_t>(kChunkSteps, p_.steps - s), 0, s == 0,
-                               sums + (u - t) * D::kTileRows * pitch + (n - n0), pitch);
+            multiply(u, n, end - n, s, steps, tail, sums + (u - t) * D::kTileRows * p_.item_columns + (n - n0));
+          const int64_t begin = n - (n - n0) % simd::kLanes;  // y is stored vector by vector
+          if (s + kChunkSteps >= p_.steps && (end - begin == simd::kLanes || end == n1))
+            store(t, last, begin, end, sums + (begin - n0));
         }
-      store(t, last, n0, n1, sums);
+      });
     }
   }
 
@@ -219,10 +322,10 @@ class DotMatmul {
     const int64_t m1 = std::min(t1 * D::kTileRows, a_.x.shape[0]);
     visit_float(a_.y, [&]<class Y>(Y*) {
       for (int64_t m = t0 * D::kTileRows; m < m1; ++m, sums += p_.item_columns)
-        for (int64_t n = n0; n < n1; n += simd::kLanes)
-          D::V::store_n(a_.y.template as<Y>() + m * a_.y.stride[0] + n,
-                        D::V::load_n(sums + (n - n0), int(std::min<int64_t>(simd::kLanes, n1 - n))),
-                        int(std::min<int64_t>(simd::kLanes, n1 - n)));
+        for (int64_t n = n0; n < n1; n += simd::kLanes) {
+          const int lanes = simd::lanes_at(n, n1);
+          D::V::store_n(a_.y.template as<Y>() + m * a_.y.stride[0] + n, D::V::load_n(sums + (n - n0), lanes), lanes);
+        }
     });
   }
 

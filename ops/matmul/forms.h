@@ -42,13 +42,13 @@ struct DotShape {
 // How a call is cut into items, and what memory it needs. Nothing here changes a result, only its speed.
 struct DotPlan {
   int64_t steps;           // over K, the last one padded with zeros
+  int64_t chunks;          // of kDotChunk elements, at least one
   int64_t row_tiles;       // over M
-  bool direct;             // few rows: w is read where it lies, once; else each item copies its rows of w to a panel in L2 first
   int64_t item_columns;    // rows of w in an item, a multiple of 4
   int64_t item_row_tiles;  // tiles of x in an item
   int64_t items_n, items_m;
   bool alone;                               // too little work to wake the team
-  size_t x_bytes, panel_bytes, sums_bytes;  // of scratch: x once; panel and sums for each thread
+  size_t x_bytes, panel_bytes, sums_bytes;  // of scratch: x once; panel (0: w is used where it lies) and sums for each thread
 };
 
 DotPlan plan_dot(const MatmulArgs& a, const DotShape& shape, int threads);
