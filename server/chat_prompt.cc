@@ -162,7 +162,7 @@ std::vector<int64_t> find_boundaries(const ChatInput& input, const ChatOutput& o
   search(true), search(false);
   std::vector<int64_t> boundaries;
   for (const size_t at : bytes) boundaries.push_back(tokens_before(tokenizer, ids, at));
-  boundaries.erase(std::ranges::unique(boundaries).begin(), boundaries.end());
+  boundaries.erase(std::unique(boundaries.begin(), boundaries.end()), boundaries.end());
   return boundaries;
 }
 

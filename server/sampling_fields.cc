@@ -126,7 +126,7 @@ CommonFields read_common_fields(const RequestFields& f, const ServedModel& serve
   if (auto allowed = f.token_ids("allowed_token_ids", served.vocab_size(), size_t(served.vocab_size()))) {
     if (allowed->empty()) f.fail("allowed_token_ids", "is empty");
     std::ranges::sort(*allowed);
-    allowed->erase(std::ranges::unique(*allowed).begin(), allowed->end());
+    allowed->erase(std::unique(allowed->begin(), allowed->end()), allowed->end());
     r.sampling.allowed = std::move(*allowed);
   }
   read_stops(f, served, r);

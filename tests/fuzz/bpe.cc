@@ -19,6 +19,8 @@ namespace {
 
 using Pieces = std::vector<std::string>;
 
+constexpr size_t kMostBytes = 400;  // the definition takes quadratic time; windows and the heap of text/bpe.cc begin at 64 and 256
+
 // The file read once more, without the tokenizer's own structures.
 class Definition {
  public:
@@ -117,7 +119,7 @@ void fuzz_one(std::string_view bytes) {
   Input in(bytes);
   const bool trusted = in.flag();
   const uint64_t seed = in.number(4);
-  const std::string_view text = in.rest();
+  const std::string_view text = in.rest().substr(0, kMostBytes);
 
   const std::vector<int32_t> ids = tokenizer.encode(text, trusted);
   std::string valid;

@@ -26,8 +26,9 @@ bool is_json_object(const std::string& text) {
   return !ec && value.is_object();
 }
 
-// Only where characters begin: the Detokenizer cuts none.
+// Only where characters begin: the Detokenizer cuts none. One seed in four cuts at all of these places.
 std::vector<size_t> cuts_of(uint64_t seed, std::string_view text) {
+  if (seed % 4 == 0) return places_between_characters(text);
   std::vector<size_t> cuts = random_cuts(seed, text.size());
   std::erase_if(cuts, [&](size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80; });
   return cuts;
@@ -45,7 +46,6 @@ void fuzz_one(std::string_view bytes) {
   const Transcript whole = transcript(text, setting);
   SLUICE_HOLDS(whole.fault().empty() && !whole.in_call(), whole.fault());
   for (const std::string& arguments : whole.arguments()) SLUICE_HOLDS(is_json_object(arguments), arguments);
-  SLUICE_HOLDS(transcript(text, setting, places_between_characters(text)).text() == whole.text(), whole.text());
   SLUICE_HOLDS(transcript(text, setting, cuts_of(seed, text)).text() == whole.text(), whole.text());
   if (setting.format.reasoning == Reasoning::kOff && whole.arguments().empty())
     SLUICE_HOLDS(whole.text() == (text.empty() ? "" : "C{" + text + "}"));
