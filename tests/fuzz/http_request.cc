@@ -63,9 +63,6 @@ class Reader {
       SLUICE_HOLDS(parser_->error_status() >= 400 && parser_->error_status() < 600 && !parser_->error().empty());
       text_ += std::to_string(parser_->error_status()) + " " + parser_->error();
       ended_ = true;
-    } else if (parser_->state() == State::kBody && parser_->announces_too_much()) {
-      text_ += "413";
-      ended_ = true;
     } else if (parser_->state() == State::kDone) {
       parser_->take_body();
       check(parser_->request(), limits_);
