@@ -70,7 +70,7 @@ void fuzz_one(std::string_view bytes) {
   const std::string source(bytes);
   const auto parsed = jinja::Template::parse(source);
   if (!parsed.ok()) {
-    const std::string& message = parsed.status().message();
+    const std::string message = parsed.status().message();
     SLUICE_HOLDS(utf8_valid(message) && (message.starts_with("line ") || message == "the template is not UTF-8"), message);
     SLUICE_HOLDS(std::none_of(message.begin(), message.end(), [](char c) { return c >= 0 && c < ' '; }), message);
     return;
