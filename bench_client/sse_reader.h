@@ -21,7 +21,11 @@ class SseReader {
       if (c != '\n' && c != '\r') {
         line_ += c;
         if (line_.size() + data_.size() > kMaxEvent) return false;
-      } else if (!line_.empty()) {
+        continue;
+      }
+      const bool first = std::exchange(at_start_, false);
+      if (first && line_.starts_with(kByteOrderMark)) line_.erase(0, kByteOrderMark.size());
+      if (!line_.empty()) {
         end_line();
       } else if (std::exchange(has_data_, false)) {
         const std::string data = std::exchange(data_, {});
@@ -34,9 +38,10 @@ class SseReader {
   bool between_events() const { return line_.empty() && !has_data_; }
 
  private:
+  static constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // may stand where the stream begins
+
   void end_line() {
     std::string_view line = line_;
-    if (line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);
     if (line.starts_with("data") && (line.size() == 4 || line[4] == ':')) {
       line.remove_prefix(std::min<size_t>(line.size(), 5));
       if (line.starts_with(' ')) line.remove_prefix(1);
@@ -48,7 +53,7 @@ class SseReader {
   }
 
   std::string line_, data_;
-  bool has_data_ = false, was_cr_ = false;
+  bool has_data_ = false, was_cr_ = false, at_start_ = true;
 };
 
 }  // namespace sluice::bench

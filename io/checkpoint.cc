@@ -6,6 +6,7 @@
 
 #include "io/json.h"
 #include "io/quote.h"
+#include "io/shard_index.h"
 
 namespace sluice {
 namespace {
@@ -14,31 +15,11 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxIndexBytes = size_t(64) << 20;  // DeepSeek-V3's index has 9 MB
 constexpr size_t kMaxShards = 1000;                  // below the number of mappings that io/mapped_file guards
 
-Status check_shard_name(const std::string& name, const std::string& where) {
-  const bool plain =
-      !name.empty() && name != "." && name != ".." && name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
-  if (plain) return {};
-  return bad_file(where + " is " + quote(name) + ", wanted the name of a file in the same folder");
-}
-
-// weight_map of an index: tensor -> path of its shard.
-Result<std::map<std::string, std::string>> read_index(const std::string& dir, const std::string& index_path) {
+// tensor -> path of its shard
+Result<ShardOf> read_index(const std::string& dir, const std::string& index_path) {
   SLUICE_ASSIGN_OR_RETURN(const std::string text, read_small_file(index_path, kMaxIndexBytes));
-  SLUICE_ASSIGN_OR_RETURN(const boost::json::value root, parse_json(text, index_path));
-  const boost::json::object* object = root.if_object();
-  const boost::json::value* map = object ? object->if_contains("weight_map") : nullptr;
-  if (!map || !map->is_object() || map->get_object().empty())
-    return bad_file(index_path + ": weight_map is missing, empty or not an object, wanted {tensor: shard, ...}");
-  std::map<std::string, std::string> shard_of;
-  for (const auto& entry : map->get_object()) {
-    const std::string tensor(entry.key());
-    const std::string where = index_path + ": shard of tensor " + quote(tensor);
-    const boost::json::string* shard = entry.value().if_string();
-    if (!shard) return bad_file(where + " is not text, wanted a file name");
-    const std::string name(shard->data(), shard->size());
-    SLUICE_RETURN_IF_ERROR(check_shard_name(name, where));
-    shard_of[tensor] = (fs::path(dir) / name).string();
-  }
+  SLUICE_ASSIGN_OR_RETURN(ShardOf shard_of, parse_shard_index(text, index_path));
+  for (auto& [tensor, shard] : shard_of) shard = (fs::path(dir) / shard).string();
   return shard_of;
 }
 

@@ -1,13 +1,13 @@
 // The weights of a model folder: one model.safetensors, or shards named by model.safetensors.index.json.
 #pragma once
 
-#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "io/safetensors.h"
+#include "io/shard_index.h"
 
 namespace sluice {
 
@@ -26,8 +26,6 @@ class Checkpoint {
   std::vector<std::string> warnings;  // one line each, for the user
 
  private:
-  using ShardOf = std::map<std::string, std::string>;  // tensor -> the file that the index places it in
-
   Status add_shard(const std::string& path);
   Status take_listed(const SafetensorsFile& shard, const ShardOf& shard_of);
   Status open_shards(const std::string& dir, const std::string& index_path);

@@ -177,10 +177,9 @@ void read_family(const Family& family, const JsonFields& text, const JsonFields&
   c.eos_token_ids = holder("eos_token_id").integers("eos_token_id", 0, std::max<int64_t>(c.vocab_size - 1, 0));
 }
 
-Result<boost::json::object> read_object(const std::string& path) {
-  SLUICE_ASSIGN_OR_RETURN(const std::string text, read_small_file(path, kMaxConfigBytes));
-  SLUICE_ASSIGN_OR_RETURN(boost::json::value value, parse_json(text, path));
-  if (!value.is_object()) return bad_file(path + ": is not a JSON object, wanted {...}");
+Result<boost::json::object> parse_object(std::string_view text, const std::string& where) {
+  SLUICE_ASSIGN_OR_RETURN(boost::json::value value, parse_json(text, where));
+  if (!value.is_object()) return bad_file(where + ": is not a JSON object, wanted {...}");
   return std::move(value.get_object());
 }
 
@@ -190,11 +189,15 @@ Result<ModelConfig> load_model_config(const std::string& dir_or_file) {
   namespace fs = std::filesystem;
   std::error_code ignored;
   const std::string path = fs::is_directory(dir_or_file, ignored) ? (fs::path(dir_or_file) / "config.json").string() : dir_or_file;
-  SLUICE_ASSIGN_OR_RETURN(const boost::json::object object, read_object(path));
+  SLUICE_ASSIGN_OR_RETURN(const std::string text, read_small_file(path, kMaxConfigBytes));
+  return parse_model_config(text, path);
+}
 
+Result<ModelConfig> parse_model_config(std::string_view file, const std::string& where) {
+  SLUICE_ASSIGN_OR_RETURN(const boost::json::object object, parse_object(file, where));
   Status status;
   ModelConfig c;
-  const JsonFields top(object, path, status);
+  const JsonFields top(object, where, status);
   const std::string model_type = top.text("model_type");
   const Family* family = status.ok() ? family_of(top, model_type) : nullptr;
   if (!family) return status;
@@ -210,14 +213,19 @@ Result<ModelConfig> load_model_config(const std::string& dir_or_file) {
 }
 
 Result<GenerationConfig> load_generation_config(const std::string& dir) {
-  const auto object = read_object((std::filesystem::path(dir) / "generation_config.json").string());
-  if (object.status().code() == Code::kNotFound) return GenerationConfig();
-  if (!object.ok()) return object.status();
+  const std::string path = (std::filesystem::path(dir) / "generation_config.json").string();
+  const auto text = read_small_file(path, kMaxConfigBytes);
+  if (text.status().code() == Code::kNotFound) return GenerationConfig();
+  if (!text.ok()) return text.status();
+  return parse_generation_config(*text, path);
+}
 
+Result<GenerationConfig> parse_generation_config(std::string_view text, const std::string& where) {
+  SLUICE_ASSIGN_OR_RETURN(const boost::json::object object, parse_object(text, where));
   constexpr int64_t kMaxId = std::numeric_limits<int32_t>::max();
   const GenerationConfig defaults;
   Status status;
-  const JsonFields f(*object, (std::filesystem::path(dir) / "generation_config.json").string(), status);
+  const JsonFields f(object, where, status);
   GenerationConfig g;
   g.do_sample = f.boolean("do_sample", defaults.do_sample);
   g.temperature = f.number("temperature", 0, 100, defaults.temperature);

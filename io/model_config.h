@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -43,6 +44,8 @@ struct ModelConfig {
 // Takes a folder with a config.json, or the file. Reads both spellings: transformers 5 (rope_parameters, layer_types) and that of
 // older published files (rope_theta, rope_scaling, partial_rotary_factor, full_attention_interval at the top).
 Result<ModelConfig> load_model_config(const std::string& dir_or_file);
+// From the file's text; `where` names it in errors.
+Result<ModelConfig> parse_model_config(std::string_view text, const std::string& where);
 
 struct GenerationConfig {
   bool do_sample = false;
@@ -53,5 +56,6 @@ struct GenerationConfig {
 
 // dir/generation_config.json; without the file, the defaults above.
 Result<GenerationConfig> load_generation_config(const std::string& dir);
+Result<GenerationConfig> parse_generation_config(std::string_view text, const std::string& where);
 
 }  // namespace sluice

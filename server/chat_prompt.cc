@@ -65,12 +65,12 @@ void check_tool(const RequestFields& f) {
   check_function(RequestFields(*function, f.error(), f.name("function.")));
 }
 
-json::value read_tools(const RequestFields& f, const Service& service) {
+json::value read_tools(const RequestFields& f, const ServedModel& served) {
   const json::array* tools = f.array("tools", kMaxTools);
   f.each_object("tools", kMaxTools, check_tool);
   for (const char* key : {"functions", "function_call"})
     if (f.has(key)) f.fail(key, "is the older form of tools, which is not read; use tools and tool_choice");
-  return choose_tools(f, service, tools ? *tools : json::array());
+  return choose_tools(f, served, tools ? *tools : json::array());
 }
 
 std::string_view text_of(const ChatOutput& out, const ChatOutput::Run& run) {
@@ -162,7 +162,7 @@ std::vector<int64_t> find_boundaries(const ChatInput& input, const ChatOutput& o
   search(true), search(false);
   std::vector<int64_t> boundaries;
   for (const size_t at : bytes) boundaries.push_back(tokens_before(tokenizer, ids, at));
-  boundaries.erase(std::ranges::unique(boundaries).begin(), boundaries.end());
+  boundaries.erase(std::unique(boundaries.begin(), boundaries.end()), boundaries.end());
   return boundaries;
 }
 
@@ -215,7 +215,7 @@ void check_function(const RequestFields& f, std::string_view schema) {
     f.fail(schema, "has more than " + std::to_string(kMaxSchemaBytes) + " bytes");
 }
 
-json::value choose_tools(const RequestFields& f, const Service& service, json::array tools) {
+json::value choose_tools(const RequestFields& f, const ServedModel& served, json::array tools) {
   bool none = false;
   if (const json::value* choice = f.find("tool_choice")) {
     if (choice->is_object()) f.unsupported("tool_choice", kForcedCall);
@@ -224,12 +224,12 @@ json::value choose_tools(const RequestFields& f, const Service& service, json::a
     none = c == "none";
   }
   if (none) return nullptr;
-  return offer_tools(f, service, std::move(tools));
+  return offer_tools(f, served, std::move(tools));
 }
 
-json::value offer_tools(const RequestFields& f, const Service& service, json::array tools) {
+json::value offer_tools(const RequestFields& f, const ServedModel& served, json::array tools) {
   if (tools.empty()) return nullptr;
-  if (service.tool_format() == ToolFormat::kNone) f.fail("tools", "the chat template of this model has no form for calls");
+  if (served.tool_format() == ToolFormat::kNone) f.fail("tools", "the chat template of this model has no form for calls");
   return tools;
 }
 
@@ -247,10 +247,10 @@ void read_effort(const RequestFields& f, std::string_view key, json::object& out
   if (*effort == "none" && !out.contains("enable_thinking")) out["enable_thinking"] = false;
 }
 
-ChatInput read_chat_input(const RequestFields& f, const Service& service) {
+ChatInput read_chat_input(const RequestFields& f, const ServedModel& served) {
   ChatInput in;
   in.messages = read_messages(f);
-  in.tools = read_tools(f, service);
+  in.tools = read_tools(f, served);
   read_variables(f, in.variables);
   in.continue_final_message = f.boolean("continue_final_message").value_or(false);
   in.add_generation_prompt = f.boolean("add_generation_prompt").value_or(!in.continue_final_message);
@@ -263,9 +263,9 @@ ChatInput read_chat_input(const RequestFields& f, const Service& service) {
   return in;
 }
 
-MaybeError render_chat(const ChatInput& in, const Service& service, ChatPrompt& out) {
-  if (!service.chat()) return not_supported(in.field, in.field + ": the model has no chat template; use /v1/completions");
-  auto rendered = service.chat()->render(in.messages, in.tools, in.add_generation_prompt, in.variables);
+MaybeError render_chat(const ChatInput& in, const ServedModel& served, ChatPrompt& out) {
+  if (!served.chat()) return not_supported(in.field, in.field + ": the model has no chat template; use /v1/completions");
+  auto rendered = served.chat()->render(in.messages, in.tools, in.add_generation_prompt, in.variables);
   if (!rendered.ok()) return bad_field(in.field, rendered.status().message());
   if (in.continue_final_message) {
     // White space at its end stays if the template has left it there.
@@ -276,14 +276,14 @@ MaybeError render_chat(const ChatInput& in, const Service& service, ChatPrompt& 
   }
   std::vector<Tokenizer::Span> spans;
   for (const auto& run : rendered->runs) spans.push_back({text_of(*rendered, run), run.trusted});
-  out.ids = service.tokenizer().encode(spans);
-  out.boundaries = find_boundaries(in, *rendered, service.tokenizer(), out.ids);
-  out.reasoning = service.reasoning(rendered->text);
+  out.ids = served.tokenizer().encode(spans);
+  out.boundaries = find_boundaries(in, *rendered, served.tokenizer(), out.ids);
+  out.reasoning = served.reasoning(rendered->text);
   return std::nullopt;
 }
 
-OutputFormat output_format(const ChatInput& in, const ChatPrompt& prompt, const Service& service) {
-  return {in.tools.is_null() ? ToolFormat::kNone : service.tool_format(), prompt.reasoning};
+OutputFormat output_format(const ChatInput& in, const ChatPrompt& prompt, const ServedModel& served) {
+  return {in.tools.is_null() ? ToolFormat::kNone : served.tool_format(), prompt.reasoning};
 }
 
 }  // namespace sluice

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "server/request_fields.h"
-#include "server/service.h"
+#include "server/served_model.h"
 
 namespace sluice {
 
@@ -32,13 +32,13 @@ struct ChatPrompt {
 };
 
 // Reads messages, tools, chat_template_kwargs and the like, in OpenAI's shape.
-ChatInput read_chat_input(const RequestFields& fields, const Service& service);
+ChatInput read_chat_input(const RequestFields& fields, const ServedModel& served);
 
 // What the template says against the messages is the client's mistake: 400.
-MaybeError render_chat(const ChatInput& input, const Service& service, ChatPrompt& out);
+MaybeError render_chat(const ChatInput& input, const ServedModel& served, ChatPrompt& out);
 
 // How the answer to it is to be read.
-OutputFormat output_format(const ChatInput& input, const ChatPrompt& prompt, const Service& service);
+OutputFormat output_format(const ChatInput& input, const ChatPrompt& prompt, const ServedModel& served);
 
 // Parts of a chat that other APIs have in the same shape.
 
@@ -52,9 +52,9 @@ void check_tool_type(const RequestFields& fields);
 // name, description, strict and the schema of a tool.
 void check_function(const RequestFields& fields, std::string_view schema = "parameters");
 // The tools that the model gets to see, by tool_choice; null: none.
-boost::json::value choose_tools(const RequestFields& fields, const Service& service, boost::json::array tools);
+boost::json::value choose_tools(const RequestFields& fields, const ServedModel& served, boost::json::array tools);
 // The same without tool_choice.
-boost::json::value offer_tools(const RequestFields& fields, const Service& service, boost::json::array tools);
+boost::json::value offer_tools(const RequestFields& fields, const ServedModel& served, boost::json::array tools);
 inline constexpr const char* kForcedCall = "a call cannot be forced yet: it needs structured output; use 'auto'";
 // chat_template_kwargs and the fields that mean the same.
 void read_variables(const RequestFields& fields, boost::json::object& out);

@@ -155,7 +155,7 @@ json::array read_tools(const RequestFields& f) {
   return out;
 }
 
-void read_tool_choice(const RequestFields& f, const Service& service, MessagesInput& in) {
+void read_tool_choice(const RequestFields& f, const ServedModel& served, MessagesInput& in) {
   json::array tools = read_tools(f);
   if (const json::object* choice = f.object("tool_choice")) {
     const RequestFields c(*choice, f.error(), "tool_choice.");
@@ -165,7 +165,7 @@ void read_tool_choice(const RequestFields& f, const Service& service, MessagesIn
     in.parallel_calls = !c.boolean("disable_parallel_tool_use").value_or(false);
     if (type == "none") tools.clear();
   }
-  in.chat.tools = offer_tools(f, service, std::move(tools));
+  in.chat.tools = offer_tools(f, served, std::move(tools));
 }
 
 void read_thinking(const RequestFields& f, MessagesInput& in) {
@@ -190,11 +190,11 @@ void read_output_config(const RequestFields& f, MessagesInput& in) {
 
 }  // namespace
 
-MessagesInput read_messages_input(const RequestFields& f, const Service& service) {
+MessagesInput read_messages_input(const RequestFields& f, const ServedModel& served) {
   MessagesInput in;
   in.chat.messages = read_conversation(f);
   if (f.ok()) continue_last_message(f, in.chat);
-  read_tool_choice(f, service, in);
+  read_tool_choice(f, served, in);
   read_variables(f, in.chat.variables);
   read_thinking(f, in);
   read_output_config(f, in);

@@ -16,6 +16,6 @@ struct MessagesInput {
 // - A tool_result becomes a message of the role that templates have for it, where it stands; one with is_error begins with "Error:
 // ".
 // - thinking goes to the template as reasoning_content; redacted_thinking and cache_control change nothing.
-MessagesInput read_messages_input(const RequestFields& fields, const Service& service);
+MessagesInput read_messages_input(const RequestFields& fields, const ServedModel& served);
 
 }  // namespace sluice

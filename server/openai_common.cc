@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
-#include <ctime>
-#include <random>
 
 #include "server/sse.h"
 #include "text/utf8.h"
@@ -83,18 +81,6 @@ json::value stop_reason(const Event& e, const Service& service) {
   if (!ends_with_stop_token(e)) return nullptr;
   const int32_t id = e.tokens.back().id;
   return std::ranges::count(service.stop_ids(), id) ? json::value() : json::value(id);
-}
-
-AnswerHead answer_head(const std::string& prefix, const std::string& request_id, const std::string& object,
-                       const Service& service) {
-  return {request_id.empty() ? random_id(prefix) : prefix + request_id, object, int64_t(std::time(nullptr)), service.name()};
-}
-
-json::object AnswerHead::start() const { return {{"id", id}, {"object", object}, {"created", created}, {"model", model}}; }
-
-std::string random_id(const std::string& prefix) {
-  std::random_device device;
-  return fmt::format("{}{:08x}{:08x}{:08x}", prefix, device(), device(), device());
 }
 
 std::string error_event(const ApiError& error) { return sse_event(json::serialize(error_object(error))); }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/request.h"
+#include "server/answer_head.h"
 #include "server/message.h"
 #include "server/request_fields.h"
 #include "server/router.h"
@@ -37,17 +38,6 @@ boost::json::value stop_reason(const Event& event, const Service& service);
 
 // Whether the answer's last token is one that only ended it.
 bool ends_with_stop_token(const Event& event);
-
-struct AnswerHead {
-  std::string id, object;
-  int64_t created = 0;
-  std::string model;
-  boost::json::object start() const;
-};
-AnswerHead answer_head(const std::string& prefix, const std::string& request_id, const std::string& object, const Service& service);
-
-// prefix, then letters and digits that do not come again.
-std::string random_id(const std::string& prefix);
 
 std::string error_event(const ApiError& error);
 

@@ -1,9 +1,9 @@
 #include "server/request_parser.h"
 
 #include <algorithm>
+#include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <boost/none.hpp>
 #include <utility>
 
@@ -14,7 +14,7 @@ namespace http = boost::beast::http;
 using boost::system::error_code;
 
 struct RequestParser::Beast {
-  http::request_parser<http::string_body> parser;
+  http::request_parser<http::empty_body> parser;  // of the head
 };
 
 namespace {
@@ -28,9 +28,10 @@ bool ends_with_a_version(std::string_view head) {
 
 }  // namespace
 
-RequestParser::RequestParser(const HttpLimits& limits) : limits_(limits), beast_(std::make_unique<Beast>()) {
+RequestParser::RequestParser(const HttpLimits& limits)
+    : limits_(limits), beast_(std::make_unique<Beast>()), chunks_(size_t(limits.max_body_bytes), size_t(limits.max_header_bytes)) {
   beast_->parser.header_limit(uint32_t(limits.max_header_bytes));
-  beast_->parser.body_limit(boost::none);  // set after the head, when the caller wants the body
+  beast_->parser.body_limit(boost::none);  // it would refuse the head of a body that is too long
 }
 
 RequestParser::~RequestParser() = default;
@@ -103,7 +104,9 @@ void RequestParser::parse_head(std::string_view head) {
   request_.http11 = message.version() == 11;
   for (const auto& field : message) request_.headers.push_back({std::string(field.name_string()), std::string(field.value())});
   keep_alive_ = parser.keep_alive();
-  if (judge_framing() && judge_target()) state_ = parser.is_done() ? State::kDone : State::kBody;
+  chunked_ = parser.chunked();
+  body_left_ = parser.content_length().value_or(0);
+  if (judge_framing() && judge_target()) state_ = chunked_ || body_left_ > 0 ? State::kBody : State::kDone;
 }
 
 // RFC 9112 section 6 and RFC 9110 section 7.2, without the leniencies.
@@ -156,41 +159,26 @@ bool RequestParser::judge_target() {
   return true;
 }
 
-bool RequestParser::announces_too_much() const {
-  const auto length = beast_->parser.content_length();
-  return length && *length > uint64_t(limits_.max_body_bytes);
+size_t RequestParser::feed_body(std::string_view bytes) {
+  if (announces_too_much()) return fail_body_limit(), 0;
+  if (chunked_) return feed_chunks(bytes);
+  const std::string_view data = bytes.substr(0, size_t(std::min<uint64_t>(body_left_, bytes.size())));
+  body_ += data;
+  body_left_ -= data.size();
+  if (body_left_ == 0) state_ = State::kDone;
+  return data.size();
 }
 
-size_t RequestParser::body_size() const { return beast_->parser.get().body().size(); }
-
-size_t RequestParser::feed_body(std::string_view bytes) {
-  auto& parser = beast_->parser;
-  // Once: Beast counts it down with each chunk.
-  if (!std::exchange(body_begun_, true)) parser.body_limit(uint64_t(limits_.max_body_bytes));
-  // Beast asserts that the last chunk comes in five bytes or more; so many are still to come wherever a chunked body is cut.
-  const size_t least = parser.chunked() ? 5 : 1;
-  size_t used = 0;
-  while (bytes.size() - used >= least && !parser.is_done()) {
-    error_code ec;
-    used += parser.put(asio::buffer(bytes.data() + used, bytes.size() - used), ec);
-    if (ec == http::error::need_more) {
-      // All of a chunk's header or of the trailer must be there at once; it has no reason to be long.
-      if (bytes.size() - used >= size_t(limits_.max_header_bytes)) fail(400, Rejected::kFraming, "a chunk's header is too long");
-      break;
-    }
-    if (ec == http::error::body_limit) {
-      fail(413, Rejected::kBody, "the body is longer than " + std::to_string(limits_.max_body_bytes) + " bytes");
-    } else if (ec) {
-      fail(400, Rejected::kFraming, "the body is malformed: " + ec.message());
-    }
-    if (ec) break;
-  }
-  if (state_ == State::kBody && parser.is_done()) state_ = State::kDone;
+size_t RequestParser::feed_chunks(std::string_view bytes) {
+  const size_t used = chunks_.feed(bytes, body_);
+  if (chunks_.state() == ChunkedBody::State::kDone) state_ = State::kDone;
+  if (chunks_.state() == ChunkedBody::State::kTooLong) fail_body_limit();
+  if (chunks_.state() == ChunkedBody::State::kMalformed) fail(400, Rejected::kFraming, chunks_.error());
   return used;
 }
 
-void RequestParser::drop_body() { std::string().swap(beast_->parser.get().body()); }
-
-void RequestParser::take_body() { request_.body = std::move(beast_->parser.get().body()); }
+void RequestParser::fail_body_limit() {
+  fail(413, Rejected::kBody, "the body is longer than " + std::to_string(limits_.max_body_bytes) + " bytes");
+}
 
 }  // namespace sluice

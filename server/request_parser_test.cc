@@ -135,6 +135,13 @@ TEST(RequestParser, RefusesBadChunks) {
         "5\r\nhelloXX0\r\n\r\n", "5;\x01\r\nhello\r\n0\r\n\r\n", "0\r\nX y: 1\r\n\r\n"}) {
     EXPECT_EQ(chunked(bad), 400) << bad;
   }
+  EXPECT_EQ(chunked("5;a;b = \"x \\\" y\";c=\t\r\nhello\r\n0;d\r\nX-Y: \xff\r\nZ:\r\n\r\n"), 0);
+  // A quoted text does not go over a line's end, where others would take what follows for a chunk.
+  for (const std::string bad : {"5;a=\"\r\nhello\"\r\n0\r\n\r\n", "5;a=\"\\\"\r\nhello\r\n0\r\n\r\n", "0;a=\"\r\n\r\n",
+                                "5\nhello\r\n0\r\n\r\n", "5\rhello", "5\r\nhello\n0\r\n\r\n", "5\r\nhello\r0\r\n\r\n", "0\r\n\n",
+                                "0\r\nX\r\n\r\n", "0\r\n X: 1\r\n\r\n", "0\r\nX: \x01\r\n\r\n", "0\r\nX: 1\n\r\n", ";\r\n"}) {
+    EXPECT_EQ(chunked(bad), 400) << bad;
+  }
   EXPECT_GE(chunked("10000000000000005\r\nhello\r\n0\r\n\r\n"), 400);
   EXPECT_EQ(chunked("ffffffffffffffff\r\nhello"), 413);
   EXPECT_EQ(chunked("5;" + std::string(20000, 'x')), 400);
@@ -176,6 +183,15 @@ TEST(RequestParser, HoldsItsLimitsToTheByte) {
   EXPECT_EQ(status_of("GET /" + std::string(5000, 'a'), l), 414);
   EXPECT_EQ(status_of(with("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n"), l), 0);
   EXPECT_EQ(status_of(with("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n6\r\n"), l), 413);
+  // However it arrives: all at once it is as long as in pieces.
+  const auto extension = [](size_t n) { return "5;" + std::string(n - 4, 'x') + "\r\nhello\r\n0\r\n\r\n"; };
+  EXPECT_EQ(status_of(with("Transfer-Encoding: chunked\r\n", extension(400)), l), 0);
+  EXPECT_EQ(status_of(with("Transfer-Encoding: chunked\r\n", extension(401)), l), 400);
+  const auto trailer = [](size_t n) { return "0\r\nX:" + std::string(n - 9, 'x') + "\r\n\r\n"; };
+  EXPECT_EQ(status_of(with("Transfer-Encoding: chunked\r\n", trailer(400)), l), 0);
+  EXPECT_EQ(status_of(with("Transfer-Encoding: chunked\r\n", trailer(401)), l), 400);
+  EXPECT_EQ(status_of(with("Content-Length: 10\r\n", "0123456789"), l), 0);
+  EXPECT_EQ(status_of(with("Content-Length: 11\r\n", "0"), l), 413);
 }
 
 }  // namespace

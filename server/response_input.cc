@@ -167,11 +167,11 @@ class Turns {
 
 }  // namespace
 
-ChatInput read_response_input(const RequestFields& f, const Service& service) {
+ChatInput read_response_input(const RequestFields& f, const ServedModel& served) {
   ChatInput in;
   in.field = "input";
   in.messages = read_messages(f);
-  in.tools = choose_tools(f, service, read_functions(f));
+  in.tools = choose_tools(f, served, read_functions(f));
   read_variables(f, in.variables);
   if (const json::object* reasoning = f.object("reasoning")) {
     const RequestFields r(*reasoning, f.error(), f.name("reasoning."));
@@ -181,15 +181,15 @@ ChatInput read_response_input(const RequestFields& f, const Service& service) {
   return in;
 }
 
-MaybeError render_newest(ChatInput& input, const Service& service, int64_t answer, ChatPrompt& out) {
-  const int64_t context = service.max_context();
-  if (auto e = render_chat(input, service, out); e || int64_t(out.ids.size()) < context) return e;
+MaybeError render_newest(ChatInput& input, const ServedModel& served, int64_t answer, ChatPrompt& out) {
+  const int64_t context = served.max_context();
+  if (auto e = render_chat(input, served, out); e || int64_t(out.ids.size()) < context) return e;
   const int64_t room = room_for_prompt(context, answer);
   const json::array all = std::exchange(input.messages, {});
   const Turns turns(all);
   const auto render = [&](size_t left_out) {
     input.messages = turns.without_oldest(left_out);
-    return render_chat(input, service, out);
+    return render_chat(input, served, out);
   };
   size_t too_few = 0, enough = turns.count();
   while (too_few + 1 < enough) {

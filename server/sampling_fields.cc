@@ -72,18 +72,18 @@ void read_bad_words(const RequestFields& f, const Tokenizer& tokenizer, std::vec
     }
 }
 
-void read_stops(const RequestFields& f, const Service& service, Request& r) {
+void read_stops(const RequestFields& f, const ServedModel& served, Request& r) {
   if (auto stops = f.strings("stop", kMaxStops, kMaxStopBytes, true)) r.stop_strings = std::move(*stops);
-  if (auto ids = f.token_ids("stop_token_ids", service.vocab_size(), kMaxStopIds)) r.sampling.stop_ids = std::move(*ids);
+  if (auto ids = f.token_ids("stop_token_ids", served.vocab_size(), kMaxStopIds)) r.sampling.stop_ids = std::move(*ids);
   if (!f.boolean("ignore_eos").value_or(false))
-    r.sampling.stop_ids.insert(r.sampling.stop_ids.end(), service.stop_ids().begin(), service.stop_ids().end());
+    r.sampling.stop_ids.insert(r.sampling.stop_ids.end(), served.stop_ids().begin(), served.stop_ids().end());
   r.include_stop = f.boolean("include_stop_str_in_output").value_or(false);
   r.skip_special = f.boolean("skip_special_tokens").value_or(true);
 }
 
-void read_length(const RequestFields& f, const Service& service, int64_t default_max_tokens,
+void read_length(const RequestFields& f, const ServedModel& served, int64_t default_max_tokens,
                  std::initializer_list<std::string_view> names, Request& r) {
-  const int64_t context = service.max_context();
+  const int64_t context = served.max_context();
   std::optional<int64_t> given;
   for (const std::string_view name : names)
     if (const auto n = f.integer(name, 0, context); !given) given = n;
@@ -115,29 +115,29 @@ void read_stream(const RequestFields& f, CommonFields& c) {
 
 }  // namespace
 
-CommonFields read_common_fields(const RequestFields& f, const Service& service, int64_t default_max_tokens,
+CommonFields read_common_fields(const RequestFields& f, const ServedModel& served, int64_t default_max_tokens,
                                 std::initializer_list<std::string_view> lengths) {
   CommonFields c;
   Request& r = c.request;
-  check_model(f, service);
-  read_distribution(f, service.generation(), r.sampling.params);
-  read_logit_bias(f, service.vocab_size(), r.sampling.bias);
-  read_bad_words(f, service.tokenizer(), r.sampling.bad_words);
-  if (auto allowed = f.token_ids("allowed_token_ids", service.vocab_size(), size_t(service.vocab_size()))) {
+  check_model(f, served);
+  read_distribution(f, served.generation(), r.sampling.params);
+  read_logit_bias(f, served.vocab_size(), r.sampling.bias);
+  read_bad_words(f, served.tokenizer(), r.sampling.bad_words);
+  if (auto allowed = f.token_ids("allowed_token_ids", served.vocab_size(), size_t(served.vocab_size()))) {
     if (allowed->empty()) f.fail("allowed_token_ids", "is empty");
     std::ranges::sort(*allowed);
-    allowed->erase(std::ranges::unique(*allowed).begin(), allowed->end());
+    allowed->erase(std::unique(allowed->begin(), allowed->end()), allowed->end());
     r.sampling.allowed = std::move(*allowed);
   }
-  read_stops(f, service, r);
-  read_length(f, service, default_max_tokens, lengths, r);
-  read_cache(f, service.use_cache(), r);
+  read_stops(f, served, r);
+  read_length(f, served, default_max_tokens, lengths, r);
+  read_cache(f, served.use_cache(), r);
   read_stream(f, c);
   // vLLM: the lower goes first.
   r.priority = -int(f.integer("priority", -kInt32Max, kInt32Max).value_or(0));
   r.prompt_logprobs = int(f.integer("prompt_logprobs", 0, kMaxTopLogprobs).value_or(-1));
   if (r.prompt_logprobs >= 0 && c.stream) f.fail("prompt_logprobs", "is not offered with stream");
-  r.tokenizer = &service.tokenizer();
+  r.tokenizer = &served.tokenizer();
   c.n = int(f.integer("n", 1, kMaxChoices).value_or(1));
   if (const auto best_of = f.integer("best_of", 1, kInt32Max); best_of && *best_of > c.n)
     f.unsupported("best_of", "choices beyond n are not offered");
@@ -152,11 +152,11 @@ CommonFields read_common_fields(const RequestFields& f, const Service& service, 
   return c;
 }
 
-void check_model(const RequestFields& f, const Service& service) {
+void check_model(const RequestFields& f, const ServedModel& served) {
   const auto model = f.string("model", 1024);
-  if (!model || service.has_name(*model)) return;
+  if (!model || served.has_name(*model)) return;
   f.error() = ApiError{.status = 404,
-                       .message = "the model " + quote(*model) + " is not served here; '" + service.name() + "' is",
+                       .message = "the model " + quote(*model) + " is not served here; '" + served.name() + "' is",
                        .param = f.name("model"),
                        .code = "model_not_found"};
 }
@@ -196,8 +196,8 @@ int64_t room_for_prompt(int64_t context, int64_t max_tokens) {
   return std::max<int64_t>(1, context - std::clamp<int64_t>(max_tokens, 1, std::max<int64_t>(1, context / 4)));
 }
 
-MaybeError fit_prompt(const CommonFields& c, const Service& service, const std::string& param, std::vector<int32_t>& ids) {
-  const int64_t context = service.max_context();
+MaybeError fit_prompt(const CommonFields& c, const ServedModel& served, const std::string& param, std::vector<int32_t>& ids) {
+  const int64_t context = served.max_context();
   if (c.keep_prompt_tokens) {
     const int64_t keep = *c.keep_prompt_tokens < 0 ? room_for_prompt(context, c.request.max_tokens) : *c.keep_prompt_tokens;
     if (int64_t(ids.size()) > keep) ids.erase(ids.begin(), ids.end() - keep);

@@ -7,7 +7,7 @@
 
 #include "engine/request.h"
 #include "server/request_fields.h"
-#include "server/service.h"
+#include "server/served_model.h"
 
 namespace sluice {
 
@@ -29,11 +29,11 @@ struct CommonFields {
 
 // default_max_tokens: where the request has none, in fields of the names of `lengths`, of which the first counts. What is refused
 // lies in fields.error().
-CommonFields read_common_fields(const RequestFields& fields, const Service& service, int64_t default_max_tokens,
+CommonFields read_common_fields(const RequestFields& fields, const ServedModel& served, int64_t default_max_tokens,
                                 std::initializer_list<std::string_view> lengths = {"max_completion_tokens", "max_tokens"});
 
 // The model's name, which may be left out: 404 for one that is not served.
-void check_model(const RequestFields& fields, const Service& service);
+void check_model(const RequestFields& fields, const ServedModel& served);
 
 // Fields of which a route has no more to say than their type: `user`, `store` and the like.
 void check_ignored_fields(const RequestFields& fields);
@@ -46,7 +46,7 @@ void check_text_format(const RequestFields& fields);
 int64_t room_for_prompt(int64_t context, int64_t max_tokens);
 
 // A prompt for the engine: cut as the request says, held against the context and kMaxPromptLogprobs.
-MaybeError fit_prompt(const CommonFields& common, const Service& service, const std::string& param, std::vector<int32_t>& ids);
+MaybeError fit_prompt(const CommonFields& common, const ServedModel& served, const std::string& param, std::vector<int32_t>& ids);
 
 // So many log-probabilities does one prompt ask for.
 int64_t prompt_logprob_count(const CommonFields& common, const std::vector<int32_t>& ids);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/quote.h"
 #include "text/jinja/budget.h"
 #include "text/jinja/lex.h"
 
@@ -46,7 +47,7 @@ class Cursor {
       case TokenKind::kText:
         return "text";
       default:
-        return "'" + now().text + "'";
+        return quote(now().text, 60);
     }
   }
   [[noreturn]] void unexpected(std::string_view wanted) const { fail(fmt::format("unexpected {}, expected {}", shown(), wanted)); }

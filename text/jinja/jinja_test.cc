@@ -60,6 +60,10 @@ TEST(Jinja, ErrorsNameTheLineAndTheCause) {
   EXPECT_EQ(error_of("{{ x }}", {{"x", uint64_t{1} << 63}}),
             "line 1: the integer 9223372036854775808 does not fit in 64 bits with sign");
   EXPECT_EQ(error_of("\xff"), "the template is not UTF-8");
+  // One line of whole characters, whatever the template has there.
+  EXPECT_EQ(error_of("{{ '\\u00e\u0185' }}"), "line 1: a string holds a bad escape, '00e\\xc6'");
+  EXPECT_EQ(error_of("{{ \x01 }}"), "line 1: unexpected character '\\x01'");
+  EXPECT_EQ(error_of("{{ a 'b\n' }}"), "line 1: unexpected 'b\\x0a', expected '}}'");
 }
 
 TEST(Jinja, AttributeWalksFindNothing) {

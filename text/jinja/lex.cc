@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "io/quote.h"
 #include "text/jinja/budget.h"
 #include "text/jinja/unicode.h"
 
@@ -253,7 +254,7 @@ class Lexer {
       value = value * static_cast<uint32_t>(base) + static_cast<uint32_t>(d);
     }
     const bool surrogate = value >= 0xD800 && value < 0xE000;
-    if (!valid || surrogate || value > 0x10FFFF) fail(fmt::format("a string holds a bad escape, '{}'", digits));
+    if (!valid || surrogate || value > 0x10FFFF) fail("a string holds a bad escape, " + quote(digits));
     append_utf8(out, value);
   }
 
@@ -261,7 +262,7 @@ class Lexer {
     static constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
                                                       "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
     const auto* op = std::find_if(std::begin(kOperators), std::end(kOperators), [&](auto o) { return next_is(o); });
-    if (op == std::end(kOperators)) fail(fmt::format("unexpected character '{}'", s_.substr(at_, decode(s_, at_).bytes)));
+    if (op == std::end(kOperators)) fail("unexpected character " + quote(s_.substr(at_, decode(s_, at_).bytes)));
     balance((*op)[0]);
     add(TokenKind::kOperator, std::string(*op));
     move_to(at_ + op->size());
