@@ -193,9 +193,9 @@ Status doctor(const DoctorOptions& o) {
 
 void add_doctor(CLI::App& app, Command& command) {
   auto o = std::make_shared<DoctorOptions>();
-  CLI::App* sub = app.add_subcommand("doctor", "show this machine and the implementation chosen for every operator");
+  CLI::App* sub = app.add_subcommand("doctor", "show this machine, and the implementation chosen for every operator")->group("Look inside");
   sub->add_flag("--ops", o->ops, "list every operator's implementations with the reason for the choice");
-  sub->add_option("--gpus", o->gpus, "judge the GPUs that this file describes, as printed by --json on another machine");
+  sub->add_option("--gpus", o->gpus, "judge the GPUs that this file describes, as printed by --json on another machine")->type_name(kFile);
   sub->add_flag("--json", o->json, "print everything as JSON");
   add_backend_options(*sub, o->backend);
   sub->callback([o, &command] { command = [o] { return exit_code(doctor(*o)); }; });
