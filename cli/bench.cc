@@ -172,11 +172,12 @@ Status bench_model(const BenchOptions& o) {
       o.plot, facts.model + ", " + facts.dtype + ", " + std::to_string(facts.threads) + " threads: tokens per second", bars);
 }
 
-// The operators' benches are a program of their own beside this one; it takes over this process.
+// The operators' benches are a program of their own beside this one, where it is installed under libexec/; it takes over this process.
 Status bench_ops(const OpBenchOptions& o, const std::string& format, const std::string& plot) {
   namespace fs = std::filesystem;
   std::error_code ec;
-  const fs::path program = fs::read_symlink("/proc/self/exe", ec).parent_path() / "op_bench";
+  const fs::path folder = fs::read_symlink("/proc/self/exe", ec).parent_path(), beside = folder / "op_bench";
+  const fs::path program = fs::exists(beside, ec) ? beside : folder.parent_path() / "libexec/sluice/op_bench";
   std::vector<std::string> words{"op_bench"};
   words.insert(words.end(), o.names.begin(), o.names.end());
   for (const auto& [flag, value] : {std::pair<const char*, const std::string&>{"--device", o.device},
