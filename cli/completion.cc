@@ -109,7 +109,7 @@ std::string zsh_option(const OptionInfo& o) {
   others.insert(others.end(), o.excludes.begin(), o.excludes.end());
   std::string out;
   for (const std::string& flag : o.flags) {
-    const std::string form = o.value.empty() ? flag : flag + (flag.starts_with("--") ? "=" : "+");
+    const std::string form = o.value.empty() ? flag : flag + (flag.starts_with("--") ? "" : "+");
     const std::string front = o.repeats ? "*" : "(" + joined(others) + ")";
     out += "    " + single_quoted(front + form + "[" + zsh_text(brief(o.text)) + "]" + (o.value.empty() ? "" : zsh_action(o))) + " \\\n";
   }

@@ -51,6 +51,7 @@ OptionInfo describe_option(const CLI::Option& o) {
     info.repeats = o.get_expected_max() >= CLI::detail::expected_max_vector_size;
   }
   for (const CLI::Option* other : o.get_excludes()) info.excludes.push_back(other->get_name());
+  std::ranges::sort(info.excludes);  // CLI11 has them in no order
   info.required = o.get_required();
   return info;
 }

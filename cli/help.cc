@@ -152,6 +152,8 @@ void set_help(CLI::App& app) {
 std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   const CommandInfo all = describe(app);
   const CLI::App* at = chosen(&app);
+  for (const CLI::App* up = at; up; up = up->get_parent())
+    if (!up->remaining().empty()) at = up;
   const CommandInfo& command = find(all, at);
   const std::vector<std::string> left = at->remaining();
   std::string what;

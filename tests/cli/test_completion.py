@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -32,7 +33,8 @@ CASES = (
     ("sluice run --prompt-file fol", {"folder/", "folder.txt"}, set()),
 )
 
-ZSH_SETUP = "PS1='$ '; bindkey -e; autoload -U compinit; compinit -D -u; source <(sluice completion zsh)"
+PROMPT = "sluice-test> "
+ZSH_SETUP = f"PS1='{PROMPT}'; bindkey -e; autoload -U compinit; compinit -D -u; source <(sluice completion zsh)"
 
 
 def script(shell):
@@ -61,6 +63,12 @@ class Terminal:
                 raise AssertionError(f"no {mark!r} in {text!r}")
             text += os.read(self.file, 65536).decode(errors="replace")
         return text
+
+    def answer(self, line):
+        """What a line gives until the next prompt. It is typed only when the shell reads keys itself, not the terminal for it."""
+        self.type(line)
+        text = self.read_until("end\r\n")
+        return text + ("" if PROMPT in text.split("end\r\n")[1] else self.read_until(PROMPT))
 
     def close(self):
         os.close(self.file)
@@ -114,21 +122,19 @@ class Completion(unittest.TestCase):
     def complete_on_a_terminal(self, argv, setup):
         shell = Terminal(argv, self.dir.name, self.env)
         self.addCleanup(shell.close)
-        shell.type(f"{setup}; echo rea''dy\n")
-        shell.read_until("ready\r\n")
+        shell.answer(f"{setup}; echo en''d\n")
         for typed, line in (
             ("sluice run --dty\tbf\t", "sluice run --dtype bf16"),
-            ("sluice run --device=cuda:\t", "sluice run --device=cuda:0"),
+            ("sluice run --device cuda:\t", "sluice run --device cuda:0"),
             ("sluice run --prompt-file folder.\t", "sluice run --prompt-file folder.txt"),
             ("sluice run fol\t", "sluice run folder/"),
         ):
-            shell.type(f"{typed}\x01echo '\x05'; echo en''d\n")  # Ctrl-A and Ctrl-E: the line in quotes is printed
-            text = shell.read_until("end\r\n")
-            self.assertEqual(text.splitlines()[-2].strip(), line, text)
+            text = shell.answer(f"{typed}\x01echo '\x05'; echo en''d\n")  # Ctrl-A and Ctrl-E: the line in quotes is printed
+            self.assertEqual(text.split("end\r\n")[0].splitlines()[-1].strip(), line, text)
 
     def test_bash_on_a_terminal(self):
         self.need("bash")
-        self.complete_on_a_terminal(["bash", "--norc", "--noprofile", "-i"], "PS1='$ '; source <(sluice completion bash)")
+        self.complete_on_a_terminal(["bash", "--norc", "--noprofile", "-i"], f"PS1='{PROMPT}'; source <(sluice completion bash)")
 
     def test_zsh_on_a_terminal(self):
         self.need("zsh")
@@ -138,13 +144,12 @@ class Completion(unittest.TestCase):
         self.need("zsh")
         shell = Terminal(["zsh", "-f", "-i"], self.dir.name, self.env)
         self.addCleanup(shell.close)
-        shell.type(f"{ZSH_SETUP}; zstyle ':completion:*' verbose no; echo rea''dy\n")
-        shell.read_until("ready\r\n")
+        shell.answer(f"{ZSH_SETUP}; zstyle ':completion:*' verbose no; echo en''d\n")
 
         def offered(line):
-            shell.type(f"{line}\x04\x15echo en''d\n")  # Ctrl-D lists, Ctrl-U clears the line
-            listed = shell.read_until("end\r\n").split(line, 1)[1]
-            return set(listed.split("echo")[0].split())
+            text = shell.answer(f"{line}\x04\x15echo en''d\n")  # Ctrl-D lists, Ctrl-U clears the line
+            listed = text.partition("\r\n")[2].partition("\x1b[A")[0]  # the cursor goes up again behind the list
+            return set(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x08", "", listed).split())
 
         self.check(offered)
 
