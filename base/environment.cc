@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/environment_variables.h"
+
 namespace sluice {
 
 namespace {
@@ -43,7 +45,18 @@ std::string names_of_isas(Wanted wanted) {
   return names;
 }
 
+constexpr EnvironmentVariable kVariables[] = {
+    {"SLUICE_IMPL", "OPERATOR:IMPLEMENTATION,...",
+     "implementations to use, and no others, as `gdn_prefill:reference,matmul:cpu`. `sluice doctor --ops` lists both names."},
+    {"SLUICE_TILE", "OPERATOR:FORM:SIZE,...", "sizes of tiles on a GPU, as `gdn_prefill:portable:32`; `sluice bench ops --tune` finds them."},
+    {"SLUICE_ISA", "plain|avx2|avx512|avx512_bf16|amx", "the most of a CPU's instruction set that is used; it must have that."},
+    {"SLUICE_PDL", "0|1|OPERATOR,...",
+     "operators whose GPU kernels may start while the kernel before them ends: none, all, or those of the list."},
+};
+
 }  // namespace
+
+std::span<const EnvironmentVariable> environment_variables() { return kVariables; }
 
 Result<ImplChoices> parse_impl_choices(const std::string& text) {
   ImplChoices choices;

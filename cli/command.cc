@@ -27,40 +27,52 @@ int fail(const Status& status) {
 
 void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
   if (positional)
-    app.add_option("MODEL", o.model, "folder of a Hugging Face checkpoint; the demo model if left out")->envname("SLUICE_MODEL");
-  app.add_option("--dtype", o.dtype, "arithmetic of activations: bf16, fp32, or what the checkpoint is stored in")
+    app.add_option("MODEL", o.model, "folder of a Hugging Face checkpoint; the demo model if left out")
+        ->type_name(kDir)
+        ->envname("SLUICE_MODEL");
+  app.add_option("--dtype", o.dtype, "arithmetic of activations; auto: what the checkpoint is stored in")
       ->check(CLI::IsMember({"auto", "bf16", "fp32"}))
       ->envname("SLUICE_DTYPE")
+      ->group(kModelGroup)
       ->capture_default_str();
   app.add_option("--device", o.device, "where to run: cpu or cuda:N")
       ->check([](const std::string& name) {
         const auto device = parse_device(name);
         return device.ok() ? std::string() : device.status().to_string();
       })
+      ->type_name(kDevice)
       ->envname("SLUICE_DEVICE")
+      ->group(kModelGroup)
       ->capture_default_str();
   app.add_option("--threads", o.threads, "threads; 0 means one for each physical core")
       ->check(CLI::Range(0, 1024))
       ->envname("SLUICE_THREADS")
+      ->group(kModelGroup)
       ->capture_default_str();
   app.add_option("--prefill-chunk", o.prefill_chunk, "most prompt tokens in one step; results do not depend on it")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
       ->envname("SLUICE_PREFILL_CHUNK")
+      ->group(kModelGroup)
       ->default_str("512, on a GPU 8192");
   app.add_option("--max-context", o.max_context, "tokens a sequence may have; 0 means what the model allows")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 31))
       ->envname("SLUICE_MAX_CONTEXT")
+      ->group(kModelGroup)
       ->capture_default_str();
   app.add_option("--state-dtype", o.state_dtype, "type of the recurrent state")
       ->check(CLI::IsMember({"fp32"}))
       ->envname("SLUICE_STATE_DTYPE")
+      ->group(kModelGroup)
       ->capture_default_str();
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
-               "a sequence's bits do not depend on its steps nor on what runs beside it; on the CPU always so, on a GPU slower");
-  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record steps as CUDA graphs and replay them");
+               "a sequence's bits do not depend on its steps nor on what runs beside it; on the CPU always so, on a GPU slower")
+      ->group(kGpuGroup);
+  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record steps as CUDA graphs and replay them")
+      ->group(kGpuGroup);
   app.add_option("--tp", o.tp, "processes that share the model, each on a GPU of its own; start them with mpirun -n N")
       ->check(CLI::Range(1, 8))
       ->envname("SLUICE_TP")
+      ->group(kGpuGroup)
       ->capture_default_str();
   add_backend_options(app, o.backend);
 }
@@ -70,30 +82,40 @@ void add_backend_options(CLI::App& app, BackendFlags& flags) {
   app.add_option("--linear-attn-backend", flags.both,
                  "form of the gated delta operators; triton, flashinfer and cutedsl name ours by theirs")
       ->check(backends)
+      ->type_name("NAME")
+      ->group(kGpuGroup)
       ->envname("SLUICE_LINEAR_ATTN_BACKEND")
       ->capture_default_str();
   app.add_option("--linear-attn-prefill-backend", flags.prefill, "the same for prefill alone")
       ->check(backends)
+      ->type_name("NAME")
+      ->group(kGpuGroup)
       ->envname("SLUICE_LINEAR_ATTN_PREFILL_BACKEND");
   app.add_option("--linear-attn-decode-backend", flags.decode, "the same for decode and verification alone")
       ->check(backends)
+      ->type_name("NAME")
+      ->group(kGpuGroup)
       ->envname("SLUICE_LINEAR_ATTN_DECODE_BACKEND");
 }
 
 void add_random_weights_options(CLI::App& app, ModelOptions& o) {
-  app.add_option("--config", o.config, "a config.json or its folder, for --random-weights");
-  app.add_flag("--random-weights", o.random_weights, "make weights up instead of reading a checkpoint: for measurements");
+  app.add_option("--config", o.config, "a config.json or its folder, for --random-weights")->type_name(kFile)->group(kModelGroup);
+  app.add_flag("--random-weights", o.random_weights, "make weights up instead of reading a checkpoint: for measurements")
+      ->group(kModelGroup);
 }
 
 void add_tokenizer_option(CLI::App& app, ModelOptions& o) {
   app.add_option(
       "--tokenizer", o.tokenizer,
-      "folder with another tokenizer and chat template than the checkpoint's; with --random-weights the demo model's if left out");
+      "folder with another tokenizer and chat template than the checkpoint's; with --random-weights the demo model's if left out")
+      ->type_name(kDir)
+      ->group(kModelGroup);
 }
 
 void add_speculation_option(CLI::App& app, ModelOptions& o) {
   app.add_option("--speculate", o.speculate, "tokens that the checkpoint's draft head guesses ahead; the answer stays the same")
       ->check(CLI::Range(0, 4))
+      ->group(kModelGroup)
       ->capture_default_str();
 }
 
@@ -102,6 +124,7 @@ void add_snapshots_option(CLI::App& app, ModelOptions& o) {
                  "recurrent states in the prefix cache: fp32, exact, or int8, several times as many in the same memory")
       ->check(CLI::IsMember({"fp32", "int8"}))
       ->envname("SLUICE_SNAPSHOTS")
+      ->group(kModelGroup)
       ->capture_default_str();
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "cli/description.h"
 #include "core/backend.h"
 #include "core/context.h"
 #include "engine/engine.h"
@@ -47,6 +48,9 @@ struct ModelOptions {
   int tp = 1;
   Ranks* ranks = nullptr;  // of --tp, once they are together (cli/ranks.h)
 };
+
+// How help groups the options that commands share.
+inline constexpr const char *kModelGroup = "Model", *kGpuGroup = "On a GPU";
 
 // --dtype, --threads and the others that run, score, eval and bench have in common. `positional` adds MODEL.
 void add_model_options(CLI::App& app, ModelOptions& o, bool positional = true);
@@ -168,5 +172,7 @@ void add_inspect(CLI::App& app, Command& command);
 void add_tokenize(CLI::App& app, Command& command);
 void add_doctor(CLI::App& app, Command& command);
 void add_serve(CLI::App& app, Command& command);
+void add_help(CLI::App& app, Command& command);
+void add_completion(CLI::App& app, Command& command);
 
 }  // namespace sluice::cli

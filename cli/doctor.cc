@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/gpu_table.h"
+#include "cli/machine_report.h"
 #include "core/impl.h"
 #include "core/pdl.h"
 
@@ -14,7 +15,8 @@ namespace sluice::cli {
 namespace {
 
 struct DoctorOptions {
-  bool ops = false, json = false;
+  std::string model;
+  bool ops = false, json = false, no_bandwidth = false;
   std::string gpus;  // a file that describes GPUs; empty: this machine's
   BackendFlags backend;
 };
@@ -97,14 +99,15 @@ void print_ops(const std::vector<Verdict>& verdicts) {
   }
 }
 
-void print_text(const Environment& env, const GpuList& gpus, const std::vector<Place>& places, bool ops) {
+void print_text(const Environment& env, const MachineReport& machine, const GpuList& gpus, const std::vector<Place>& places, bool ops) {
   const CpuFeatures& cpu = env.cpu;
   fmt::print("{:<10} {}\n{:<10} {}\n", "version", SLUICE_VERSION, "CPU", cpu.brand);
   fmt::print("{:<10} {} physical\n", "cores", cpu.physical_cores);
   auto yes = [](bool b) { return b ? "yes" : "no"; };
-  fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 bf16 {}, AMX bf16 {}\n", "can do", yes(cpu.avx2), yes(cpu.avx512),
+  fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 bf16 {}, AMX bf16 {}\n", "used", yes(cpu.avx2), yes(cpu.avx512),
              yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
   if (!env.isa.empty()) fmt::print("{:<10} up to {}: SLUICE_ISA\n", "", env.isa);
+  fmt::print("{}", describe(machine));
   fmt::print("{:<10} {}\n", "CUDA",
              build_cuda_version() ? "built with " + cuda_version_text(build_cuda_version()) : "none in this build");
   for (size_t i = 0; i < gpus.gpus.size(); ++i) {
@@ -148,7 +151,7 @@ boost::json::object gpu_json(const Place& p, const PdlChoice& pdl) {
           {"ops", ops_json(p.verdicts)}};
 }
 
-void print_json(const Environment& env, const GpuList& gpus, const std::vector<Place>& places) {
+void print_json(const Environment& env, const MachineReport& machine, const GpuList& gpus, const std::vector<Place>& places) {
   const CpuFeatures& cpu = env.cpu;
   boost::json::array list;
   for (const Place& p : places)
@@ -163,6 +166,7 @@ void print_json(const Environment& env, const GpuList& gpus, const std::vector<P
                                   {"avx512_bf16", cpu.avx512_bf16},
                                   {"amx_bf16", cpu.amx_bf16},
                                   {"limit", env.isa.empty() ? boost::json::value(nullptr) : boost::json::value(env.isa)}}},
+                                {"machine", to_json(machine)},
                                 {"cuda", cuda ? boost::json::value(cuda_version_text(cuda)) : boost::json::value(nullptr)},
                                 {"gpus", list},
                                 {"why_no_gpus", gpus.why_none},
@@ -188,7 +192,14 @@ Status doctor(const DoctorOptions& o) {
   SLUICE_RETURN_IF_ERROR(check_pdl_choice(env.pdl, all_ops()));
   SLUICE_ASSIGN_OR_RETURN(const GpuList gpus, o.gpus.empty() ? Result<GpuList>(detect_gpus()) : read_gpu_table(o.gpus));
   SLUICE_ASSIGN_OR_RETURN(const std::vector<Place> places, judge_all(env.cpu, gpus, o.backend, env.impl));
-  o.json ? print_json(env, gpus, places) : print_text(env, gpus, places, o.ops);
+  std::optional<TokenCost> cost;
+  if (!o.model.empty()) {
+    SLUICE_ASSIGN_OR_RETURN(cost, token_cost(o.model));
+    SLUICE_ASSIGN_OR_RETURN(cost->model, model_name({.model = o.model}));
+  }
+  SLUICE_ASSIGN_OR_RETURN(MachineReport machine, examine_machine(!o.no_bandwidth, env.cpu.physical_cores));
+  machine.cost = std::move(cost);
+  o.json ? print_json(env, machine, gpus, places) : print_text(env, machine, gpus, places, o.ops);
   return {};
 }
 
@@ -196,9 +207,11 @@ Status doctor(const DoctorOptions& o) {
 
 void add_doctor(CLI::App& app, Command& command) {
   auto o = std::make_shared<DoctorOptions>();
-  CLI::App* sub = app.add_subcommand("doctor", "show this machine and the implementation chosen for every operator");
+  CLI::App* sub = app.add_subcommand("doctor", "show this machine, and the implementation chosen for every operator")->group("Look inside");
+  sub->add_option("MODEL", o->model, "folder of a checkpoint, to say how fast this machine can write its answers at most")->type_name(kDir);
   sub->add_flag("--ops", o->ops, "list every operator's implementations with the reason for the choice");
-  sub->add_option("--gpus", o->gpus, "judge the GPUs that this file describes, as printed by --json on another machine");
+  sub->add_option("--gpus", o->gpus, "judge the GPUs that this file describes, as printed by --json on another machine")->type_name(kFile);
+  sub->add_flag("--no-bandwidth", o->no_bandwidth, "do not measure the memory's bandwidth");
   sub->add_flag("--json", o->json, "print everything as JSON");
   add_backend_options(*sub, o->backend);
   sub->callback([o, &command] { command = [o] { return exit_code(doctor(*o)); }; });

@@ -69,8 +69,8 @@ Status inspect(const InspectOptions& o) {
 
 void add_inspect(CLI::App& app, Command& command) {
   auto o = std::make_shared<InspectOptions>();
-  CLI::App* sub = app.add_subcommand("inspect", "show what a checkpoint holds");
-  sub->add_option("MODEL", o->model.model, "folder of a Hugging Face checkpoint; the demo model if left out");
+  CLI::App* sub = app.add_subcommand("inspect", "show what a checkpoint holds")->group("Look inside");
+  sub->add_option("MODEL", o->model.model, "folder of a Hugging Face checkpoint; the demo model if left out")->type_name(kDir);
   sub->add_flag("--tensors", o->tensors, "list every tensor");
   sub->callback([o, &command] { command = [o] { return exit_code(inspect(*o)); }; });
 }

@@ -2,7 +2,8 @@
 #include <cstdio>
 #include <system_error>
 
-#include "cli/command.h"
+#include "cli/app.h"
+#include "cli/help.h"
 #include "io/mapped_file.h"
 
 namespace {
@@ -18,19 +19,14 @@ sluice::Status flush_output() {
 int main(int argc, char** argv) {
   using namespace sluice::cli;
   sluice::install_truncation_guard();
-  CLI::App app{"sluice " SLUICE_VERSION ": runs gated-delta-net language models"};
-  app.set_version_flag("--version", "sluice " SLUICE_VERSION);
-  app.set_config("--config-file", "", "read options from a TOML file; flags and SLUICE_* variables go before it");
-  app.require_subcommand(1);
   Command command;
-  for (auto* add : {add_run, add_serve, add_score, add_eval, add_bench, add_op, add_inspect, add_tokenize, add_doctor})
-    add(app, command);
+  const auto app = make_app(command);
   try {
-    app.parse(argc, argv);
+    app->parse(argc, argv);
   } catch (const CLI::Success& e) {
-    return app.exit(e);  // --help, --version
+    return app->exit(e);  // --help, --version
   } catch (const CLI::ParseError& e) {
-    put_error_line(std::string("sluice: error: ") + e.what() + "; `sluice --help` shows what there is");
+    put_error_line("sluice: error: " + explain(*app, e));
     return kUsage;
   }
   try {

@@ -60,18 +60,19 @@ Status run_op_command(const OpOptions& o) {
 
 void add_op(CLI::App& app, Command& command) {
   auto o = std::make_shared<OpOptions>();
-  CLI::App* sub = app.add_subcommand("op", "run one operator on tensors from a file");
-  sub->add_option("NAME", o->name, "the operator")->required();
+  CLI::App* sub = app.add_subcommand("op", "run one operator on tensors from a file")->group("Look inside");
+  sub->add_option("NAME", o->name, "the operator")->required()->type_name(kOperator);
   sub->add_option("--in", o->in,
                   "safetensors file with the inputs as in.NAME; parameters come from a cases.json beside or above it")
-      ->required();
-  sub->add_option("--out", o->out, "safetensors file to write, outputs as out.NAME")->required();
-  sub->add_option("--impl", o->impl, "force this implementation; `sluice doctor --ops` lists them");
-  sub->add_option("--params", o->params, "parameters as a JSON object");
+      ->required()
+      ->type_name(kFile);
+  sub->add_option("--out", o->out, "safetensors file to write, outputs as out.NAME")->required()->type_name(kFile);
+  sub->add_option("--impl", o->impl, "force this implementation; `sluice doctor --ops` lists them")->type_name("NAME");
+  sub->add_option("--params", o->params, "parameters as a JSON object")->type_name("JSON");
   sub->add_option("--dtype", o->dtype, "type of floating-point outputs and of operands where there is a choice")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
-  sub->add_option("--device", o->device, "cpu or cuda:N")->envname("SLUICE_DEVICE")->capture_default_str();
+  sub->add_option("--device", o->device, "where to run: cpu or cuda:N")->type_name(kDevice)->envname("SLUICE_DEVICE")->capture_default_str();
   add_backend_options(*sub, o->backend);
   sub->add_option("--threads", o->threads, "threads; 0 means one for each physical core")->check(CLI::Range(0, 1024));
   sub->callback([o, &command] { command = [o] { return exit_code(run_op_command(*o)); }; });

@@ -10,9 +10,8 @@
 #include "engine/follow.h"
 
 #if SLUICE_HAS_MPI
-#include <mpi.h>
-
 #include "base/clock.h"
+#include "cli/mpi.h"
 #endif
 
 namespace sluice::cli {
@@ -20,21 +19,21 @@ namespace sluice::cli {
 #if SLUICE_HAS_MPI
 namespace {
 
-Status to_status(int error, const char* what) {
+Status to_status(const Mpi& mpi, int error, const char* what) {
   if (error == MPI_SUCCESS) return {};
   char text[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
-  MPI_Error_string(error, text, &length);
+  mpi.error_string(error, text, &length);
   return {Code::kDevice, std::string(what) + ": " + text};
 }
 
 // Spins for what comes soon, as the next step does, and sleeps in between for what may take hours, such as the next request.
-Status wait_for(MPI_Request& request, const char* what) {
+Status wait_for(const Mpi& mpi, MPI_Request& request, const char* what) {
   constexpr double kSpin = 0.05;    // seconds
   constexpr useconds_t kNap = 200;  // microseconds
   const double begin = now_seconds();
   for (int done = 0;;) {
-    SLUICE_RETURN_IF_ERROR(to_status(MPI_Test(&request, &done, MPI_STATUS_IGNORE), what));
+    SLUICE_RETURN_IF_ERROR(to_status(mpi, mpi.test(&request, &done, MPI_STATUS_IGNORE), what));
     if (done) return {};
     if (now_seconds() - begin > kSpin) usleep(kNap);
   }
@@ -42,8 +41,8 @@ Status wait_for(MPI_Request& request, const char* what) {
 
 class MpiRanks final : public Ranks {
  public:
-  MpiRanks(int rank, int size) : Ranks(rank, size) {}
-  ~MpiRanks() override { MPI_Finalize(); }
+  MpiRanks(const Mpi& mpi, int rank, int size) : Ranks(rank, size), mpi_(mpi) {}
+  ~MpiRanks() override { mpi_.finalize(); }
 
   Status broadcast(std::vector<std::byte>& bytes) override {
     uint64_t size = bytes.size();
@@ -56,16 +55,18 @@ class MpiRanks final : public Ranks {
     if (bytes == 0) return {};
     if (bytes > size_t(INT_MAX))
       return {Code::kResourceExhausted, "more than 2 GiB at once between ranks", "use a smaller --prefill-chunk"};
-    return to_status(MPI_Allgather(mine, int(bytes), MPI_BYTE, all, int(bytes), MPI_BYTE, MPI_COMM_WORLD), "MPI_Allgather");
+    return to_status(mpi_, mpi_.allgather(mine, int(bytes), mpi_.byte, all, int(bytes), mpi_.byte, mpi_.world), "MPI_Allgather");
   }
 
  private:
   Status from_first(void* data, size_t bytes) {
     if (bytes == 0) return {};
-    MPI_Request request = MPI_REQUEST_NULL;
-    SLUICE_RETURN_IF_ERROR(to_status(MPI_Ibcast(data, int(bytes), MPI_BYTE, 0, MPI_COMM_WORLD, &request), "MPI_Ibcast"));
-    return wait_for(request, "MPI_Ibcast");
+    MPI_Request request{};
+    SLUICE_RETURN_IF_ERROR(to_status(mpi_, mpi_.ibcast(data, int(bytes), mpi_.byte, 0, mpi_.world, &request), "MPI_Ibcast"));
+    return wait_for(mpi_, request, "MPI_Ibcast");
   }
+
+  Mpi mpi_;
 };
 
 }  // namespace
@@ -75,11 +76,12 @@ Result<std::unique_ptr<Ranks>> join_ranks() {
   const auto set = [](const char* name) { return std::getenv(name) != nullptr; };
   if (!set("OMPI_COMM_WORLD_RANK") && !set("PMIX_RANK") && !set("PMI_RANK"))
     return invalid("--tp: this process was not started by mpirun", "start as many as --tp says: mpirun -n N sluice ...");
+  SLUICE_ASSIGN_OR_RETURN(const Mpi mpi, Mpi::load());
   int threads = 0, rank = 0, size = 0;  // calls come from one thread at a time, not always the same
-  SLUICE_RETURN_IF_ERROR(to_status(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &threads), "MPI_Init"));
-  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank), MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return std::unique_ptr<Ranks>(std::make_unique<MpiRanks>(rank, size));
+  SLUICE_RETURN_IF_ERROR(to_status(mpi, mpi.init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &threads), "MPI_Init"));
+  mpi.comm_set_errhandler(mpi.world, mpi.errors_return);
+  mpi.comm_rank(mpi.world, &rank), mpi.comm_size(mpi.world, &size);
+  return std::unique_ptr<Ranks>(std::make_unique<MpiRanks>(mpi, rank, size));
 }
 
 #else

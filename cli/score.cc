@@ -44,10 +44,10 @@ Status score(const ScoreOptions& o) {
 
 void add_score(CLI::App& app, Command& command) {
   auto o = std::make_shared<ScoreOptions>();
-  CLI::App* sub = app.add_subcommand("score", "write the logits of every position of a token sequence");
+  CLI::App* sub = app.add_subcommand("score", "write the logits of every position of a token sequence")->group("Measure");
   add_model_options(*sub, o->model);
-  sub->add_option("--ids-file", o->ids_file, "token ids, separated by spaces, commas or lines")->required();
-  sub->add_option("--out", o->out, "safetensors file to write: ids [L] i32, logits [L, vocab] f32")->required();
+  sub->add_option("--ids-file", o->ids_file, "token ids, separated by spaces, commas or lines")->required()->type_name(kFile);
+  sub->add_option("--out", o->out, "safetensors file to write: ids [L] i32, logits [L, vocab] f32")->required()->type_name(kFile);
   sub->callback([o, &command] { command = among_ranks(o->model, [o] { return exit_code(score(*o)); }); });
 }
 

@@ -175,20 +175,24 @@ Status serve(const ServeOptions& o) {
 
 void add_network_options(CLI::App& app, ServeOptions& o) {
   app.add_option("--host", o.host, "address to listen on; 0.0.0.0 or :: for all, and then give an API key")
+      ->type_name("ADDRESS")
       ->envname("SLUICE_HOST")
       ->capture_default_str();
   app.add_option("--port", o.port, "port to listen on; 0 takes a free one")->envname("SLUICE_PORT")->capture_default_str();
   app.add_option("--api-key", o.api_keys, "a key that clients must send; may be given several times; none: all may call")
+      ->type_name("KEY")
       ->envname("SLUICE_API_KEY")
       ->allow_extra_args(false);
   app.add_option(
          "--allowed-host", o.allowed_hosts,
          "a name that clients may call the server by, beside localhost and its address, while --host is a loopback address; "
          "several may be given; * allows any")
+      ->type_name("NAME")
       ->envname("SLUICE_ALLOWED_HOST")
       ->allow_extra_args(false);
   app.add_option("--served-model-name", o.names,
                  "what clients call the model; may be given several times; default: the folder's name")
+      ->type_name("NAME")
       ->envname("SLUICE_SERVED_MODEL_NAME")
       ->allow_extra_args(false);
   app.add_option("--drain-timeout", o.drain_timeout_s, "seconds that running requests have after SIGTERM")
@@ -226,18 +230,13 @@ void add_capacity_options(CLI::App& app, ServeOptions& o) {
   app.add_option("--lose-device-after", o.model.lose_device_after,
                  "behave as if the device were gone after so many steps: to try what stands around the server")
       ->check(up_to(1));
-  add_speculation_option(app, o.model);
-  add_snapshots_option(app, o.model);
 }
 
 }  // namespace
 
 void add_serve(CLI::App& app, Command& command) {
   auto o = std::make_shared<ServeOptions>();
-  CLI::App* sub = app.add_subcommand("serve", "serve a model over HTTP, as OpenAI's API");
-  add_model_options(*sub, o->model);
-  add_random_weights_options(*sub, o->model);
-  add_tokenizer_option(*sub, o->model);
+  CLI::App* sub = app.add_subcommand("serve", "serve a model over HTTP, as OpenAI's and Anthropic's APIs")->group("Use a model");
   add_network_options(*sub, *o);
   add_capacity_options(*sub, *o);
   sub->add_option("--log-level", o->log_level, "info also tells what the server does; errors come always")
@@ -245,6 +244,11 @@ void add_serve(CLI::App& app, Command& command) {
       ->envname("SLUICE_LOG_LEVEL")
       ->capture_default_str();
   sub->add_flag("--access-log", o->access_log, "a line of JSON on stderr for each request");
+  add_model_options(*sub, o->model);
+  add_tokenizer_option(*sub, o->model);
+  add_speculation_option(*sub, o->model);
+  add_snapshots_option(*sub, o->model);
+  add_random_weights_options(*sub, o->model);
   sub->callback([o, &command] { command = among_ranks(o->model, [o] { return exit_code(serve(*o)); }); });
 }
 

@@ -47,10 +47,10 @@ Status tokenize(const TokenizeOptions& o) {
 
 void add_tokenize(CLI::App& app, Command& command) {
   auto o = std::make_shared<TokenizeOptions>();
-  CLI::App* sub = app.add_subcommand("tokenize", "show the tokens of a text");
-  sub->add_option("MODEL", o->model.model, "folder of a Hugging Face checkpoint; the demo model if left out");
+  CLI::App* sub = app.add_subcommand("tokenize", "show the tokens of a text")->group("Look inside");
+  sub->add_option("MODEL", o->model.model, "folder of a Hugging Face checkpoint; the demo model if left out")->type_name(kDir);
   auto* text = sub->add_option("--text", o->text, "the text; standard input if left out");
-  sub->add_option("--ids", o->ids, "token ids to turn into text instead: 1,2,3")->excludes(text);
+  sub->add_option("--ids", o->ids, "token ids to turn into text instead: 1,2,3")->type_name("IDS")->excludes(text);
   sub->add_flag("--parse-special", o->parse_special, "let the text match special tokens, as Hugging Face does");
   sub->add_flag("--json", o->json, "print the ids as a JSON array");
   sub->callback([o, &command] { command = [o] { return exit_code(tokenize(*o)); }; });

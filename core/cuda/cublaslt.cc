@@ -1,8 +1,8 @@
 #if SLUICE_HAS_CUBLASLT
 #include "core/cuda/cublaslt.h"
 
+#include "base/library.h"
 #include "core/cuda/launch.h"
-#include "core/cuda/library.h"
 #include "core/cuda/status.h"
 
 namespace sluice::cuda {

@@ -9,7 +9,7 @@
 #include <memory>
 #include <mutex>
 
-#include "core/cuda/library.h"
+#include "base/library.h"
 
 namespace sluice::cuda {
 namespace {

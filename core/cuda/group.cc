@@ -8,7 +8,7 @@
 #if SLUICE_HAS_NCCL
 #include <nccl.h>
 
-#include "core/cuda/library.h"
+#include "base/library.h"
 #endif
 
 namespace sluice::cuda {

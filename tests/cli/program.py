@@ -14,6 +14,12 @@ DEMO = SOURCE / "demo"
 QUICK = bool(os.environ.get("SLUICE_QUICK"))  # sanitizer builds, ten times slower: a few tasks of each kind
 
 
+def without(test, tool):
+    """Skips a test whose tool is not here; with SLUICE_STRICT it fails."""
+    test.assertFalse(os.environ.get("SLUICE_STRICT"), f"there is no {tool} here")
+    test.skipTest(f"there is no {tool} here")
+
+
 def run(*args, env=None, **options):
     return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=True, env={**os.environ, **(env or {})}, **options)
 

@@ -153,7 +153,7 @@ class Eval(unittest.TestCase):
             self.assertEqual(o[task]["accuracy"], o[task]["correct"] / o[task]["count"])
 
     def test_every_form_of_gdn_prefill_passes_the_accuracy_gate(self):
-        ops = json.loads(run("doctor", "--json").stdout)["ops"]["gdn_prefill"]
+        ops = json.loads(run("doctor", "--json", "--no-bandwidth").stdout)["ops"]["gdn_prefill"]
         forms = [i["impl"] for i in ops if i["runs"]]
         self.assertIn("reference", forms)
         self.assertGreaterEqual(len(forms), 2)
@@ -225,7 +225,7 @@ class Op(unittest.TestCase):
 
 class Others(unittest.TestCase):
     def test_doctor_explains_every_choice(self):
-        o = json.loads(run("doctor", "--json").stdout)["ops"]
+        o = json.loads(run("doctor", "--json", "--no-bandwidth").stdout)["ops"]
         self.assertEqual(len(o), len([p for p in (SOURCE / "ops").iterdir() if (p / "impls.cc").exists()]))
         for name, impls in o.items():
             self.assertEqual(sum(i["chosen"] for i in impls), 1, name)
@@ -233,7 +233,7 @@ class Others(unittest.TestCase):
         self.assertIn("gdn_prefill", run("doctor", "--ops").stdout)
 
     def test_doctor_lists_gpus_and_what_they_run(self):
-        o = json.loads(run("doctor", "--json").stdout)
+        o = json.loads(run("doctor", "--json", "--no-bandwidth").stdout)
         self.assertTrue(o["gpus"] or o["why_no_gpus"])
         text = run("doctor").stdout
         self.assertIn("CUDA ", text)
@@ -251,7 +251,7 @@ class Others(unittest.TestCase):
 
             def doctor(gpus, *args, **kwargs):
                 table.write_text(json.dumps({"gpus": gpus}))
-                return run("doctor", "--gpus", str(table), *args, **kwargs)
+                return run("doctor", "--no-bandwidth", "--gpus", str(table), *args, **kwargs)
 
             old, new = {"name": "A100", "compute_capability": "8.0", "sms": 108}, {"name": "H200", "compute_capability": "9.0"}
             text = doctor([old, new]).stdout
@@ -267,7 +267,7 @@ class Others(unittest.TestCase):
                 r = doctor([bad])
                 self.assertEqual((r.returncode, words in r.stderr), (1, True), r.stderr)
 
-    @unittest.skipIf(json.loads(run("doctor", "--json").stdout)["gpus"], "the words are those of a machine without a GPU")
+    @unittest.skipIf(json.loads(run("doctor", "--json", "--no-bandwidth").stdout)["gpus"], "the words are those of a machine without a GPU")
     def test_backends_without_a_gpu(self):
         r = run("doctor", "--linear-attn-prefill-backend", "sm90")
         self.assertEqual(r.returncode, 1)
@@ -279,13 +279,13 @@ class Others(unittest.TestCase):
         r = run("doctor", "--linear-attn-backend", "cutedsl")
         self.assertEqual((r.returncode, r.stdout.count("cutedsl")), (0, 1))
         for args in (["--linear-attn-prefill-backend", "reference"], ["--linear-attn-backend", "reference"]):
-            ops = json.loads(run("doctor", "--json", *args).stdout)["ops"]
+            ops = json.loads(run("doctor", "--json", "--no-bandwidth", *args).stdout)["ops"]
             chosen = {name: next(i["impl"] for i in impls if i["chosen"]) for name, impls in ops.items()}
             self.assertEqual(chosen["gdn_prefill"], "reference")
             self.assertEqual(chosen["gdn_decode"] == "reference", args[0] == "--linear-attn-backend")
             self.assertNotEqual(chosen["l2norm"], "reference")
 
-    @unittest.skipIf(json.loads(run("doctor", "--json").stdout)["gpus"], "the words are those of a machine without a GPU")
+    @unittest.skipIf(json.loads(run("doctor", "--json", "--no-bandwidth").stdout)["gpus"], "the words are those of a machine without a GPU")
     def test_a_device_that_is_not_there_is_refused(self):
         case = SOURCE / "tests/data/oracles/ops/l2norm/strided_rows.safetensors"
         with tempfile.TemporaryDirectory() as d:

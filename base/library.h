@@ -8,11 +8,11 @@
 
 #include "base/status.h"
 
-namespace sluice::cuda {
+namespace sluice {
 
 class Library {
  public:
-  // The first of `names` that is there; kUnsupported where none is. It is never closed: CUDA keeps what came from it.
+  // The first of `names` that is there; kUnsupported where none is. It is never closed: others keep what came from it.
   static Result<Library> open(std::span<const char* const> names, const std::string& wanted, const std::string& product) {
     for (const char* name : names)
       if (void* found = dlopen(name, RTLD_NOW | RTLD_LOCAL)) return Library(found);
@@ -38,4 +38,4 @@ class Library {
   bool complete_ = true;
 };
 
-}  // namespace sluice::cuda
+}  // namespace sluice
