@@ -13,11 +13,9 @@ sluice::Status flush_output() {
   return {sluice::Code::kIo, "standard output cannot be written"};
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+// Builds the command line, reads it and does what it says.
+int run(int argc, char** argv) {
   using namespace sluice::cli;
-  sluice::install_truncation_guard();
   CLI::App app{"sluice " SLUICE_VERSION ": runs gated-delta-net language models"};
   app.set_version_flag("--version", "sluice " SLUICE_VERSION);
   app.set_config("--config-file", "", "read options from a TOML file; flags and SLUICE_* variables go before it");
@@ -33,13 +31,21 @@ int main(int argc, char** argv) {
     put_error_line(std::string("sluice: error: ") + e.what() + "; `sluice --help` shows what there is");
     return kUsage;
   }
+  const int code = command();
+  return code == 0 ? exit_code(flush_output()) : code;
+}
+
+}  // namespace
+
+// Its error lines are written without memory: there may be none.
+int main(int argc, char** argv) {
+  sluice::install_truncation_guard();
   try {
-    const int code = command();
-    return code == 0 ? exit_code(flush_output()) : code;
+    return run(argc, argv);
   } catch (const std::system_error& e) {  // a write to standard output, or a thread
-    return fail({sluice::Code::kIo, e.what()});
+    std::fprintf(stderr, "sluice: error: %s\n", e.what());
   } catch (const std::bad_alloc&) {
     std::fputs("sluice: error: out of memory\n", stderr);
-    return kFailure;
   }
+  return sluice::cli::kFailure;
 }
