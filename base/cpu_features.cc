@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <fstream>
 #include <set>
 #include <string>
@@ -14,8 +13,17 @@
 #include <cpuid.h>
 #endif
 
+#include "base/cpuid.h"
+
 namespace sluice {
 namespace {
+
+template <class... Bits>
+constexpr uint32_t mask(Bits... bits) {
+  return ((uint32_t(1) << bits) | ...);
+}
+
+bool all(uint64_t word, uint64_t wanted) { return (word & wanted) == wanted; }
 
 #if defined(__x86_64__)
 struct Regs {
@@ -28,9 +36,6 @@ Regs cpuid(uint32_t leaf, uint32_t sub = 0) {
   return r;
 }
 
-bool bit(uint32_t word, int n) { return (word >> n) & 1; }
-
-// XCR0: which register files the operating system saves.
 uint64_t saved_register_files() {
   uint32_t lo, hi;
   __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
@@ -54,6 +59,12 @@ std::string read_brand() {
   }
   return s.substr(0, s.find_last_not_of(' ') + 1);
 }
+
+CpuidAnswers ask() {
+  const Regs l1 = cpuid(1), l7 = cpuid(7), l7s1 = cpuid(7, 1);
+  const bool has_xgetbv = l1.c & mask(27);
+  return {l1.c, l7.b, l7.d, l7s1.a, has_xgetbv ? saved_register_files() : 0};
+}
 #endif
 
 int count_physical_cores() {
@@ -73,20 +84,24 @@ int count_physical_cores() {
 
 }  // namespace
 
+CpuFeatures features_of(const CpuidAnswers& a) {
+  constexpr uint64_t kAvx = 0x6, kAvx512 = 0xe6, kTiles = 0x60000;
+  CpuFeatures f;
+  f.avx2 = all(a.saved, kAvx) && all(a.leaf7_ebx, mask(5)) && all(a.leaf1_ecx, mask(12, 28, 29));
+  f.avx512 = f.avx2 && all(a.saved, kAvx512) && all(a.leaf7_ebx, mask(16, 17, 30, 31));
+  f.avx512_bf16 = f.avx512 && all(a.leaf7_1_eax, mask(5));
+  f.amx_bf16 = f.avx512_bf16 && all(a.saved, kTiles) && all(a.leaf7_edx, mask(22, 24));
+  return f;
+}
+
 CpuFeatures detect_cpu_features() {
   CpuFeatures f;
-  f.physical_cores = count_physical_cores();
 #if defined(__x86_64__)
+  f = features_of(ask());
+  f.amx_bf16 = f.amx_bf16 && request_amx_tiles();
   f.brand = read_brand();
-  const Regs l1 = cpuid(1), l7 = cpuid(7), l7s1 = cpuid(7, 1);
-  if (!bit(l1.c, 27)) return f;  // no OSXSAVE: nothing beyond SSE is usable
-  const uint64_t saved = saved_register_files();
-  const bool os_avx = (saved & 0x6) == 0x6, os_avx512 = (saved & 0xe6) == 0xe6, os_amx = (saved & 0x60000) == 0x60000;
-  f.avx2 = os_avx && bit(l7.b, 5) && bit(l1.c, 12) && bit(l1.c, 28) && bit(l1.c, 29);
-  f.avx512 = f.avx2 && os_avx512 && bit(l7.b, 16) && bit(l7.b, 17) && bit(l7.b, 30) && bit(l7.b, 31);
-  f.avx512_bf16 = f.avx512 && bit(l7s1.a, 5);
-  f.amx_bf16 = f.avx512_bf16 && os_amx && bit(l7.d, 24) && bit(l7.d, 22) && request_amx_tiles();
 #endif
+  f.physical_cores = count_physical_cores();
   return f;
 }
 

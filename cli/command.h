@@ -85,7 +85,12 @@ void warn_about(const std::vector<Fallback>& fallbacks);
 class FallbackWarnings {
  public:
   explicit FallbackWarnings(const Engine& engine) : engine_(engine) {}
-  ~FallbackWarnings() { warn_about(engine_.fallbacks()); }
+  ~FallbackWarnings() {
+    try {
+      warn_about(engine_.fallbacks());
+    } catch (const std::bad_alloc&) {  // then they are not told
+    }
+  }
   FallbackWarnings(const FallbackWarnings&) = delete;
   FallbackWarnings& operator=(const FallbackWarnings&) = delete;
 

@@ -14,11 +14,9 @@ sluice::Status flush_output() {
   return {sluice::Code::kIo, "standard output cannot be written"};
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+// Builds the command line, reads it and does what it says.
+int run(int argc, char** argv) {
   using namespace sluice::cli;
-  sluice::install_truncation_guard();
   Command command;
   const auto app = make_app(command);
   try {
@@ -29,13 +27,21 @@ int main(int argc, char** argv) {
     put_error_line("sluice: error: " + explain(*app, e));
     return kUsage;
   }
+  const int code = command();
+  return code == 0 ? exit_code(flush_output()) : code;
+}
+
+}  // namespace
+
+// Its error lines are written without memory: there may be none.
+int main(int argc, char** argv) {
+  sluice::install_truncation_guard();
   try {
-    const int code = command();
-    return code == 0 ? exit_code(flush_output()) : code;
+    return run(argc, argv);
   } catch (const std::system_error& e) {  // a write to standard output, or a thread
-    return fail({sluice::Code::kIo, e.what()});
+    std::fprintf(stderr, "sluice: error: %s\n", e.what());
   } catch (const std::bad_alloc&) {
     std::fputs("sluice: error: out of memory\n", stderr);
-    return kFailure;
   }
+  return sluice::cli::kFailure;
 }

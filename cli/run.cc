@@ -2,13 +2,12 @@
 #include <fmt/core.h>
 
 #include <boost/json.hpp>
-#include <fstream>
 #include <iostream>
-#include <sstream>
 
 #include "base/clock.h"
 #include "cli/command.h"
 #include "cli/ranks.h"
+#include "cli/read_text.h"
 
 namespace sluice::cli {
 namespace {
@@ -92,17 +91,7 @@ void print_json(const std::vector<int32_t>& prompt, const Timed& t, double load_
 
 Result<std::string> read_prompt(const RunOptions& o) {
   if (o.prompt) return *o.prompt;
-  std::ostringstream text;
-  if (o.prompt_file == "-") {
-    text << std::cin.rdbuf();
-    return text.str();
-  }
-  std::ifstream file(o.prompt_file, std::ios::binary);
-  if (!file)
-    return Status(Code::kNotFound, o.prompt_file + ": cannot be read",
-                  "give --prompt-file a readable file, or - for standard input");
-  text << file.rdbuf();
-  return text.str();
+  return read_text(o.prompt_file);
 }
 
 boost::json::array first_messages(const RunOptions& o) {
@@ -152,6 +141,7 @@ Status chat(const RunOptions& o, Engine& engine, const Texts& texts, const Reque
     if (o.stats || stderr_is_terminal()) print_stats(t);
     messages.push_back({{"role", "assistant"}, {"content", t.answer.text}});
   }
+  if (std::cin.bad()) return {Code::kIo, "standard input cannot be read"};
   return {};
 }
 

@@ -118,7 +118,7 @@ void drain_at_end(const ServeOptions& o, const sigset_t& signals, HttpServer& se
   const char* const why = signal > 0 ? strsignal(signal) : "the device is lost";
   say(o, fmt::format("{}: no new requests; those that run have {} s", why, seconds));
   std::atomic<bool> done{false};
-  std::thread drainer([&] {
+  std::jthread drainer([&] {
     const int cut = server.drain(std::chrono::seconds(seconds));
     if (cut > 0) say(o, fmt::format("{} requests were cut", cut));
     done = true;
@@ -130,7 +130,6 @@ void drain_at_end(const ServeOptions& o, const sigset_t& signals, HttpServer& se
     say(o, fmt::format("{} again: ending now", strsignal(again)));
     std::_Exit(128 + again);
   }
-  drainer.join();
 }
 
 // What int8 has changed.

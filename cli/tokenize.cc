@@ -2,10 +2,9 @@
 #include <fmt/core.h>
 
 #include <boost/json.hpp>
-#include <iostream>
-#include <sstream>
 
 #include "cli/command.h"
+#include "cli/read_text.h"
 
 namespace sluice::cli {
 namespace {
@@ -29,14 +28,7 @@ Status tokenize(const TokenizeOptions& o) {
     fmt::print("{}\n", texts.tokenizer.decode(ids, false));
     return {};
   }
-  std::string text;
-  if (o.text) {
-    text = *o.text;
-  } else {
-    std::ostringstream all;
-    all << std::cin.rdbuf();
-    text = all.str();
-  }
+  SLUICE_ASSIGN_OR_RETURN(const std::string text, o.text ? *o.text : read_text("-"));
   const std::vector<int32_t> ids = texts.tokenizer.encode(text, o.parse_special);
   if (o.json) fmt::print("{}\n", boost::json::serialize(boost::json::array(ids.begin(), ids.end())));
   else print_tokens(texts, ids);

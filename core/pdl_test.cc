@@ -15,14 +15,8 @@ TEST(Pdl, FromComputeCapability9On) {
   EXPECT_FALSE(starts_early(nullptr).yes());
 }
 
-TEST(Pdl, ReadsTheChoice) {
-  EXPECT_TRUE(parse_pdl_choice("1")->allows("gdn_step"));
-  EXPECT_FALSE(parse_pdl_choice("0")->allows("gdn_step"));
+TEST(Pdl, ChecksTheChoice) {
   const PdlChoice two = *parse_pdl_choice("gdn_step,l2norm");
-  EXPECT_TRUE(two.allows("gdn_step") && two.allows("l2norm"));
-  EXPECT_FALSE(two.allows("gdn_decode"));
-  EXPECT_EQ(parse_pdl_choice("").status().message(), "SLUICE_PDL is empty");
-  EXPECT_EQ(parse_pdl_choice("a,,b").status().message(), "SLUICE_PDL: 'a,,b' names an operator that is empty");
   const std::vector<OpInfo> ops{{"gdn_step", {}}};
   EXPECT_TRUE(check_pdl_choice(*parse_pdl_choice("gdn_step"), ops).ok());
   EXPECT_EQ(check_pdl_choice(two, ops).message(), "SLUICE_PDL: no operator is called 'l2norm'");

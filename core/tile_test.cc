@@ -51,18 +51,6 @@ TEST(Tile, TheOneAskedFor) {
             std::string("SLUICE_TILE=op:portable:48 cannot serve this call: ") + kList + "; use 32");
 }
 
-TEST(Tile, ReadsTheSetting) {
-  const TileChoices want{{"gdn_prefill:portable", 32}, {"gdn_prefill:portable_mma", 1}};
-  EXPECT_EQ(*parse_tile_choices("gdn_prefill:portable:32,gdn_prefill:portable_mma:1"), want);
-  EXPECT_TRUE(parse_tile_choices("")->empty());
-  for (const char* bad : {"32", "portable:32", ":portable:32", "op::32", "op:portable:", "op:portable:x", "op:portable:3x",
-                          "op:portable:0", "op:portable:-1", "op:portable:99999999999", "op:portable:1,,"}) {
-    const auto parsed = parse_tile_choices(bad);
-    ASSERT_FALSE(parsed.ok()) << bad;
-    EXPECT_TRUE(parsed.status().message().starts_with("SLUICE_TILE: '")) << parsed.status().message();
-  }
-}
-
 TEST(Tile, RefusesFormsWithoutTiles) {
   const std::vector<OpInfo> ops{{"op", {{.name = "portable", .isa = Isa::kCuda, .built = true, .tiled = true}}},
                                 {"other", {{.name = "portable", .isa = Isa::kCuda, .built = true, .tiled = false}}}};

@@ -24,11 +24,18 @@ Status errno_status(const std::string& path, const std::string& action, int erro
   return Status(code, path + ": cannot " + action + ": " + std::error_code(error, std::generic_category()).message());
 }
 
+int open_to_read(const std::string& path, int flags) {
+  int fd;
+  do fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
+  while (fd < 0 && errno == EINTR);  // a file that comes over a network
+  return fd;
+}
+
 Result<RegularFile> RegularFile::open(const std::string& path) {
   // A path with a NUL in it (from a JSON escape) would open another file than it names.
   if (path.find('\0') != std::string::npos) return bad_file(std::string(path.c_str()) + ": the path goes on after a NUL byte");
   // Non-blocking, or opening a pipe would wait for its writer.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  const int fd = open_to_read(path, O_NONBLOCK | O_NOCTTY);
   if (fd < 0) return errno_status(path, "open", errno);
   RegularFile file(fd);
   struct stat info;

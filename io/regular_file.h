@@ -12,6 +12,9 @@ namespace sluice {
 // "path: cannot <action>: <the system's words>"; kNotFound where nothing is there, else kIo.
 Status errno_status(const std::string& path, const std::string& action, int error);
 
+// open() with more flags; negative: see errno.
+int open_to_read(const std::string& path, int flags = 0);
+
 class RegularFile {
  public:
   static Result<RegularFile> open(const std::string& path);  // follows symlinks

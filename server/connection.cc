@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
@@ -109,7 +110,7 @@ Awaitable<void> Connection::wait_until(Clock::time_point deadline) {
   if (!notified_) {
     error_code ignored;
     timer_.expires_at(deadline);
-    co_await timer_.async_wait(asio::redirect_error(kAwait, ignored));
+    co_await timer_.async_wait(asio::bind_allocator(wait_memory_.allocator(), asio::redirect_error(kAwait, ignored)));
   }
   notified_ = false;
 }

@@ -2,6 +2,7 @@
 // All of it runs on the one thread of its worker; a handler's threads reach it through Exchange alone.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
@@ -17,6 +18,7 @@
 #include <unordered_set>
 
 #include "server/exchange.h"
+#include "server/operation_memory.h"
 #include "server/read_buffer.h"
 #include "server/request_parser.h"
 #include "server/server_state.h"
@@ -37,6 +39,7 @@ class Connection;
 // What the connections of one I/O thread share.
 struct Worker {
   asio::io_context context{1};
+  std::atomic<bool> called{false};  // the thread shall look at what the server's state says
   std::unordered_set<std::shared_ptr<Connection>> connections;
   std::mt19937_64 random{std::random_device{}()};
   std::time_t date_second = 0;
@@ -93,6 +96,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ServerState& state_;
   Worker& worker_;
   const HttpLimits& limits_;
+  OperationMemory wait_memory_;
   Socket socket_;
   Timer timer_;
   const std::string peer_, counted_as_;

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -66,6 +68,14 @@ AllowedHosts hosts_at(const asio::ip::address& address, const HttpOptions& o) {
   return AllowedHosts(std::move(names));
 }
 
+// A context's list of timers grows with those who wait: with room for all from the start, waiting takes no memory.
+void make_room_for_timers(Worker& worker, const HttpLimits& limits) {
+  constexpr int64_t kMost = 1 << 14;  // beyond that it grows
+  std::vector<Timer> timers;
+  for (int64_t n = std::min<int64_t>(limits.max_connections * 9 / 8 + 32, kMost); n > 0; --n)
+    timers.emplace_back(worker.context.get_executor(), Clock::time_point::max()).async_wait([](error_code) {});
+}
+
 // Programs that this one starts must not hold its connections open.
 void close_on_exec(int fd) { ::fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
@@ -81,8 +91,8 @@ struct HttpServer::Impl {
   Awaitable<void> accept_one(Timer& pause);
   void take_in(Worker& worker, Socket socket);
   void run(Worker& worker);
-  void begin_drain();
-  void cancel_all();
+  void call_workers();
+  void look_at_state(Worker& worker);
   void stop();
 
   ServerState state;
@@ -90,7 +100,9 @@ struct HttpServer::Impl {
   std::vector<Guard> guards;
   std::vector<std::thread> threads;
   std::unique_ptr<Acceptor> acceptor;
-  bool accepting = false, accept_lost = false;  // the first thread's
+  OperationMemory accept_memory;
+  bool accepting = false;  // the first thread's
+  std::atomic<bool> cancelling{false};
   size_t next_worker = 0;
   tcp::endpoint endpoint;
   std::mutex stop_mutex;
@@ -142,17 +154,36 @@ Status HttpServer::Impl::start_threads() {
   return status;
 }
 
-// An I/O thread. What a handler throws, for lack of memory, ends that handler alone, and the first thread goes on accepting.
+// An I/O thread. What a handler throws, for lack of memory, ends that handler alone.
 void HttpServer::Impl::run(Worker& worker) {
-  const bool accepts = &worker == workers[0].get();
-  for (bool again = true; again;) {
+  do {
     try {
       worker.context.restart();
-      if (accepts) start_accepting();
+      if (worker.called.exchange(false)) look_at_state(worker);
+      if (&worker == workers[0].get()) start_accepting();
       worker.context.run();
-      again = accepts && std::exchange(accept_lost, false);
     } catch (const std::exception&) {
+      worker.called = true;
     }
+  } while (worker.called);
+}
+
+// Other than a message to each this takes no memory. Before the context is stopped, so that run() cannot miss it.
+void HttpServer::Impl::call_workers() {
+  for (auto& w : workers) {
+    w->called = true;
+    w->context.stop();
+  }
+}
+
+void HttpServer::Impl::look_at_state(Worker& worker) {
+  const bool stopping = state.stopping, closes = stopping || (state.draining && !state.options.listen_while_draining);
+  error_code ignored;
+  if (closes && &worker == workers[0].get()) acceptor->close(ignored);
+  for (const auto& c : worker.connections) {
+    if (stopping) c->close();
+    else if (cancelling) c->cancel_running(CancelReason::kShutdown);
+    else c->notify();  // idle ones close while the server drains
   }
 }
 
@@ -163,13 +194,13 @@ void HttpServer::Impl::start_accepting() {
 }
 
 Awaitable<void> HttpServer::Impl::accept_loop() {
-  // Where an operation finds no memory, asio destroys this coroutine, some time later. run() begins another one.
+  // However it ends, run() begins another one while there is an acceptor.
   struct AtEnd {
     Impl& impl;
     ~AtEnd() {
       impl.accepting = false;
       if (impl.state.stopping) return;
-      impl.accept_lost = true;
+      impl.workers[0]->called = true;
       impl.workers[0]->context.stop();
     }
   } at_end{*this};
@@ -187,13 +218,13 @@ Awaitable<void> HttpServer::Impl::accept_one(Timer& pause) {
   Worker& worker = *workers[next_worker++ % workers.size()];
   Socket socket(worker.context.get_executor());
   error_code ec;
-  co_await acceptor->async_accept(socket, asio::redirect_error(kAwait, ec));
+  co_await acceptor->async_accept(socket, asio::bind_allocator(accept_memory.allocator(), asio::redirect_error(kAwait, ec)));
   if (ec == asio::error::no_descriptors || ec == boost::system::errc::too_many_files_open_in_system ||
       ec == asio::error::no_buffer_space || ec == asio::error::no_memory) {
     // Those who wait stay in the backlog until a descriptor is free; trying at once would only burn the CPU.
     state.counters.reject(Rejected::kDescriptors);
     pause.expires_after(std::chrono::milliseconds(50));
-    co_await pause.async_wait(asio::redirect_error(kAwait, ec));
+    co_await pause.async_wait(asio::bind_allocator(accept_memory.allocator(), asio::redirect_error(kAwait, ec)));
   } else if (!ec) {
     take_in(worker, std::move(socket));
   }
@@ -217,43 +248,13 @@ void HttpServer::Impl::take_in(Worker& worker, Socket socket) {
   });
 }
 
-void HttpServer::Impl::begin_drain() {
-  if (!state.options.listen_while_draining) {
-    asio::post(workers[0]->context.get_executor(), [this] {
-      error_code ignored;
-      acceptor->close(ignored);
-    });
-  }
-  for (auto& w : workers) {
-    asio::post(w->context.get_executor(), [worker = w.get()] {
-      for (const auto& c : worker->connections) c->notify();  // idle ones close
-    });
-  }
-}
-
-void HttpServer::Impl::cancel_all() {
-  for (auto& w : workers) {
-    asio::post(w->context.get_executor(), [worker = w.get()] {
-      for (const auto& c : worker->connections) c->cancel_running(CancelReason::kShutdown);
-    });
-  }
-}
-
 void HttpServer::Impl::stop() {
   state.draining = true;
   state.stopping = true;
   state.wake_waiters();
   const std::lock_guard lock(stop_mutex);  // the second caller waits until all has ended
   if (guards.empty()) return;
-  asio::post(workers[0]->context.get_executor(), [this] {
-    error_code ignored;
-    acceptor->close(ignored);
-  });
-  for (auto& w : workers) {
-    asio::post(w->context.get_executor(), [worker = w.get()] {
-      for (const auto& c : worker->connections) c->close();
-    });
-  }
+  call_workers();
   guards.clear();
   for (std::thread& t : threads) t.join();
   threads.clear();
@@ -270,6 +271,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, Route
     for (int i = 0; i < impl->state.limits.io_threads; ++i) impl->workers.push_back(std::make_unique<Worker>());
     // Asio makes a context's descriptors with its first socket; later there may be none left for them.
     for (auto& w : impl->workers) Socket(w->context.get_executor());
+    for (auto& w : impl->workers) make_room_for_timers(*w, impl->state.limits);
     SLUICE_RETURN_IF_ERROR(impl->listen());
     SLUICE_RETURN_IF_ERROR(impl->start_threads());
   } catch (const std::exception& e) {  // no descriptors for epoll
@@ -290,7 +292,7 @@ bool HttpServer::draining() const { return impl_->state.draining; }
 const HttpCounters& HttpServer::counters() const { return impl_->state.counters; }
 
 void HttpServer::begin_drain() {
-  if (!impl_->state.draining.exchange(true)) impl_->begin_drain();
+  if (!impl_->state.draining.exchange(true)) impl_->call_workers();
 }
 
 int HttpServer::drain(std::chrono::milliseconds deadline) {
@@ -298,7 +300,8 @@ int HttpServer::drain(std::chrono::milliseconds deadline) {
   begin_drain();
   const int running = state.wait_for_requests(Clock::now() + deadline);
   if (running > 0 && !state.stopping) {
-    impl_->cancel_all();
+    impl_->cancelling = true;
+    impl_->call_workers();
     state.wait_for_requests(Clock::now() + std::chrono::milliseconds(state.limits.drain_grace_ms));
   }
   stop();

@@ -16,14 +16,13 @@ Workers::Workers(int threads) {
 Workers::~Workers() { end(); }
 
 void Workers::end() {
-  std::deque<std::function<void()>> dropped;
   {
     const std::scoped_lock lock(mutex_);
     stop_ = true;
-    dropped.swap(jobs_);
   }
   wake_.notify_all();
   for (std::thread& t : threads_) t.join();
+  jobs_.clear();
 }
 
 void Workers::post(std::function<void()> job) {

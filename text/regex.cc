@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "base/out_of_memory.h"
 #include "io/quote.h"
 
 namespace sluice {
@@ -80,7 +81,9 @@ Result<std::string> translate_oniguruma(std::string_view pattern) {
 
 void Regex::Free::operator()(pcre2_code* code) const { pcre2_code_free(code); }
 void Regex::Matches::Free::operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
-Regex::Matches::Matches() : data_(pcre2_match_data_create(1, nullptr)) {}
+Regex::Matches::Matches() : data_(pcre2_match_data_create(1, nullptr)) {
+  if (!data_) throw std::bad_alloc();
+}
 
 Result<Regex> Regex::compile(const std::string& pattern) {
   SLUICE_ASSIGN_OR_RETURN(const std::string translated, translate_oniguruma(pattern));
@@ -90,6 +93,7 @@ Result<Regex> Regex::compile(const std::string& pattern) {
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // where there is no JIT the interpreter does it
     return Regex(code);
   }
+  if (error == PCRE2_ERROR_HEAP_FAILED) return out_of_memory();
   // The offset is more useful in the pattern as it was written, and most errors are there too.
   std::string_view shown = translated;
   int original_error = 0;
@@ -113,6 +117,7 @@ bool Regex::search(std::string_view text, size_t from, Matches& matches, Range& 
   };
   int rc = match(0);
   if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = match(PCRE2_NO_JIT);  // the interpreter keeps its stack on the heap
+  if (rc == PCRE2_ERROR_NOMEMORY) throw std::bad_alloc();
   if (rc < 0) return false;
   const size_t* ends = pcre2_get_ovector_pointer(matches.data_.get());
   found = {ends[0], ends[1]};

@@ -3,6 +3,8 @@
 // tokens.
 #include <gtest/gtest.h>
 
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/bind_allocator.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/value.hpp>
 #include <cstdlib>
@@ -10,6 +12,7 @@
 #include <thread>
 
 #include "engine/scheduler.h"
+#include "server/connection.h"
 #include "server/openai_routes.h"
 #include "server/test_server.h"
 #include "tests/support/failing_allocator.h"
@@ -242,6 +245,32 @@ TEST(OutOfMemory, ThePrefixCache) {
 }
 
 // ---- over HTTP ----
+
+// What a connection's coroutine and the one that accepts wait for begins without memory: else asio could end the program.
+TEST(OutOfMemory, WaitingTakesNone) {
+  asio::io_context context;
+  OperationMemory memory;
+  Timer timer(context.get_executor());
+  const std::array<void*, 4> handlers_are_this_large{};
+  const auto begins = [&](auto wait) {
+    failing::arm(1, 100);
+    EXPECT_NO_THROW(
+        wait(asio::bind_allocator(memory.allocator(), [handlers_are_this_large](auto...) { (void)handlers_are_this_large; })));
+    EXPECT_FALSE(failing::disarm());
+    context.poll();
+  };
+  timer.async_wait([](auto) {});  // makes room in the context's list
+  context.poll();
+  timer.expires_after(std::chrono::hours(1));
+  begins([&](auto handler) { timer.async_wait(std::move(handler)); });
+  timer.cancel();
+  context.poll();
+  asio::basic_socket_acceptor<asio::ip::tcp, IoExecutor> acceptor(context, {asio::ip::address_v4::loopback(), 0});
+  Socket socket(context.get_executor());
+  begins([&](auto handler) { acceptor.async_accept(socket, std::move(handler)); });
+  acceptor.close();
+  context.run();
+}
 
 class Served {
  public:

@@ -5,6 +5,8 @@
 #include <limits>
 #include <new>
 
+#include "tests/support/operator_new.h"
+
 namespace sluice::testing::failing_allocator {
 namespace {
 
@@ -33,7 +35,13 @@ int64_t live() { return g_live; }
 Exempt::Exempt() { ++t_exempt; }
 Exempt::~Exempt() { --t_exempt; }
 
-static void* allocate(std::size_t bytes, std::size_t alignment) {
+}  // namespace sluice::testing::failing_allocator
+
+namespace sluice::testing {
+
+using namespace failing_allocator;
+
+void* allocate(std::size_t bytes, std::size_t alignment) {
   if (t_exempt == 0 && g_begin != kNever) {
     const int64_t n = ++g_count;
     if (n >= g_begin && n < g_end) {
@@ -48,39 +56,10 @@ static void* allocate(std::size_t bytes, std::size_t alignment) {
   return p;
 }
 
-static void release(void* p) noexcept {
+void release(void* p) noexcept {
   if (!p) return;
   --g_live;
   std::free(p);
 }
 
-}  // namespace sluice::testing::failing_allocator
-
-using sluice::testing::failing_allocator::allocate;
-using sluice::testing::failing_allocator::release;
-
-static void* allocate_or_null(std::size_t bytes, std::size_t alignment) noexcept {
-  try {
-    return allocate(bytes, alignment);
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
-}
-
-// All forms: the library's array and nothrow ones call these, but a sanitizer's do not.
-void* operator new(std::size_t bytes) { return allocate(bytes, 0); }
-void* operator new[](std::size_t bytes) { return allocate(bytes, 0); }
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return allocate_or_null(bytes, 0); }
-void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return allocate_or_null(bytes, 0); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) { return allocate(bytes, std::size_t(alignment)); }
-void* operator new[](std::size_t bytes, std::align_val_t alignment) { return allocate(bytes, std::size_t(alignment)); }
-void operator delete(void* p) noexcept { release(p); }
-void operator delete[](void* p) noexcept { release(p); }
-void operator delete(void* p, std::size_t) noexcept { release(p); }
-void operator delete[](void* p, std::size_t) noexcept { release(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { release(p); }
-void operator delete[](void* p, const std::nothrow_t&) noexcept { release(p); }
-void operator delete(void* p, std::align_val_t) noexcept { release(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { release(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { release(p); }
-void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { release(p); }
+}  // namespace sluice::testing

@@ -1,5 +1,5 @@
-// Makes chosen allocations of the program fail. It replaces operator new: link failing_allocator.cc into the one test that wants
-// it.
+// Makes chosen allocations by operator new fail, within a test: link failing_allocator.cc and operator_new.cc into it. For whole
+// programs see tests/faults/failing_calls.h.
 #pragma once
 
 #include <cstdint>
