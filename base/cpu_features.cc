@@ -84,6 +84,7 @@ CpuFeatures detect_cpu_features() {
   const bool os_avx = (saved & 0x6) == 0x6, os_avx512 = (saved & 0xe6) == 0xe6, os_amx = (saved & 0x60000) == 0x60000;
   f.avx2 = os_avx && bit(l7.b, 5) && bit(l1.c, 12) && bit(l1.c, 28);
   f.avx512 = f.avx2 && os_avx512 && bit(l7.b, 16) && bit(l7.b, 17) && bit(l7.b, 30) && bit(l7.b, 31);
+  f.avx512_vnni = f.avx512 && bit(l7.c, 11);
   f.avx512_bf16 = f.avx512 && bit(l7s1.a, 5);
   f.amx_bf16 = f.avx512_bf16 && os_amx && bit(l7.d, 24) && bit(l7.d, 22) && request_amx_tiles();
 #endif

@@ -101,8 +101,8 @@ void print_text(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<P
   fmt::print("{:<10} {}\n{:<10} {}\n", "version", SLUICE_VERSION, "CPU", cpu.brand);
   fmt::print("{:<10} {} physical\n", "cores", cpu.physical_cores);
   auto yes = [](bool b) { return b ? "yes" : "no"; };
-  fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 bf16 {}, AMX bf16 {}\n", "can do", yes(cpu.avx2), yes(cpu.avx512),
-             yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
+  fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 VNNI {}, AVX-512 bf16 {}, AMX bf16 {}\n", "can do", yes(cpu.avx2), yes(cpu.avx512),
+             yes(cpu.avx512_vnni), yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
   fmt::print("{:<10} {}\n", "CUDA",
              build_cuda_version() ? "built with " + cuda_version_text(build_cuda_version()) : "none in this build");
   for (size_t i = 0; i < gpus.gpus.size(); ++i) {
@@ -157,6 +157,7 @@ void print_json(const CpuFeatures& cpu, const GpuList& gpus, const std::vector<P
                                   {"physical_cores", cpu.physical_cores},
                                   {"avx2", cpu.avx2},
                                   {"avx512", cpu.avx512},
+                                  {"avx512_vnni", cpu.avx512_vnni},
                                   {"avx512_bf16", cpu.avx512_bf16},
                                   {"amx_bf16", cpu.amx_bf16}}},
                                 {"cuda", cuda ? boost::json::value(cuda_version_text(cuda)) : boost::json::value(nullptr)},

@@ -39,9 +39,9 @@ void read_row(const QuantMatmulArgs& a, int64_t n, const Row& row) {
 
 float multiply(const QuantMatmulArgs& a, const Row& w, const Activations& x, int64_t m) {
   const int64_t groups_of_scale = x.groups / a.scale.shape[1];
-  const int8_t *codes = x.codes + m * x.pitch, *row = w.codes;
-  const float* scale = x.scale + m * x.groups;
-  const int32_t* start = x.start + m * x.groups;
+  const int8_t *codes = x.codes_of(m), *row = w.codes;
+  const float* scale = x.scale_of(m);
+  const int32_t* start = x.start_of(m);
   float y = 0;
   for (int64_t j = 0; j < a.scale.shape[1]; ++j) {
     float p = 0;
@@ -61,9 +61,9 @@ Status quant_matmul_cpu(Context& ctx, const QuantMatmulArgs& a, std::byte* scrat
   if (code_type(a.w) == CodeType::kFp8) return fp8_matmul<Fp8>(ctx, a, scratch);
   const int64_t m = a.x.shape[0], n = a.w.shape[0];
   if (m == 0 || n == 0) return {};
-  const Activations x(scratch, m, a.x.shape[1]);
-  std::byte* per_thread = scratch + Activations::bytes(m, a.x.shape[1]);
-  ctx.team->split(m, 16, [&](int64_t begin, int64_t end, int) { quantise_rows<simd::Plain>(a, offset_of(a), begin, end, x); });
+  const Activations x(scratch, a, 1, offset_of(a));
+  std::byte* per_thread = scratch + Activations::bytes(m, a.x.shape[1], 1);
+  ctx.team->split(m, 16, [&](int64_t begin, int64_t end, int) { x.quantise<simd::Plain>(a.x, begin, end); });
   ctx.team->each(ceil_div(n, kRowsOfItem), [&](int64_t item, int thread) {
     const Row row(per_thread + thread * Row::bytes(a), a);
     for (int64_t i = item * kRowsOfItem; i < std::min((item + 1) * kRowsOfItem, n); ++i) {
@@ -78,7 +78,7 @@ Status quant_matmul_cpu(Context& ctx, const QuantMatmulArgs& a, std::byte* scrat
 
 size_t quant_matmul_cpu_workspace(const Context& ctx, const QuantMatmulArgs& a) {
   if (code_type(a.w) == CodeType::kFp8) return fp8_workspace<Fp8>(ctx, a);
-  return Activations::bytes(a.x.shape[0], a.x.shape[1]) + ctx.team->size() * Row::bytes(a);
+  return Activations::bytes(a.x.shape[0], a.x.shape[1], 1) + ctx.team->size() * Row::bytes(a);
 }
 
 }  // namespace sluice

@@ -15,7 +15,14 @@ Status check_quant_matmul(const QuantMatmulArgs& a) {
 
 namespace {
 
+// By dtypes only, as an implementation that depended on the number of rows would give a row other bits alone than in a batch.
+Can integers(const QuantMatmulArgs& a) { return code_type(a.w) != CodeType::kFp8 ? Can{} : Can::no("w is F8_E4M3"); }
+Can fp8(const QuantMatmulArgs& a) { return code_type(a.w) == CodeType::kFp8 ? Can{} : Can::no("w is not F8_E4M3"); }
+
 constexpr Impl<QuantMatmulArgs> kImpls[] = {
+    {"avx512_vnni", Isa::kAvx512Vnni, integers, quant_matmul_avx512_vnni_workspace, quant_matmul_avx512_vnni},
+    {"avx512_bf16", Isa::kAvx512Bf16, fp8, quant_matmul_avx512_bf16_workspace, quant_matmul_avx512_bf16},
+    {.name = "avx512", .isa = Isa::kAvx512, .workspace = quant_matmul_avx512_workspace, .run = quant_matmul_avx512},
     {.name = "cpu", .workspace = quant_matmul_cpu_workspace, .run = quant_matmul_cpu},
     {.name = "reference", .run = quant_matmul_reference},
 };

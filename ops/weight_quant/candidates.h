@@ -18,7 +18,7 @@ struct CodeRange {
 
 inline CodeRange code_range(CodeType type) {
   static constexpr float kInt8[] = {127};
-  static constexpr float kInt4[] = {8, 7.5f, 7, 8.5f, 9, 9.5f, 10, 11, 12};  // beyond 8 the largest weights are clipped
+  static constexpr float kInt4[] = {8, 7.5f, 8.5f, 9.5f};  // beyond 8 the largest weights are clipped
   if (type == CodeType::kInt8) return {-127, 127, kInt8, false};
   return {-8, 7, kInt4, true};
 }
