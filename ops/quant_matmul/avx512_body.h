@@ -142,7 +142,7 @@ class Avx512Matmul {
 
   template <bool kWhole, bool kPrefetch>
   __attribute__((noinline)) V::F direct_sums(Rows<kWhole> w, const float* scale) const {
-    const int64_t groups_of_scale = x_.groups / scales(), ahead = kRows * w.pitch;
+    const int64_t groups_of_scale = x_.groups / scales(), ahead = 2 * kRows * w.pitch;
     const int8_t* x = x_.codes;
     V::F y = V::zero(), p = V::zero();
     int64_t left = groups_of_scale;
@@ -158,7 +158,7 @@ class Avx512Matmul {
     for (; at + kLine <= row_bytes(); at += kLine, g += kGroups, x += kGroups * kQuantGroup) {
       if constexpr (kPrefetch)
 #pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) _mm_prefetch(w.at(r) + at + ahead, _MM_HINT_T0);
+        for (int r = 0; r < kRows; ++r) _mm_prefetch(w.at(0) + (at << 4) + r * 64 + ahead, _MM_HINT_T1);
       __m512i sums[kGroups];
       line_sums([&](int r) __attribute__((always_inline)) { return _mm512_loadu_si512(w.at(r) + at); }, x, sums);
 #pragma GCC unroll 4
@@ -275,6 +275,16 @@ class Avx512Matmul {
     }
   };
 
+  // Stores leave a core in order: without this each would wait for its line of y in turn.
+  SLUICE_INLINE void expect_stores(int64_t m0, int rows, int64_t n0, int64_t n1) const {
+    const int64_t size = int64_t(dtype_size(a_.y.dtype));
+    for (int r = 0; r < rows; ++r) {
+      const char* y = static_cast<const char*>(a_.y.data) + (m0 + r) * a_.y.stride[0] * size;
+      for (int64_t at = n0 * size; at < n1 * size; at += kLine) __builtin_prefetch(y + at, 1);
+      __builtin_prefetch(y + n1 * size - 1, 1);
+    }
+  }
+
   template <bool kEach>
   void tile_of(int rows, int64_t m0, int64_t n0, int64_t n1, const uint8_t* w, const float* scale, Ahead& ahead) const {
     switch (rows) {
@@ -300,6 +310,7 @@ class Avx512Matmul {
     const float* x_scale = x_.scale_of(m0);
     const int32_t* start = x_.start_of(m0);
     const int64_t groups_of_scale = x_.groups / scales();
+    expect_stores(m0, R, n0, n1);
     V::F y[R][kBlocks], p[R][kBlocks];
     for (int r = 0; r < R; ++r)
       for (int b = 0; b < kBlocks; ++b) y[r][b] = p[r][b] = V::zero();
