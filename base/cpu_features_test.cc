@@ -9,19 +9,21 @@
 namespace sluice {
 namespace {
 
-constexpr CpuidAnswers kNewest{.leaf1_ecx = ~0u, .leaf7_ebx = ~0u, .leaf7_edx = ~0u, .leaf7_1_eax = ~0u, .saved = ~uint64_t(0)};
+constexpr CpuidAnswers kNewest{
+    .leaf1_ecx = ~0u, .leaf7_ebx = ~0u, .leaf7_ecx = ~0u, .leaf7_edx = ~0u, .leaf7_1_eax = ~0u, .saved = ~uint64_t(0)};
 
 // How many of the instruction sets, each of which has those before it, are there.
 int sets_of(const CpuidAnswers& answers) {
   const CpuFeatures f = features_of(answers);
   EXPECT_GE(f.avx2, f.avx512);
-  EXPECT_GE(f.avx512, f.avx512_bf16);
+  EXPECT_GE(f.avx512, f.avx512_vnni);
+  EXPECT_GE(f.avx512_vnni, f.avx512_bf16);
   EXPECT_GE(f.avx512_bf16, f.amx_bf16);
-  return f.avx2 + f.avx512 + f.avx512_bf16 + f.amx_bf16;
+  return f.avx2 + f.avx512 + f.avx512_vnni + f.avx512_bf16 + f.amx_bf16;
 }
 
 TEST(CpuFeatures, AreWhatTheCpuAndTheSystemHave) {
-  EXPECT_EQ(sets_of(kNewest), 4);
+  EXPECT_EQ(sets_of(kNewest), 5);
   EXPECT_EQ(sets_of({}), 0);
   const struct {
     const char* without;
@@ -35,9 +37,10 @@ TEST(CpuFeatures, AreWhatTheCpuAndTheSystemHave) {
       {"AVX-512 F", [](CpuidAnswers& a) { a.leaf7_ebx &= ~(1u << 16); }, 1},
       {"AVX-512 VL", [](CpuidAnswers& a) { a.leaf7_ebx &= ~(1u << 31); }, 1},
       {"AVX-512's masks saved", [](CpuidAnswers& a) { a.saved &= ~uint64_t(0x20); }, 1},
-      {"AVX-512 BF16", [](CpuidAnswers& a) { a.leaf7_1_eax &= ~(1u << 5); }, 2},
-      {"AMX BF16", [](CpuidAnswers& a) { a.leaf7_edx &= ~(1u << 22); }, 3},
-      {"tiles saved", [](CpuidAnswers& a) { a.saved &= ~uint64_t(0x40000); }, 3},
+      {"AVX-512 VNNI", [](CpuidAnswers& a) { a.leaf7_ecx &= ~(1u << 11); }, 2},
+      {"AVX-512 BF16", [](CpuidAnswers& a) { a.leaf7_1_eax &= ~(1u << 5); }, 3},
+      {"AMX BF16", [](CpuidAnswers& a) { a.leaf7_edx &= ~(1u << 22); }, 4},
+      {"tiles saved", [](CpuidAnswers& a) { a.saved &= ~uint64_t(0x40000); }, 4},
   };
   for (const auto& c : cases) {
     CpuidAnswers answers = kNewest;

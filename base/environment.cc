@@ -32,6 +32,7 @@ struct IsaName {
 constexpr IsaName kIsas[] = {{"plain", nullptr},
                              {"avx2", &CpuFeatures::avx2},
                              {"avx512", &CpuFeatures::avx512},
+                             {"avx512_vnni", &CpuFeatures::avx512_vnni},
                              {"avx512_bf16", &CpuFeatures::avx512_bf16},
                              {"amx", &CpuFeatures::amx_bf16}};
 
@@ -48,8 +49,10 @@ std::string names_of_isas(Wanted wanted) {
 constexpr EnvironmentVariable kVariables[] = {
     {"SLUICE_IMPL", "OPERATOR:IMPLEMENTATION,...",
      "implementations to use, and no others, as `gdn_prefill:reference,matmul:cpu`. `sluice doctor --ops` lists both names."},
-    {"SLUICE_TILE", "OPERATOR:FORM:SIZE,...", "sizes of tiles on a GPU, as `gdn_prefill:portable:32`; `sluice bench ops --tune` finds them."},
-    {"SLUICE_ISA", "plain|avx2|avx512|avx512_bf16|amx", "the most of a CPU's instruction set that is used; it must have that."},
+    {"SLUICE_TILE", "OPERATOR:FORM:SIZE,...",
+     "sizes of tiles on a GPU, as `gdn_prefill:portable:32`; `sluice bench ops --tune` finds them."},
+    {"SLUICE_ISA", "plain|avx2|avx512|avx512_vnni|avx512_bf16|amx",
+     "the most of a CPU's instruction set that is used; it must have that."},
     {"SLUICE_PDL", "0|1|OPERATOR,...",
      "operators whose GPU kernels may start while the kernel before them ends: none, all, or those of the list."},
 };

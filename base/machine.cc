@@ -12,8 +12,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kInstructions[] = {"avx",      "f16c",        "fma",        "avx2",     "avx512f",  "avx512dq",    "avx512bw",
-                                         "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"};
+constexpr const char* kInstructions[] = {"avx",         "f16c",     "fma",      "avx2",        "avx512f",
+                                         "avx512dq",    "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
+                                         "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8",    "amx_bf16"};
 
 std::string first_line(const fs::path& path) {
   std::ifstream file(path);
@@ -94,7 +95,8 @@ Machine read_machine(const std::string& root) {
             .huge_pages = size_of(field(proc / "meminfo", "HugePages_Total")),
             .huge_page_bytes = kilobytes(proc / "meminfo", "Hugepagesize")};
   const std::string flags = " " + field(proc / "cpuinfo", "flags") + " ";
-  for (const char* name : kInstructions) m.instructions.push_back({name, flags.find(" " + std::string(name) + " ") != std::string::npos});
+  for (const char* name : kInstructions)
+    m.instructions.push_back({name, flags.find(" " + std::string(name) + " ") != std::string::npos});
   return m;
 }
 

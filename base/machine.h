@@ -26,7 +26,7 @@ struct Machine {
   int threads = 0;                         // hardware threads that this process may run on
   int numa_nodes = 0;
   int64_t memory_bytes = 0, available_bytes = 0;
-  std::string transparent_huge_pages;  // always, madvise or never; empty: the kernel has none
+  std::string transparent_huge_pages;           // always, madvise or never; empty: the kernel has none
   int64_t huge_pages = 0, huge_page_bytes = 0;  // set aside
 };
 

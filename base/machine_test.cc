@@ -10,10 +10,12 @@ namespace {
 TEST(Machine, IsReadFromTheKernelsFiles) {
   const testing::TempDir root;
   root.write("proc/cpuinfo", "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu avx avx2 fma f16c avx512f amx_tile\n");
-  root.write("proc/meminfo", "MemTotal:       16000 kB\nMemAvailable:    9000 kB\nHugePages_Total:       3\nHugepagesize:       2048 kB\n");
+  root.write("proc/meminfo",
+             "MemTotal:       16000 kB\nMemAvailable:    9000 kB\nHugePages_Total:       3\nHugepagesize:       2048 kB\n");
   root.write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
   root.write("sys/devices/system/node/online", "0-1,3\n");
-  const auto write_cache = [&](const std::string& index, const char* level, const char* type, const char* size, const char* shared) {
+  const auto write_cache = [&](const std::string& index, const char* level, const char* type, const char* size,
+                               const char* shared) {
     const std::string folder = "sys/devices/system/cpu/cpu0/cache/" + index + "/";
     root.write(folder + "level", level), root.write(folder + "type", type);
     root.write(folder + "size", size), root.write(folder + "shared_cpu_list", shared);

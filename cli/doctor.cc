@@ -99,13 +99,14 @@ void print_ops(const std::vector<Verdict>& verdicts) {
   }
 }
 
-void print_text(const Environment& env, const MachineReport& machine, const GpuList& gpus, const std::vector<Place>& places, bool ops) {
+void print_text(const Environment& env, const MachineReport& machine, const GpuList& gpus, const std::vector<Place>& places,
+                bool ops) {
   const CpuFeatures& cpu = env.cpu;
   fmt::print("{:<10} {}\n{:<10} {}\n", "version", SLUICE_VERSION, "CPU", cpu.brand);
   fmt::print("{:<10} {} physical\n", "cores", cpu.physical_cores);
   auto yes = [](bool b) { return b ? "yes" : "no"; };
-  fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 bf16 {}, AMX bf16 {}\n", "used", yes(cpu.avx2), yes(cpu.avx512),
-             yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
+  fmt::print("{:<10} AVX2 {}, AVX-512 {}, AVX-512 VNNI {}, AVX-512 bf16 {}, AMX bf16 {}\n", "used", yes(cpu.avx2), yes(cpu.avx512),
+             yes(cpu.avx512_vnni), yes(cpu.avx512_bf16), yes(cpu.amx_bf16));
   if (!env.isa.empty()) fmt::print("{:<10} up to {}: SLUICE_ISA\n", "", env.isa);
   fmt::print("{}", describe(machine));
   fmt::print("{:<10} {}\n", "CUDA",
@@ -163,6 +164,7 @@ void print_json(const Environment& env, const MachineReport& machine, const GpuL
                                   {"physical_cores", cpu.physical_cores},
                                   {"avx2", cpu.avx2},
                                   {"avx512", cpu.avx512},
+                                  {"avx512_vnni", cpu.avx512_vnni},
                                   {"avx512_bf16", cpu.avx512_bf16},
                                   {"amx_bf16", cpu.amx_bf16},
                                   {"limit", env.isa.empty() ? boost::json::value(nullptr) : boost::json::value(env.isa)}}},
@@ -207,10 +209,13 @@ Status doctor(const DoctorOptions& o) {
 
 void add_doctor(CLI::App& app, Command& command) {
   auto o = std::make_shared<DoctorOptions>();
-  CLI::App* sub = app.add_subcommand("doctor", "show this machine, and the implementation chosen for every operator")->group("Look inside");
-  sub->add_option("MODEL", o->model, "folder of a checkpoint, to say how fast this machine can write its answers at most")->type_name(kDir);
+  CLI::App* sub =
+      app.add_subcommand("doctor", "show this machine, and the implementation chosen for every operator")->group("Look inside");
+  sub->add_option("MODEL", o->model, "folder of a checkpoint, to say how fast this machine can write its answers at most")
+      ->type_name(kDir);
   sub->add_flag("--ops", o->ops, "list every operator's implementations with the reason for the choice");
-  sub->add_option("--gpus", o->gpus, "judge the GPUs that this file describes, as printed by --json on another machine")->type_name(kFile);
+  sub->add_option("--gpus", o->gpus, "judge the GPUs that this file describes, as printed by --json on another machine")
+      ->type_name(kFile);
   sub->add_flag("--no-bandwidth", o->no_bandwidth, "do not measure the memory's bandwidth");
   sub->add_flag("--json", o->json, "print everything as JSON");
   add_backend_options(*sub, o->backend);

@@ -5,6 +5,7 @@
 # A file's name gives its instruction set:
 set(SLUICE_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(SLUICE_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma)
+set(SLUICE_FLAGS_avx512vnni ${SLUICE_FLAGS_avx512} -mavx512vnni)
 set(SLUICE_FLAGS_avx512bf16 ${SLUICE_FLAGS_avx512} -mavx512bf16)
 set(SLUICE_FLAGS_amx ${SLUICE_FLAGS_avx512bf16} -mamx-tile -mamx-bf16)
 
@@ -39,7 +40,7 @@ function(sluice_operators)
     file(GLOB headers CONFIGURE_DEPENDS ${folder}/*.h)
     file(GLOB tests CONFIGURE_DEPENDS ${folder}/test.cc ${folder}/test_*.cc)
     list(REMOVE_ITEM sources ${tests} ${folder}/bench.cc)
-    foreach(isa avx2 avx512 avx512bf16 amx)
+    foreach(isa avx2 avx512 avx512vnni avx512bf16 amx)
       foreach(f ${sources})
         if(f MATCHES "_${isa}\\.cc$" OR f MATCHES "/${isa}\\.cc$")
           set_source_files_properties(${f} PROPERTIES COMPILE_OPTIONS "${SLUICE_FLAGS_${isa}}")

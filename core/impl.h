@@ -21,7 +21,7 @@ struct Can {
 };
 
 // What a machine must have: a CPU's instruction set, or a GPU's architecture.
-enum class Isa : unsigned char { kAny, kAvx2, kAvx512, kAvx512Bf16, kAmxBf16, kCuda, kSm90a, kSm100a };
+enum class Isa : unsigned char { kAny, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16, kAmxBf16, kCuda, kSm90a, kSm100a };
 
 constexpr bool is_gpu(Isa isa) { return isa >= Isa::kCuda; }
 
@@ -31,6 +31,8 @@ inline Can cpu_has(const CpuFeatures& cpu, Isa isa) {
       return cpu.avx2 ? Can{} : Can::no("this CPU has no AVX2 with FMA and F16C, or SLUICE_ISA leaves it out");
     case Isa::kAvx512:
       return cpu.avx512 ? Can{} : Can::no("this CPU has no AVX-512 F/BW/VL/DQ, or SLUICE_ISA leaves it out");
+    case Isa::kAvx512Vnni:
+      return cpu.avx512_vnni ? Can{} : Can::no("this CPU has no AVX-512 VNNI, or SLUICE_ISA leaves it out");
     case Isa::kAvx512Bf16:
       return cpu.avx512_bf16 ? Can{} : Can::no("this CPU has no AVX-512 bf16 dot product, or SLUICE_ISA leaves it out");
     case Isa::kAmxBf16:

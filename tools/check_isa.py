@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-SPECIAL = re.compile(r"(_avx2|_avx512|_avx512bf16|_amx)\.cc\.o$")
+SPECIAL = re.compile(r"(_avx2|_avx512|_avx512vnni|_avx512bf16|_amx)\.cc\.o$")
 TAG = re.compile(r"Avx2|Avx512|Amx")
 
 

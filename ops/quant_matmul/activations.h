@@ -1,0 +1,86 @@
+// x as the forms multiply it: quantised for int8 and int4, in the order in which a form finds the codes of w.
+#pragma once
+
+#include <algorithm>
+
+#include "core/buffer.h"
+#include "core/rows.h"
+#include "core/simd.h"
+#include "ops/quant_matmul/quant_matmul.h"
+
+namespace sluice {
+
+// Rows of codes, and for each group of 32 its scale and the number at which its sum begins: codes of w are multiplied as what is
+// stored plus some offset, and minus offset * (sum of the group's codes of x) takes that back. Exact, like the sum.
+//
+//   codes         [tile of rows][four k][row of the tile][4]
+//   scale, start  [tile of rows][group][row of the tile]
+//
+// Of int8 a row's codes are in order of k. Of int4 every 32 are those of even k, then those of odd k, as the lower and the upper halves
+// of 16 bytes of w are. Zeros up to a multiple of 128.
+struct Activations {
+  static constexpr int64_t kPadding = 128;  // weights in 64 bytes of int4
+
+  int64_t tile;                  // rows
+  int64_t pitch, groups;         // of a row: bytes of codes, groups
+  bool even_first;
+  int offset;
+  int8_t* codes;
+  float* scale;
+  int32_t* start;
+
+  static size_t bytes(int64_t rows, int64_t k, int64_t tile) {
+    return size_t(round_up(round_up(rows, tile) * (round_up(k, kPadding) + k / kQuantGroup * 8), kCacheLine));
+  }
+  Activations(std::byte* memory, const QuantMatmulArgs& a, int64_t tile, int offset)
+      : tile(tile),
+        pitch(round_up(a.x.shape[1], kPadding)),
+        groups(a.x.shape[1] / kQuantGroup),
+        even_first(code_type(a.w) == CodeType::kInt4),
+        offset(offset),
+        codes(reinterpret_cast<int8_t*>(memory)),
+        scale(reinterpret_cast<float*>(codes + round_up(a.x.shape[0], tile) * pitch)),
+        start(reinterpret_cast<int32_t*>(scale + round_up(a.x.shape[0], tile) * groups)) {}
+
+  // Of a row that begins a tile.
+  const int8_t* codes_of(int64_t m) const { return codes + m * pitch; }
+  const float* scale_of(int64_t m) const { return scale + m * groups; }
+  const int32_t* start_of(int64_t m) const { return start + m * groups; }
+
+  template <class V, class X>
+  SLUICE_INLINE void quantise_group(const X* x, int64_t m, int64_t g) const {
+    const auto a = V::load(x), b = V::load(x + simd::kLanes);
+    const auto none = V::fma(a, V::zero(), V::mul(b, V::zero()));  // 0, or NaN where something is not finite
+    const float most = V::reduce_max(V::max(V::abs(a), V::abs(b))), by = most / 127.0f;
+    int8_t q[kQuantGroup];
+    const auto divisor = V::set1(by == 0 ? 1.0f : by);  // what is so small has codes 0 either way
+    V::store(q, V::div(a, divisor)), V::store(q + simd::kLanes, V::div(b, divisor));
+    int sum = 0;
+    for (int i = 0; i < kQuantGroup; ++i) sum += q[i];
+    const int64_t at = (m / tile * groups + g) * tile + m % tile;
+    scale[at] = by + V::reduce_add(none);
+    start[at] = -offset * sum;
+    if (even_first) {
+      int8_t in_order[kQuantGroup];
+      std::memcpy(in_order, q, sizeof q);
+      for (int i = 0; i < kQuantGroup / 2; ++i) q[i] = in_order[2 * i], q[kQuantGroup / 2 + i] = in_order[2 * i + 1];
+    }
+    for (int i = 0; i < kQuantGroup; i += 4) std::memcpy(at_four(m, g * kQuantGroup + i), q + i, 4);
+  }
+
+  // Rows [begin, end) of x.
+  template <class V>
+  void quantise(const Tensor& x, int64_t begin, int64_t end) const {
+    visit_float(x, [&]<class X>(X*) {
+      for (int64_t m = begin; m < end; ++m) {
+        for (int64_t g = 0; g < groups; ++g) quantise_group<V>(x.as<X>() + m * x.stride[0] + g * kQuantGroup, m, g);
+        for (int64_t k = groups * kQuantGroup; k < pitch; k += 4) std::memset(at_four(m, k), 0, 4);
+      }
+    });
+  }
+
+ private:
+  int8_t* at_four(int64_t m, int64_t k) const { return codes + m / tile * tile * pitch + k * tile + m % tile * 4; }
+};
+
+}  // namespace sluice

@@ -1,0 +1,380 @@
+// int8 and int4 with 64 bytes in a vector. D::dot(sum, w, x) adds to each of sixteen int32 the products of four unsigned bytes of w with
+// four signed ones of x: vpdpbusd, or what stands for it. Codes of w are unsigned as they are stored (int4) or with their highest bit
+// turned (int8).
+//
+//   one row of x:   lanes along k. 16 rows of w are read where they lie, 64 bytes of each at a time, the next 16 rows prefetched. The
+//                   sums of their groups, four or eight lanes each, then meet so that a vector has a group's sums of 16 rows
+//   more:           lanes along n. A strip of 32 rows of w is copied as [four k][32 rows][4], in L2 or L1, and meets all rows of x, a
+//                   tile of six by 32 sums at a time, for the whole of K. The next strip is prefetched meanwhile
+//
+// Within a group sums are exact; from there on both do the same: lane n has the fp32 sums of row n of w.
+#pragma once
+
+#include <algorithm>
+
+#include "core/simd_avx512.h"
+#include "ops/quant_matmul/activations.h"
+#include "ops/quant_matmul/forms.h"
+
+namespace sluice {
+
+// How a call is cut into items, and what memory it needs.
+struct Avx512Plan {
+  static constexpr int64_t kTile = 6;           // rows of x: with 32 of w twelve sums, and as many in fp32
+  static constexpr int64_t kStrip = 32;         // rows of w
+  static constexpr int64_t kDirectRows = 64;    // rows of w in an item where they are read in place
+  static constexpr int64_t kAlone = 1 << 17;    // products below which the team's start shows
+
+  bool direct, alone;
+  int64_t tile, item_rows, item_columns, items_m, items_n;
+  size_t x_bytes, scale_bytes, strip_bytes;  // the last two for each thread
+
+  Avx512Plan(const QuantMatmulArgs& a, int threads) {
+    const int64_t m = a.x.shape[0], n = a.w.shape[0], k = a.x.shape[1];
+    direct = m == 1;
+    alone = threads == 1 || m * n * k <= kAlone;
+    tile = direct ? 1 : kTile;
+    item_columns = direct ? kDirectRows : kStrip;
+    items_n = ceil_div(n, item_columns);
+    // Rows are cut only where columns are too few for all threads.
+    const int64_t tiles = ceil_div(m, tile), wanted = alone ? 1 : std::max<int64_t>(1, ceil_div(4 * threads, std::max<int64_t>(items_n, 1)));
+    item_rows = std::max<int64_t>(ceil_div(tiles, wanted), std::min<int64_t>(tiles, 4)) * tile;
+    items_m = ceil_div(m, std::max<int64_t>(item_rows, 1));
+    x_bytes = Activations::bytes(m, k, tile);
+    scale_bytes = size_t(a.scale.shape[1] * kStrip) * sizeof(float);
+    strip_bytes = direct ? 0 : size_t(k * kStrip);
+  }
+  size_t per_thread() const { return scale_bytes + strip_bytes; }
+};
+
+inline size_t avx512_workspace(const Context& ctx, const QuantMatmulArgs& a) {
+  const Avx512Plan p(a, ctx.team->size());
+  return p.x_bytes + ctx.team->size() * p.per_thread();
+}
+
+template <class D, bool kInt4>
+class Avx512Matmul {
+ public:
+  using V = simd::Avx512;
+  static constexpr int kRows = 16;                         // of w, side by side in a vector
+  static constexpr int64_t kLine = 64;                     // bytes of a row of w at a time
+  static constexpr int64_t kBytesOfGroup = kInt4 ? 16 : 32;  // of a row of w
+  static constexpr int kGroups = kLine / kBytesOfGroup;
+  static constexpr int kOffset = kInt4 ? kInt4Offset : 128;
+
+  Avx512Matmul(const QuantMatmulArgs& a, const Avx512Plan& plan, std::byte* scratch)
+      : a_(a), p_(plan), x_(scratch, a, plan.tile, kOffset), per_thread_(scratch + plan.x_bytes) {}
+
+  void run(ThreadTeam& team) const {
+    const int64_t items = p_.items_n * p_.items_m;
+    if (p_.alone) {
+      x_.template quantise<V>(a_.x, 0, m());
+      for (int64_t i = 0; i < items; ++i) item(i, 0, i + 1 < items);
+    } else {
+      team.split(m(), 8, [&](int64_t begin, int64_t end, int) { x_.template quantise<V>(a_.x, begin, end); });
+      team.each(items, [&](int64_t i, int thread) { item(i, thread, team.goes_on(i, items, thread)); });
+    }
+  }
+
+ private:
+  int64_t m() const { return a_.x.shape[0]; }
+  int64_t n() const { return a_.w.shape[0]; }
+  int64_t scales() const { return a_.scale.shape[1]; }
+  int64_t row_bytes() const { return x_.groups * kBytesOfGroup; }
+  int64_t w_pitch() const { return a_.w.stride[0] * int64_t(kInt4 ? sizeof(int32_t) : sizeof(int8_t)); }
+
+  // goes_on: the next item follows on this thread.
+  void item(int64_t i, int thread, bool goes_on) const {
+    std::byte* mine = per_thread_ + thread * p_.per_thread();
+    auto* scale = reinterpret_cast<float*>(mine);
+    const int64_t n0 = i / p_.items_m * p_.item_columns, n1 = std::min(n0 + p_.item_columns, n());
+    const int64_t m0 = i % p_.items_m * p_.item_rows, m1 = std::min(m0 + p_.item_rows, m());
+    if (!p_.direct) return strip(n0, n1, m0, m1, goes_on && p_.items_m == 1, scale, reinterpret_cast<uint8_t*>(mine + p_.scale_bytes));
+    for (int64_t n = n0; n < n1; n += kRows) {
+      read_scales(n, std::min<int64_t>(kRows, n1 - n), 1, scale);
+      direct_block(n, int(std::min<int64_t>(kRows, n1 - n)), goes_on || n + kRows < n1, scale);
+    }
+  }
+
+  // Scales of 16 rows as [scale of a row][blocks of 16 rows][16]: the first of `blocks`.
+  void read_scales(int64_t n0, int64_t rows, int blocks, float* to) const {
+    visit_scale(a_.scale, [&]<class S>(S*) {
+      const int64_t pitch = a_.scale.stride[0];
+      const S* first = a_.scale.as<S>() + n0 * pitch;
+      if (scales() == 1 && pitch == 1) return V::store(to, V::load_n(first, int(rows)));
+      for (int64_t j = 0; j < scales(); j += kRows) {
+        const int some = int(std::min<int64_t>(kRows, scales() - j));
+        V::F r[kRows];
+#pragma GCC unroll 16
+        for (int i = 0; i < kRows; ++i) r[i] = V::load_n(first + std::min<int64_t>(i, rows - 1) * pitch + j, some);
+        V::transpose(r);
+#pragma GCC unroll 16
+        for (int i = 0; i < kRows; ++i)
+          if (i < some) V::store(to + (j + i) * blocks * kRows, r[i]);
+      }
+    });
+  }
+
+  // ---- one row of x
+
+  // Rows of w, in place. Beyond the last one it stands for itself again.
+  template <bool kWhole>
+  struct Rows {
+    const uint8_t* row[kWhole ? 1 : kRows];
+    int64_t pitch;
+    SLUICE_INLINE const uint8_t* at(int r) const { return kWhole ? row[0] + r * pitch : row[kWhole ? 0 : r]; }
+  };
+
+  void direct_block(int64_t n0, int rows, bool goes_on, const float* scale) const {
+    const int64_t pitch = w_pitch();
+    const uint8_t* first = row_of_codes(a_.w, n0);
+    V::F y;
+    if (rows == kRows) {
+      const Rows<true> w{{first}, pitch};
+      y = goes_on ? direct_sums<true, true>(w, scale) : direct_sums<true, false>(w, scale);
+    } else {
+      Rows<false> w{{}, pitch};
+      for (int r = 0; r < kRows; ++r) w.row[r] = first + std::min(r, rows - 1) * pitch;
+      y = direct_sums<false, false>(w, scale);
+    }
+    visit_float(a_.y, [&]<class Y>(Y*) { V::store_n(a_.y.as<Y>() + n0, y, rows); });
+  }
+
+  template <bool kWhole, bool kPrefetch>
+  __attribute__((noinline)) V::F direct_sums(Rows<kWhole> w, const float* scale) const {
+    const int64_t groups_of_scale = x_.groups / scales(), ahead = 2 * kRows * w.pitch;
+    const int8_t* x = x_.codes;
+    V::F y = V::zero(), p = V::zero();
+    int64_t left = groups_of_scale;
+    const auto add = [&](int64_t g, __m512i sums) __attribute__((always_inline)) {
+      const V::F whole = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, _mm512_set1_epi32(x_.start[g])));
+      p = V::fma(whole, V::set1(x_.scale[g]), p);
+      if (--left == 0) {
+        y = V::fma(p, V::load(scale), y);
+        p = V::zero(), scale += kRows, left = groups_of_scale;
+      }
+    };
+    int64_t at = 0, g = 0;
+    for (; at + kLine <= row_bytes(); at += kLine, g += kGroups, x += kGroups * kQuantGroup) {
+      if constexpr (kPrefetch)
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) _mm_prefetch(w.at(0) + (at << 4) + r * 64 + ahead, _MM_HINT_T1);
+      __m512i sums[kGroups];
+      line_sums([&](int r) __attribute__((always_inline)) { return _mm512_loadu_si512(w.at(r) + at); }, x, sums);
+#pragma GCC unroll 4
+      for (int i = 0; i < kGroups; ++i) add(g + i, sums[i]);
+    }
+    if (at < row_bytes()) {
+      const __mmask64 inside = (uint64_t(1) << (row_bytes() - at)) - 1;
+      __m512i sums[kGroups];
+      line_sums([&](int r) __attribute__((always_inline)) { return _mm512_maskz_loadu_epi8(inside, w.at(r) + at); }, x, sums);
+      for (int i = 0; g + i < x_.groups; ++i) add(g + i, sums[i]);
+    }
+    return y;
+  }
+
+  // A line of each of 16 rows: the sums of its groups, rows in lanes. `load` gives row r's.
+  template <class Load>
+  static SLUICE_INLINE void line_sums(Load&& load, const int8_t* x, __m512i (&sums)[kGroups]) {
+    __m512i xs[2] = {_mm512_loadu_si512(x), _mm512_setzero_si512()};
+    if constexpr (kInt4) {  // four groups of 16 even and 16 odd ones to 64 even, 64 odd
+      const __m512i more = _mm512_loadu_si512(x + kLine);
+      xs[1] = _mm512_shuffle_i64x2(xs[0], more, 0xdd);
+      xs[0] = _mm512_shuffle_i64x2(xs[0], more, 0x88);
+    }
+    const auto row = [&](int r) __attribute__((always_inline)) {
+      const __m512i w = load(r), zero = _mm512_setzero_si512();
+      if constexpr (!kInt4) return D::dot(zero, _mm512_xor_si512(w, _mm512_set1_epi8(char(0x80))), xs[0]);
+      const __m512i low = _mm512_set1_epi8(15);
+      return D::dot(D::dot(zero, _mm512_and_si512(w, low), xs[0]), _mm512_and_si512(_mm512_srli_epi16(w, 4), low), xs[1]);
+    };
+    __m512i quarter[4];  // [i]: lane 4 q + r has the sum of quarter q of row 4 i + r
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m512i a = row(4 * i), b = row(4 * i + 1), c = row(4 * i + 2), d = row(4 * i + 3);
+      const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+      const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+      quarter[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    }
+    if constexpr (kInt4) {
+      const __m512i low01 = _mm512_shuffle_i32x4(quarter[0], quarter[1], 0x44), low23 = _mm512_shuffle_i32x4(quarter[2], quarter[3], 0x44);
+      const __m512i high01 = _mm512_shuffle_i32x4(quarter[0], quarter[1], 0xee), high23 = _mm512_shuffle_i32x4(quarter[2], quarter[3], 0xee);
+      sums[0] = _mm512_shuffle_i32x4(low01, low23, 0x88), sums[1] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
+      sums[2] = _mm512_shuffle_i32x4(high01, high23, 0x88), sums[3] = _mm512_shuffle_i32x4(high01, high23, 0xdd);
+    } else {  // a group is two quarters
+      const auto both = [](__m512i a, __m512i b) __attribute__((always_inline)) {
+        return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+      };
+      const __m512i s01 = both(quarter[0], quarter[1]), s23 = both(quarter[2], quarter[3]);
+      sums[0] = _mm512_shuffle_i32x4(s01, s23, 0x88), sums[1] = _mm512_shuffle_i32x4(s01, s23, 0xdd);
+    }
+  }
+
+  // ---- more rows
+
+  static constexpr int kBlocks = Avx512Plan::kStrip / kRows;  // of 16 rows of w
+  static constexpr int64_t kStepBytes = kBlocks * kLine;      // four k of a strip
+  static constexpr int kStepsOfGroup = kQuantGroup / 4;
+
+  void strip(int64_t n0, int64_t n1, int64_t m0, int64_t m1, bool goes_on, float* scale, uint8_t* codes) const {
+    for (int b = 0; b < kBlocks; ++b) {
+      const int64_t n = std::min(n0 + b * kRows, n1 - 1), rows = std::min<int64_t>(kRows, n1 - n);
+      read_scales(n, rows, kBlocks, scale + b * kRows);
+      copy_block(n, rows, codes + b * kLine);
+    }
+    const bool each = scales() == x_.groups;
+    const int64_t tiles = ceil_div(m1 - m0, p_.tile), lines = ceil_div(row_bytes(), kLine);
+    Ahead ahead{};
+    if (goes_on) ahead = {row_of_codes(a_.w, std::min(n1, n() - 1)), std::min(Avx512Plan::kStrip, n() - n1), lines, w_pitch(), 0, 0, 0};
+    ahead.by = int(ceil_div(ahead.rows * lines, tiles * x_.groups));
+    for (int64_t i = m0; i < m1; i += p_.tile) {
+      const int rows = int(std::min<int64_t>(p_.tile, m1 - i));
+      if (each) tile_of<true>(rows, i, n0, n1, codes, scale, ahead);
+      else tile_of<false>(rows, i, n0, n1, codes, scale, ahead);
+    }
+  }
+
+  // 16 rows of w to their place in a strip.
+  void copy_block(int64_t n0, int64_t rows, uint8_t* to) const {
+    const uint8_t* first = row_of_codes(a_.w, n0);
+    for (int64_t at = 0; at < row_bytes(); at += kLine) {
+      const int64_t bytes = std::min(kLine, row_bytes() - at);
+      const __mmask64 inside = bytes == kLine ? ~uint64_t(0) : (uint64_t(1) << bytes) - 1;
+      V::F r[kRows];
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i)
+        r[i] = _mm512_castsi512_ps(_mm512_maskz_loadu_epi8(inside, first + std::min<int64_t>(i, rows - 1) * w_pitch() + at));
+      V::transpose(r);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        if (i * 4 >= bytes) break;
+        const __m512i w = _mm512_castps_si512(r[i]);
+        if constexpr (kInt4) {  // of every four words the even k, then the odd ones
+          const __m512i low = _mm512_set1_epi8(15);
+          uint8_t* even = to + (i / 4 * 8 + i % 4) * kStepBytes;
+          _mm512_store_si512(even, _mm512_and_si512(w, low));
+          _mm512_store_si512(even + 4 * kStepBytes, _mm512_and_si512(_mm512_srli_epi16(w, 4), low));
+        } else {
+          _mm512_store_si512(to + i * kStepBytes, _mm512_xor_si512(w, _mm512_set1_epi8(char(0x80))));
+        }
+      }
+      to += bytes / kBytesOfGroup * kStepsOfGroup * kStepBytes;
+    }
+  }
+
+  // The lines of the next strip, fetched a few at each group.
+  struct Ahead {
+    const uint8_t* row;
+    int64_t rows, lines, pitch, r, line;
+    int by;
+    SLUICE_INLINE void fetch() {
+      for (int i = 0; i < by && r < rows; ++i) {
+        _mm_prefetch(row + line * kLine, _MM_HINT_T1);
+        if (++line == lines) line = 0, row += pitch, ++r;
+      }
+    }
+  };
+
+  // Stores leave a core in order: without this each would wait for its line of y in turn.
+  SLUICE_INLINE void expect_stores(int64_t m0, int rows, int64_t n0, int64_t n1) const {
+    const int64_t size = int64_t(dtype_size(a_.y.dtype));
+    for (int r = 0; r < rows; ++r) {
+      const char* y = static_cast<const char*>(a_.y.data) + (m0 + r) * a_.y.stride[0] * size;
+      for (int64_t at = n0 * size; at < n1 * size; at += kLine) __builtin_prefetch(y + at, 1);
+      __builtin_prefetch(y + n1 * size - 1, 1);
+    }
+  }
+
+  template <bool kEach>
+  void tile_of(int rows, int64_t m0, int64_t n0, int64_t n1, const uint8_t* w, const float* scale, Ahead& ahead) const {
+    switch (rows) {
+      case 1:
+        return tile<1, kEach>(m0, n0, n1, w, scale, ahead);
+      case 2:
+        return tile<2, kEach>(m0, n0, n1, w, scale, ahead);
+      case 3:
+        return tile<3, kEach>(m0, n0, n1, w, scale, ahead);
+      case 4:
+        return tile<4, kEach>(m0, n0, n1, w, scale, ahead);
+      case 5:
+        return tile<5, kEach>(m0, n0, n1, w, scale, ahead);
+      default:
+        return tile<6, kEach>(m0, n0, n1, w, scale, ahead);
+    }
+  }
+
+  // R rows of x times a strip. kEach: every group has a scale of its own.
+  template <int R, bool kEach>
+  __attribute__((noinline)) void tile(int64_t m0, int64_t n0, int64_t n1, const uint8_t* w, const float* scale, Ahead& ahead) const {
+    const int8_t* x = x_.codes_of(m0);
+    const float* x_scale = x_.scale_of(m0);
+    const int32_t* start = x_.start_of(m0);
+    const int64_t groups_of_scale = x_.groups / scales();
+    expect_stores(m0, R, n0, n1);
+    V::F y[R][kBlocks], p[R][kBlocks];
+    for (int r = 0; r < R; ++r)
+      for (int b = 0; b < kBlocks; ++b) y[r][b] = p[r][b] = V::zero();
+    for (int64_t j = 0; j < scales(); ++j, scale += kBlocks * kRows) {
+      for (int64_t g = 0; g < (kEach ? 1 : groups_of_scale); ++g) {
+        ahead.fetch();
+        __m512i sum[R][kBlocks];
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+          for (int b = 0; b < kBlocks; ++b) sum[r][b] = _mm512_set1_epi32(start[r]);
+#pragma GCC unroll 8
+        for (int s = 0; s < kStepsOfGroup; ++s, w += kStepBytes, x += 4 * Avx512Plan::kTile) {
+          __m512i codes[kBlocks];
+#pragma GCC unroll 2
+          for (int b = 0; b < kBlocks; ++b) codes[b] = _mm512_load_si512(w + b * kLine);
+#pragma GCC unroll 6
+          for (int r = 0; r < R; ++r) {
+            int32_t four;
+            std::memcpy(&four, x + 4 * r, sizeof four);
+            const __m512i some = _mm512_set1_epi32(four);
+#pragma GCC unroll 2
+            for (int b = 0; b < kBlocks; ++b) sum[r][b] = D::dot(sum[r][b], codes[b], some);
+          }
+        }
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+          for (int b = 0; b < kBlocks; ++b) {
+            const V::F whole = _mm512_cvtepi32_ps(sum[r][b]), by = V::set1(x_scale[r]);
+            if constexpr (kEach) y[r][b] = V::fma(V::mul(whole, by), V::load(scale + b * kRows), y[r][b]);
+            else p[r][b] = V::fma(whole, by, p[r][b]);
+          }
+        x_scale += Avx512Plan::kTile, start += Avx512Plan::kTile;
+      }
+      if constexpr (!kEach)
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+          for (int b = 0; b < kBlocks; ++b) y[r][b] = V::fma(p[r][b], V::load(scale + b * kRows), y[r][b]), p[r][b] = V::zero();
+    }
+    visit_float(a_.y, [&]<class Y>(Y*) {
+#pragma GCC unroll 6
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+        for (int b = 0; b < kBlocks; ++b)
+          if (const int64_t n = n0 + b * kRows; n < n1)
+            V::store_n(a_.y.as<Y>() + (m0 + r) * a_.y.stride[0] + n, y[r][b], int(std::min<int64_t>(kRows, n1 - n)));
+    });
+  }
+
+  const QuantMatmulArgs& a_;
+  const Avx512Plan& p_;
+  const Activations x_;
+  std::byte* per_thread_;  // for each thread: scales, then a strip
+};
+
+template <class D>
+Status avx512_matmul(Context& ctx, const QuantMatmulArgs& a, std::byte* scratch) {
+  if (a.y.numel() == 0) return {};
+  const Avx512Plan plan(a, ctx.team->size());
+  if (code_type(a.w) == CodeType::kInt4) Avx512Matmul<D, true>(a, plan, scratch).run(*ctx.team);
+  else Avx512Matmul<D, false>(a, plan, scratch).run(*ctx.team);
+  return {};
+}
+
+}  // namespace sluice

@@ -1,0 +1,17 @@
+#include "ops/quant_matmul/avx512_body.h"
+
+namespace sluice {
+namespace {
+
+struct Vnni {
+  static SLUICE_INLINE __m512i dot(__m512i sum, __m512i w, __m512i x) { return _mm512_dpbusd_epi32(sum, w, x); }
+};
+
+}  // namespace
+
+Status quant_matmul_avx512_vnni(Context& ctx, const QuantMatmulArgs& a, std::byte* scratch) {
+  return avx512_matmul<Vnni>(ctx, a, scratch);
+}
+size_t quant_matmul_avx512_vnni_workspace(const Context& ctx, const QuantMatmulArgs& a) { return avx512_workspace(ctx, a); }
+
+}  // namespace sluice
