@@ -74,13 +74,15 @@ void ChunkedBody::take(char c) {
 
 void ChunkedBody::take_size(char c) {
   const int digit = hex_digit(c);
-  if (digit < 0 && !has_digits_) return fail(kBadSize);
-  if (c == '\r') return go(Place::kSizeEnd, true, "");
-  if (c == ';') return go(Place::kExtension, true, "");
-  if (digit < 0) return fail(kBadSize);
-  has_digits_ = true;
-  size_ = size_ << 4 | uint64_t(digit);  // does not overflow: it was below the room
+  if (digit >= 0) {
+    if (size_ >> 60 != 0) return fail("a chunk's size does not fit in 64 bits");
+    has_digits_ = true;
+    size_ = size_ << 4 | uint64_t(digit);
+    return;
+  }
+  if (!has_digits_ || (c != '\r' && c != ';')) return fail(kBadSize);
   if (size_ > room_) state_ = State::kTooLong;
+  place_ = c == ';' ? Place::kExtension : Place::kSizeEnd;
 }
 
 void ChunkedBody::take_extension(char c) {

@@ -142,7 +142,8 @@ TEST(RequestParser, RefusesBadChunks) {
                                 "0\r\nX\r\n\r\n", "0\r\n X: 1\r\n\r\n", "0\r\nX: \x01\r\n\r\n", "0\r\nX: 1\n\r\n", ";\r\n"}) {
     EXPECT_EQ(chunked(bad), 400) << bad;
   }
-  EXPECT_GE(chunked("10000000000000005\r\nhello\r\n0\r\n\r\n"), 400);
+  EXPECT_EQ(chunked("10000000000000005\r\nhello\r\n0\r\n\r\n"), 400);
+  EXPECT_EQ(chunked("00000000000000005\r\nhello\r\n0\r\n\r\n"), 0);
   EXPECT_EQ(chunked("ffffffffffffffff\r\nhello"), 413);
   EXPECT_EQ(chunked("5;" + std::string(20000, 'x')), 400);
   EXPECT_EQ(chunked("0\r\nX: " + std::string(20000, 'x')), 400);
