@@ -115,12 +115,13 @@ Status parse_added_tokens_decoder(const TokenizerFields& config, std::vector<Add
   if (!map) return ok_status();
   if (!map->is_object()) return config.wrong("added_tokens_decoder", "an object");
   for (const auto& [key, value] : map->get_object()) {
-    const std::string name = config.name("added_tokens_decoder") + "." + std::string(key.data(), key.size());
-    SLUICE_ASSIGN_OR_RETURN(const TokenizerFields fields, TokenizerFields::of(value, name));
     int64_t id = -1;
     const auto parsed = std::from_chars(key.data(), key.data() + key.size(), id);
     if (parsed.ec != std::errc() || parsed.ptr != key.data() + key.size())
-      return bad_file(name + " is not an id, wanted an integer as its name");
+      return bad_file(config.name("added_tokens_decoder") + " has the name " + quote({key.data(), key.size()}, 40) +
+                      ", wanted an id");
+    const std::string name = config.name("added_tokens_decoder") + "." + std::to_string(id);
+    SLUICE_ASSIGN_OR_RETURN(const TokenizerFields fields, TokenizerFields::of(value, name));
     SLUICE_ASSIGN_OR_RETURN(AddedToken token, parse_added_token(fields, id));
     tokens.push_back(std::move(token));
   }

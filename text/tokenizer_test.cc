@@ -293,9 +293,12 @@ TEST(Tokenizer, ConfigNamesTokens) {
   EXPECT_EQ(t->pad_id(), 256);
   EXPECT_TRUE(t->is_special(256));
   EXPECT_EQ(t->encode("<b>ab", true), (std::vector<int32_t>{301, 256}));
-  EXPECT_EQ(
-      Tokenizer::parse(json::serialize(file), "t.json", R"({"added_tokens_decoder": {"x": {}}})", "c.json").status().message(),
-      "c.json: added_tokens_decoder.x is not an id, wanted an integer as its name");
+  const auto error_of = [&](const char* bad) {
+    return Tokenizer::parse(json::serialize(file), "t.json", bad, "c.json").status().message();
+  };
+  EXPECT_EQ(error_of(R"({"added_tokens_decoder": {"x": {}}})"), "c.json: added_tokens_decoder has the name 'x', wanted an id");
+  EXPECT_EQ(error_of(R"({"added_tokens_decoder": {"1\n\u00e9": {}}})"),
+            "c.json: added_tokens_decoder has the name '1\\x0a\\xc3\\xa9', wanted an id");
 }
 
 // reliability: each broken file is refused, and the message says where it is wrong.
