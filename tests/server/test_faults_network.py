@@ -343,8 +343,8 @@ class Fault26Resources(unittest.TestCase):
 class Fault27Clocks(unittest.TestCase):
     # Wall clock is for what people read, and for nothing that waits.
     WALL = {
+        "server/answer_head.cc": "`created` of an answer",
         "server/connection.cc": "the Date header",
-        "server/openai_common.cc": "`created` of an answer",
         "server/response_answer.cc": "`completed_at` of an answer",
         "server/service.cc": "`created` of a model",
         "text/jinja/globals.cc": "strftime_now",
