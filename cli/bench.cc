@@ -172,7 +172,8 @@ Status bench_model(const BenchOptions& o) {
       o.plot, facts.model + ", " + facts.dtype + ", " + std::to_string(facts.threads) + " threads: tokens per second", bars);
 }
 
-// The operators' benches are a program of their own beside this one, where it is installed under libexec/; it takes over this process.
+// The operators' benches are a program of their own beside this one, where it is installed under libexec/; it takes over this
+// process.
 Status bench_ops(const OpBenchOptions& o, const std::string& format, const std::string& plot) {
   namespace fs = std::filesystem;
   std::error_code ec;
@@ -201,7 +202,10 @@ Status bench_ops(const OpBenchOptions& o, const std::string& format, const std::
 
 void add_op_bench_options(CLI::App& ops, OpBenchOptions& o) {
   ops.add_option("NAME", o.names, "operators; all if left out")->type_name(kOperator);
-  ops.add_option("--device", o.device, "where to run: cpu or cuda:N")->type_name(kDevice)->envname("SLUICE_DEVICE")->capture_default_str();
+  ops.add_option("--device", o.device, "where to run: cpu or cuda:N")
+      ->type_name(kDevice)
+      ->envname("SLUICE_DEVICE")
+      ->capture_default_str();
   ops.add_option("--case", o.labels, "on a GPU: only cases whose label contains this; may be given several times")
       ->type_name("LABEL")
       ->allow_extra_args(false);
@@ -209,7 +213,8 @@ void add_op_bench_options(CLI::App& ops, OpBenchOptions& o) {
   ops.add_option("--peers", o.peers,
                  "on a GPU: times of other kernels, from tools/bench_peers.py; by default those in docs/performance")
       ->type_name(kFile);
-  ops.add_option("--save", o.save, "on a GPU: also write the table and the figures into this folder, named by device and date")->type_name(kDir);
+  ops.add_option("--save", o.save, "on a GPU: also write the table and the figures into this folder, named by device and date")
+      ->type_name(kDir);
   ops.add_flag("--tune", o.tune, "on a GPU: time the tiles of the forms that have several, and say which setting is fastest");
   add_backend_options(ops, o.backend);
 }
@@ -218,8 +223,7 @@ void add_op_bench_options(CLI::App& ops, OpBenchOptions& o) {
 
 void add_bench(CLI::App& app, Command& command) {
   auto o = std::make_shared<BenchOptions>();
-  CLI::App* sub =
-      app.add_subcommand("bench", "measure prefill and decode; below it operators and servers")->group("Measure");
+  CLI::App* sub = app.add_subcommand("bench", "measure prefill and decode; below it operators and servers")->group("Measure");
   sub->add_option("--prompt", o->prompt, "tokens of the prefill test; 0 leaves it out")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -232,10 +236,13 @@ void add_bench(CLI::App& app, Command& command) {
   sub->add_option("--batch", o->batch, "sequences side by side")->check(CLI::Range(1, 4096))->capture_default_str();
   sub->add_option("-r,--repeats", o->repeats, "repeats")->check(CLI::Range(1, 10000))->capture_default_str();
   sub->add_flag("--trace", o->trace, "on a GPU: what a step of each test consists of instead, operator by operator; needs CUPTI");
-  CLI::App* ops = sub->add_subcommand("ops", "measure operators, each in every implementation that the device runs")->group("Commands");
+  CLI::App* ops =
+      sub->add_subcommand("ops", "measure operators, each in every implementation that the device runs")->group("Commands");
   add_op_bench_options(*ops, o->ops);
   for (CLI::App* a : {sub, ops}) {
-    a->add_option("-o,--output", o->format, "form of the figures")->check(CLI::IsMember({"md", "json", "csv"}))->capture_default_str();
+    a->add_option("-o,--output", o->format, "form of the figures")
+        ->check(CLI::IsMember({"md", "json", "csv"}))
+        ->capture_default_str();
     a->add_option("--plot", o->plot, "also draw the figures as an SVG file")->type_name(kFile);
   }
   ops->callback([o, &command] { command = [o] { return fail(bench_ops(o->ops, o->format, o->plot)); }; });

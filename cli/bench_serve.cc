@@ -201,18 +201,25 @@ void add_load_options(CLI::App& app, BenchServeOptions& o) {
 
 void add_bench_serve(CLI::App& bench, Command& command) {
   auto o = std::make_shared<BenchServeOptions>();
-  CLI::App* app = bench.add_subcommand("serve", "measure a server that speaks OpenAI's API, ours or another, by its URL")->group("Commands");
+  CLI::App* app =
+      bench.add_subcommand("serve", "measure a server that speaks OpenAI's API, ours or another, by its URL")->group("Commands");
   std::vector<std::string> presets;
   for (const Preset& p : kPresets) presets.push_back(p.name);
   app->add_option("PRESET", o->preset, "a shape by name; options change it")->check(CLI::IsMember(presets));
-  app->add_option("--url", o->url, "the server: http://HOST:PORT[/PATH]")->type_name("URL")->envname("SLUICE_URL")->capture_default_str();
-  app->add_option("--model", o->workload.model, "the model to ask for; the first that the server lists, if left out")->type_name("NAME");
+  app->add_option("--url", o->url, "the server: http://HOST:PORT[/PATH]")
+      ->type_name("URL")
+      ->envname("SLUICE_URL")
+      ->capture_default_str();
+  app->add_option("--model", o->workload.model, "the model to ask for; the first that the server lists, if left out")
+      ->type_name("NAME");
   app->add_option("--api-key", o->load.client.api_key, "sent as a bearer token")->type_name("KEY")->envname("SLUICE_API_KEY");
   add_workload_options(*app, *o);
   add_load_options(*app, *o);
   app->add_option("--goodput", o->goodput, "limits in ms, as ttft:200,tpot:50,e2el:5000: requests within all of them are good")
       ->delimiter(',');
-  app->add_option("-o,--output", o->format, "form of the figures")->check(CLI::IsMember({"md", "json", "csv"}))->capture_default_str();
+  app->add_option("-o,--output", o->format, "form of the figures")
+      ->check(CLI::IsMember({"md", "json", "csv"}))
+      ->capture_default_str();
   app->add_option("--save", o->save, "also write a JSON file with every request")->type_name(kFile);
   app->add_option("--plot", o->plot, "also draw latencies, throughput and requests in flight as an SVG file")->type_name(kFile);
   app->callback([o, app, &command] {

@@ -67,8 +67,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
   app.add_flag("--batch-invariant,!--no-batch-invariant", o.batch_invariant,
                "a sequence's bits do not depend on its steps nor on what runs beside it; on the CPU always so, on a GPU slower")
       ->group(kGpuGroup);
-  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record steps as CUDA graphs and replay them")
-      ->group(kGpuGroup);
+  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU: record steps as CUDA graphs and replay them")->group(kGpuGroup);
   app.add_option("--tp", o.tp, "processes that share the model, each on a GPU of its own; start them with mpirun -n N")
       ->check(CLI::Range(1, 8))
       ->envname("SLUICE_TP")
@@ -105,9 +104,9 @@ void add_random_weights_options(CLI::App& app, ModelOptions& o) {
 }
 
 void add_tokenizer_option(CLI::App& app, ModelOptions& o) {
-  app.add_option(
-      "--tokenizer", o.tokenizer,
-      "folder with another tokenizer and chat template than the checkpoint's; with --random-weights the demo model's if left out")
+  app.add_option("--tokenizer", o.tokenizer,
+                 "folder with another tokenizer and chat template than the checkpoint's; with --random-weights the demo model's if "
+                 "left out")
       ->type_name(kDir)
       ->group(kModelGroup);
 }

@@ -111,14 +111,16 @@ std::string zsh_option(const OptionInfo& o) {
   for (const std::string& flag : o.flags) {
     const std::string form = o.value.empty() ? flag : flag + (flag.starts_with("--") ? "" : "+");
     const std::string front = o.repeats ? "*" : "(" + joined(others) + ")";
-    out += "    " + single_quoted(front + form + "[" + zsh_text(brief(o.text)) + "]" + (o.value.empty() ? "" : zsh_action(o))) + " \\\n";
+    out += "    " + single_quoted(front + form + "[" + zsh_text(brief(o.text)) + "]" + (o.value.empty() ? "" : zsh_action(o))) +
+           " \\\n";
   }
   return out;
 }
 
 // A command's function; those with commands below dispatch on the first word.
 std::string zsh_function(const CommandInfo& command) {
-  std::string out = fmt::format("_{}() {{\n  local curcontext=$curcontext state line\n  typeset -A opt_args\n  _arguments -C -s \\\n", command.title("_"));
+  std::string out = fmt::format(
+      "_{}() {{\n  local curcontext=$curcontext state line\n  typeset -A opt_args\n  _arguments -C -s \\\n", command.title("_"));
   for (const OptionInfo& o : command.options)
     if (!o.by_position()) out += zsh_option(o);
   std::string arguments;
@@ -129,7 +131,8 @@ std::string zsh_function(const CommandInfo& command) {
   for (const CommandInfo& c : command.commands)
     out += "        " + single_quoted(c.path.back() + ":" + zsh_text(brief(c.text))) + "\n";
   out += "      )\n      _describe -t commands command commands && return\n";
-  if (std::ranges::any_of(command.options, [](const OptionInfo& o) { return o.by_position() && o.kind == kDir; })) out += "      _files -/ && return\n";
+  if (std::ranges::any_of(command.options, [](const OptionInfo& o) { return o.by_position() && o.kind == kDir; }))
+    out += "      _files -/ && return\n";
   out += "      ;;\n    rest)\n      case $line[1] in\n";
   for (const CommandInfo& c : command.commands) out += fmt::format("        {}) _{} && return ;;\n", c.path.back(), c.title("_"));
   return out + "      esac\n      ;;\n  esac\n  return 1\n}\n\n";
@@ -170,7 +173,9 @@ std::string bash_completion(const CommandInfo& all) {
                          joined(flags_of(*c, false)), joined(flags_of(*c, true)));
     int position = 1;
     for (const OptionInfo& o : c->options) {
-      if (o.by_position()) values += bash_values(fmt::format("{} {}{}", c->title(), o.repeats ? "'*'" : "", o.repeats ? "" : std::to_string(position++)), o);
+      if (o.by_position())
+        values +=
+            bash_values(fmt::format("{} {}{}", c->title(), o.repeats ? "'*'" : "", o.repeats ? "" : std::to_string(position++)), o);
       for (const std::string& flag : o.flags) values += bash_values(c->title() + " " + flag, o);
     }
   }
@@ -190,7 +195,8 @@ std::string fish_completion(const CommandInfo& all) {
   std::vector<std::string> below, valued;
   std::string lines;
   for (const CommandInfo* c : with_all_below(all)) {
-    const std::string path = fish_path(*c), condition = "complete -c sluice -n " + single_quoted("__sluice_at '" + path + "'", "\\'");
+    const std::string path = fish_path(*c),
+                      condition = "complete -c sluice -n " + single_quoted("__sluice_at '" + path + "'", "\\'");
     for (const std::string& flag : flags_of(*c, true)) valued.push_back(single_quoted(path + " " + flag));
     for (const CommandInfo& sub : c->commands) {
       below.push_back(single_quoted(path + " " + sub.path.back()));
@@ -198,7 +204,8 @@ std::string fish_completion(const CommandInfo& all) {
     }
     for (const OptionInfo& o : c->options) lines += fish_option(condition, o);
   }
-  return "# Written by `sluice completion fish`.\n\n# The command in front of the cursor: \"bench serve\".\nfunction __sluice_command\n"
+  return "# Written by `sluice completion fish`.\n\n# The command in front of the cursor: \"bench serve\".\nfunction "
+         "__sluice_command\n"
          "    set -l path ''\n    set -l value 0\n    for word in (commandline -opc)[2..-1]\n        if test $value = 1\n"
          "            set value 0\n            continue\n        end\n        switch \"$path $word\"\n            case " +
          joined(below) + "\n                set path (string trim \"$path $word\")\n            case " + joined(valued) +

@@ -140,7 +140,8 @@ void add_eval(CLI::App& app, Command& command) {
   CLI::App* sub = app.add_subcommand("eval", "count right answers over a file of tasks")->group("Measure");
   add_model_options(*sub, o->model);
   add_speculation_option(*sub, o->model);
-  sub->add_option("TASKS", o->tasks, "JSON lines {task, user, expected}; tasks.jsonl beside the model's folder if left out")->type_name(kFile);
+  sub->add_option("TASKS", o->tasks, "JSON lines {task, user, expected}; tasks.jsonl beside the model's folder if left out")
+      ->type_name(kFile);
   sub->add_option("--task", o->only, "only tasks of this name; may be given several times")->type_name("NAME");
   sub->add_option("--limit", o->limit, "only the first so many of each task; 0: all")
       ->check(CLI::NonNegativeNumber)

@@ -160,7 +160,8 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   if (!left.empty()) what = stray(left.front(), command, all);
   else if (command.path.size() == 1) what = fmt::format("a command is missing: {}", fmt::join(names_of(command.commands), ", "));
   else what = reworded(error.what());
-  const std::string where = command.path.size() > 1 ? fmt::format("{}: ", fmt::join(command.path.begin() + 1, command.path.end(), " ")) : "";
+  const std::string where =
+      command.path.size() > 1 ? fmt::format("{}: ", fmt::join(command.path.begin() + 1, command.path.end(), " ")) : "";
   return fmt::format("{}{}; `{} --help` shows what there is", where, what, command.title());
 }
 

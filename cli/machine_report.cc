@@ -32,10 +32,11 @@ std::string cache_text(const Cache& c) {
 
 std::string memory_text(const Machine& m) {
   const std::string huge = m.transparent_huge_pages.empty() ? "none" : m.transparent_huge_pages;
-  const std::string reserved = m.huge_pages > 0 ? fmt::format(", {} of {} set aside", m.huge_pages, size_text(m.huge_page_bytes)) : "";
+  const std::string reserved =
+      m.huge_pages > 0 ? fmt::format(", {} of {} set aside", m.huge_pages, size_text(m.huge_page_bytes)) : "";
   const std::string nodes = m.numa_nodes > 1 ? fmt::format(", {} NUMA nodes", m.numa_nodes) : "";
-  return fmt::format("{}, {} available{}; transparent huge pages: {}{}", size_text(m.memory_bytes), size_text(m.available_bytes), nodes,
-                     huge, reserved);
+  return fmt::format("{}, {} available{}; transparent huge pages: {}{}", size_text(m.memory_bytes), size_text(m.available_bytes),
+                     nodes, huge, reserved);
 }
 
 std::string bandwidth_text(const Bandwidth& b) {
@@ -53,8 +54,8 @@ std::string bound_text(const MachineReport& r) {
   if (r.cost->bytes() < largest_cache(r.machine))
     return fmt::format("{}: a token reads {:.1f} MB, which the caches hold: memory does not bound it", r.cost->model,
                        double(r.cost->bytes()) / 1e6);
-  return fmt::format("{}, one sequence: at most {:.{}f} tokens/s; each reads {:.3g} GB of weights and {:.3g} MB of state", r.cost->model,
-                     rate, rate < 10 ? 1 : 0, double(r.cost->weights) / 1e9, double(r.cost->state) / 1e6);
+  return fmt::format("{}, one sequence: at most {:.{}f} tokens/s; each reads {:.3g} GB of weights and {:.3g} MB of state",
+                     r.cost->model, rate, rate < 10 ? 1 : 0, double(r.cost->weights) / 1e9, double(r.cost->state) / 1e6);
 }
 
 boost::json::object bandwidth_json(const Bandwidth& b) {
@@ -84,8 +85,10 @@ Result<MachineReport> examine_machine(bool measure, int threads) {
   MachineReport r{.machine = read_machine()};
   if (!measure) return r;
   // Four times what the caches hold, if there is memory for it.
-  const int64_t bytes = std::min(std::clamp(4 * largest_cache(r.machine), kLeast, kMost), std::max<int64_t>(r.machine.available_bytes / 4, 1));
-  SLUICE_ASSIGN_OR_RETURN(r.bandwidth, measure_bandwidth(size_t(bytes), threads > 1 ? std::vector{1, threads} : std::vector{1}, kSeconds));
+  const int64_t bytes =
+      std::min(std::clamp(4 * largest_cache(r.machine), kLeast, kMost), std::max<int64_t>(r.machine.available_bytes / 4, 1));
+  SLUICE_ASSIGN_OR_RETURN(r.bandwidth,
+                          measure_bandwidth(size_t(bytes), threads > 1 ? std::vector{1, threads} : std::vector{1}, kSeconds));
   return r;
 }
 
@@ -105,7 +108,8 @@ boost::json::object to_json(const MachineReport& r) {
   boost::json::object instructions;
   for (const Instructions& i : r.machine.instructions) instructions[i.name] = i.there;
   boost::json::array caches, bandwidth;
-  for (const Cache& c : r.machine.caches) caches.push_back({{"level", c.level}, {"type", c.type}, {"bytes", c.bytes}, {"threads", c.threads}});
+  for (const Cache& c : r.machine.caches)
+    caches.push_back({{"level", c.level}, {"type", c.type}, {"bytes", c.bytes}, {"threads", c.threads}});
   for (const Bandwidth& b : r.bandwidth) bandwidth.push_back(bandwidth_json(b));
   boost::json::object all{{"instructions", instructions},
                           {"threads", r.machine.threads},

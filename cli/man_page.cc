@@ -41,15 +41,31 @@ std::string inline_text(std::string_view text) {
   return out;
 }
 
-std::string tagged(const std::string& tag, const std::string& text) { return ".TP\n" + tag + "\n" + text + "\n"; }
+// In lines of at most 80 characters, none of which begins with a point: that would be a request.
+std::string filled(const std::string& text) {
+  constexpr size_t kWidth = 80;
+  std::istringstream words(text);
+  std::string out;
+  size_t column = 0;
+  for (std::string word; words >> word;) {
+    if (column > 0 && column + 1 + word.size() > kWidth) out += '\n', column = 0;
+    else if (column > 0) out += ' ', ++column;
+    if (column == 0 && word.starts_with('.')) word = "\\&" + word;
+    out += word, column += word.size();
+  }
+  return out;
+}
+
+std::string tagged(const std::string& tag, const std::string& text) { return ".TP\n" + tag + "\n" + filled(text) + "\n"; }
 
 // The blocks of a section's text.
 std::string body(std::string_view text) {
   std::istringstream lines{std::string(text)};
   std::string out, paragraph;
   bool example = false;
+  const auto space = [&] { return out.empty() ? "" : std::string(".PP\n"); };  // the section's title brings the first
   const auto end_paragraph = [&] {
-    if (!paragraph.empty()) out += ".PP\n" + inline_text(paragraph) + "\n";
+    if (!paragraph.empty()) out += space() + filled(inline_text(paragraph)) + "\n";
     paragraph.clear();
   };
   const auto end_example = [&] {
@@ -59,7 +75,7 @@ std::string body(std::string_view text) {
   for (std::string line; std::getline(lines, line);) {
     if (line.starts_with("    ")) {
       end_paragraph();
-      if (!example) out += ".PP\n.RS 4\n.EX\n";
+      if (!example) out += space() + ".RS 4\n.EX\n";
       example = true;
       out += escape(line.substr(4)) + "\n";
       continue;
@@ -78,7 +94,8 @@ std::string option_entry(const OptionInfo& o) {
   std::string tag;
   for (const std::string& flag : o.flags) tag += (tag.empty() ? "" : ", ") + bold(flag);
   if (const std::string value = value_of(o); !value.empty())
-    tag += (tag.empty() ? "" : " ") + (value == o.value ? italic(value + (o.by_position() && o.repeats ? "..." : "")) : bold(value));
+    tag +=
+        (tag.empty() ? "" : " ") + (value == o.value ? italic(value + (o.by_position() && o.repeats ? "..." : "")) : bold(value));
   const std::string notes = remarks(o);
   return tagged(tag, inline_text(o.text) + (notes.empty() ? "" : " [" + escape(notes) + "]"));
 }
@@ -103,8 +120,7 @@ std::string options_section(const CommandInfo& command) {
 
 std::string commands_section(const CommandInfo& command) {
   std::string out;
-  for (const CommandInfo& c : command.commands)
-    out += tagged(bold(page_name(c)) + "(1)", inline_text(c.text) + ".");
+  for (const CommandInfo& c : command.commands) out += tagged(bold(page_name(c)) + "(1)", inline_text(c.text) + ".");
   return out.empty() ? "" : ".SH COMMANDS\n" + out;
 }
 
@@ -159,8 +175,9 @@ std::string man_page(const CommandInfo& command, const CommandInfo& all) {
   const std::string name = page_name(command);
   std::string capitals = name;
   std::ranges::transform(capitals, capitals.begin(), ::toupper);
-  std::string out = fmt::format(".TH {} 1 {} \"sluice {}\" \"User Commands\"\n", escape(capitals), SLUICE_RELEASE_DATE, SLUICE_VERSION);
-  out += ".SH NAME\n" + escape(name) + " \\- " + inline_text(command.text) + "\n.SH SYNOPSIS\n.nf\n";
+  std::string out =
+      fmt::format(".TH {} 1 {} \"sluice {}\" \"User Commands\"\n", escape(capitals), SLUICE_RELEASE_DATE, SLUICE_VERSION);
+  out += ".SH NAME\n" + filled(escape(name) + " \\- " + inline_text(command.text)) + "\n.SH SYNOPSIS\n.nf\n";
   for (const std::string& line : synopses(command)) {
     const size_t name_end = std::min(line.find(" ["), line.size());
     out += bold(line.substr(0, name_end)) + escape(line.substr(name_end)) + "\n";

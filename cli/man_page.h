@@ -1,7 +1,7 @@
 // Pages for man(1): what the command line says of itself, with the texts in cli/manual/.
 //
-// A text is a file of the page's name ("sluice-bench-serve.txt"): sections under "# TITLE", paragraphs, lines indented by four for examples,
-// "NAME" with a line ": what it is" below for lists, and `words` in bold. What all pages say is in common.txt.
+// A text is a file of the page's name ("sluice-bench-serve.txt"): sections under "# TITLE", paragraphs, lines indented by four for
+// examples, "NAME" with a line ": what it is" below for lists, and `words` in bold. What all pages say is in common.txt.
 #pragma once
 
 #include <span>

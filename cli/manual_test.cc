@@ -98,7 +98,8 @@ TEST_F(Manual, TextsNameOptionsThatThereAre) {
 
 TEST_F(Manual, EveryOptionHasAText) {
   for (const CommandInfo* c : commands_)
-    for (const OptionInfo& o : c->options) EXPECT_GT(o.text.size(), 5u) << page_name(*c) << ' ' << (o.by_position() ? o.value : o.flags[0]);
+    for (const OptionInfo& o : c->options)
+      EXPECT_GT(o.text.size(), 5u) << page_name(*c) << ' ' << (o.by_position() ? o.value : o.flags[0]);
 }
 
 TEST_F(Manual, ExamplesAreCommandLinesThatParse) {
@@ -121,14 +122,16 @@ TEST_F(Manual, ExamplesAreCommandLinesThatParse) {
 TEST_F(Manual, VariablesAreOnThePage) {
   for (const CommandInfo* c : commands_)
     for (const OptionInfo& o : c->options)
-      if (!o.variable.empty()) EXPECT_NE(man_page(*c, all_).find("\n\\fB" + o.variable + "\\fR\n"), std::string::npos) << o.variable;
+      if (!o.variable.empty())
+        EXPECT_NE(man_page(*c, all_).find("\n\\fB" + o.variable + "\\fR\n"), std::string::npos) << o.variable;
 }
 
 TEST_F(Manual, HelpKeepsToItsWidth) {
   for (const CommandInfo* c : commands_)
     for (const size_t width : {60, 80, 120})
       for (const std::string& line : matches(help_text(*c, width), "([^\n]*)\n"))
-        EXPECT_TRUE(line.size() <= width || line.find(' ', 26) == std::string::npos || line.starts_with("usage") || line[0] != ' ' || line.starts_with("       "))
+        EXPECT_TRUE(line.size() <= width || line.find(' ', 26) == std::string::npos || line.starts_with("usage") ||
+                    line[0] != ' ' || line.starts_with("       "))
             << line;
 }
 

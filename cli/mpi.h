@@ -45,7 +45,9 @@ struct Mpi {
         .find("MPI_Ibcast", mpi.ibcast)
         .find("MPI_Allgather", mpi.allgather);
 #ifdef OPEN_MPI
-    library.find("ompi_mpi_comm_world", mpi.world).find("ompi_mpi_byte", mpi.byte).find("ompi_mpi_errors_return", mpi.errors_return);
+    library.find("ompi_mpi_comm_world", mpi.world)
+        .find("ompi_mpi_byte", mpi.byte)
+        .find("ompi_mpi_errors_return", mpi.errors_return);
 #endif
     SLUICE_RETURN_IF_ERROR(library.complete("--tp: MPI"));
     return mpi;

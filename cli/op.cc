@@ -72,7 +72,10 @@ void add_op(CLI::App& app, Command& command) {
   sub->add_option("--dtype", o->dtype, "type of floating-point outputs and of operands where there is a choice")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
-  sub->add_option("--device", o->device, "where to run: cpu or cuda:N")->type_name(kDevice)->envname("SLUICE_DEVICE")->capture_default_str();
+  sub->add_option("--device", o->device, "where to run: cpu or cuda:N")
+      ->type_name(kDevice)
+      ->envname("SLUICE_DEVICE")
+      ->capture_default_str();
   add_backend_options(*sub, o->backend);
   sub->add_option("--threads", o->threads, "threads; 0 means one for each physical core")->check(CLI::Range(0, 1024));
   sub->callback([o, &command] { command = [o] { return exit_code(run_op_command(*o)); }; });

@@ -174,7 +174,8 @@ void add_run(CLI::App& app, Command& command) {
   auto o = std::make_shared<RunOptions>();
   CLI::App* sub = app.add_subcommand("run", "answer a prompt, or chat when there is none")->group("Use a model");
   auto* p = sub->add_option("-p,--prompt", o->prompt, "the user's message");
-  auto* f = sub->add_option("--prompt-file", o->prompt_file, "read the user's message from a file; - is standard input")->type_name(kFile);
+  auto* f = sub->add_option("--prompt-file", o->prompt_file, "read the user's message from a file; - is standard input")
+                ->type_name(kFile);
   auto* i = sub->add_option("--ids", o->ids, "the prompt as token ids: 1,2,3")->type_name("IDS");
   p->excludes(f)->excludes(i), f->excludes(i);
   sub->add_option("--system", o->system, "a system message in front");
@@ -183,14 +184,19 @@ void add_run(CLI::App& app, Command& command) {
   sub->add_option("-n,--max-tokens", o->max_tokens, "most new tokens")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 31))
       ->capture_default_str();
-  sub->add_option("--temperature", o->temperature, "0 takes the best token; if left out, this and the next three are those of generation_config.json")
+  sub->add_option("--temperature", o->temperature,
+                  "0 takes the best token; if left out, this and the next three are those of generation_config.json")
       ->check(CLI::Range(0.0, 100.0))
       ->group(kSampling);
   sub->add_option("--top-p", o->top_p, "sample from the best tokens that together reach this probability")
       ->check(CLI::Range(1e-6, 1.0))
       ->group(kSampling);
-  sub->add_option("--top-k", o->top_k, "sample from this many best tokens; 0: all")->check(CLI::Range(0, 1 << 30))->group(kSampling);
-  sub->add_option("--min-p", o->min_p, "drop tokens below this share of the best one's probability")->check(CLI::Range(0.0, 1.0))->group(kSampling);
+  sub->add_option("--top-k", o->top_k, "sample from this many best tokens; 0: all")
+      ->check(CLI::Range(0, 1 << 30))
+      ->group(kSampling);
+  sub->add_option("--min-p", o->min_p, "drop tokens below this share of the best one's probability")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(kSampling);
   sub->add_option("--seed", o->seed, "the same seed gives the same text")->group(kSampling)->capture_default_str();
   sub->add_flag("--json", o->json, "print one JSON object instead of text");
   sub->add_flag("--stats", o->stats, "print tokens per second on stderr even when it is not a terminal");

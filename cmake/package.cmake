@@ -58,12 +58,12 @@ set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS openmpi-bin)  # --tp alone needs it, and loads it itself
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "inference engine for language models with gated delta nets
- Sluice runs checkpoints of Qwen3.5 and Qwen3.6 as they come from Hugging Face,
- on a CPU, in a terminal or behind a server that speaks OpenAI's and
- Anthropic's APIs. A sequence's results are the same bits however it is cut
- into steps and whatever runs beside it.
- .
- A small demo model is included.")
+Sluice runs checkpoints of Qwen3.5 and Qwen3.6 as they come from Hugging Face,
+on a CPU, in a terminal or behind a server that speaks OpenAI's and
+Anthropic's APIs. A sequence's results are the same bits however it is cut
+into steps and whatever runs beside it.
+.
+A small demo model is included.")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/packaging/postinst ${CMAKE_SOURCE_DIR}/packaging/prerm
     ${CMAKE_SOURCE_DIR}/packaging/postrm ${CMAKE_SOURCE_DIR}/packaging/conffiles)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)

@@ -8,7 +8,7 @@
 
 namespace sluice {
 
-// Bytes per second of several passes over the same memory.
+// Bytes per second of each pass.
 struct Bandwidth {
   int threads = 0;
   std::vector<double> passes;
@@ -17,7 +17,8 @@ struct Bandwidth {
   double median() const;
 };
 
-// Passes that read `bytes` bytes in order, with each of the given numbers of threads for about `seconds`, at least three of them.
+// Walks through `bytes` bytes again and again, with each of the given numbers of threads for about `seconds`. A pass is short, so
+// that some are not disturbed where other programs run; there are at least three.
 Result<std::vector<Bandwidth>> measure_bandwidth(size_t bytes, const std::vector<int>& threads, double seconds);
 
 }  // namespace sluice
