@@ -108,6 +108,7 @@ std::string reworded(const std::string& message) {
       {std::regex(R"((\S+): \d+ required .* missing)"), "$1 needs a value"},
       {std::regex(R"((\S+) excludes (\S+))"), "$1 and $2 do not go together"},
       {std::regex(R"((\S+) is required)"), "$1 is missing"},
+      {std::regex(R"(INI was not able to parse (.*))"), "--config-file: there is no option $1"},
   };
   for (const auto& [pattern, ours] : words)
     if (std::regex_match(message, pattern)) return std::regex_replace(message, pattern, ours);

@@ -92,7 +92,7 @@ class Package(unittest.TestCase):
         self.assertEqual(program, "/usr/bin/sluice")
         config = self.root / "etc/sluice/sluice.toml"
         self.assertIn("/etc/sluice/sluice.toml", words)
-        # With all that it proposes; a key that serve does not know, or a model that is not there, ends the program.
+        # With all that it proposes: a key that serve does not know would be refused, and the model is not there.
         everything = self.dir / "sluice.toml"
         everything.write_text(re.sub(r"^#(?=[a-zA-Z-]+ = )", "", config.read_text(), flags=re.M))
         words[words.index("/etc/sluice/sluice.toml")] = everything
