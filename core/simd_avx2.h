@@ -32,11 +32,12 @@ struct Avx2 {
   }
   static SLUICE_INLINE F load_n(const float* p, int n) {
     if (n == kLanes) return load(p);
-    return {{_mm256_maskload_ps(p, first(n, 0)), _mm256_maskload_ps(p + 8, first(n, 8))}};
+    return {{_mm256_maskload_ps(p, first(n, 0)), n > 8 ? _mm256_maskload_ps(p + 8, first(n, 8)) : _mm256_setzero_ps()}};
   }
   static SLUICE_INLINE void store_n(float* p, F a, int n) {
     if (n == kLanes) return store(p, a);
-    _mm256_maskstore_ps(p, first(n, 0), a.h[0]), _mm256_maskstore_ps(p + 8, first(n, 8), a.h[1]);
+    _mm256_maskstore_ps(p, first(n, 0), a.h[0]);
+    if (n > 8) _mm256_maskstore_ps(p + 8, first(n, 8), a.h[1]);
   }
   // There are no masks for less than 32 bits: by way of the stack.
   template <class X>
