@@ -52,7 +52,7 @@ Status inspect(const InspectOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(dir));
   SLUICE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(dir));
   const Contents contents = contents_of(checkpoint);
-  const auto loaded = load_model(config, std::move(checkpoint), DTypeChoice::kAuto);
+  const auto loaded = load_model(config, std::move(checkpoint), LoadOptions{});
   if (!loaded.ok()) return loaded.status().in(dir);
   print_config(config);
   fmt::print("{:<22} {} tensors, {:.2f} M parameters, {:.1f} MB\n", "checkpoint", contents.tensors.size(),
