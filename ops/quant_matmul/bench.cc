@@ -1,0 +1,1 @@
+#include "ops/quant_matmul/quant_matmul.h"

@@ -1,0 +1,1 @@
+#include "ops/weight_quant/weight_quant.h"

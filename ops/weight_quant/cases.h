@@ -1,0 +1,2 @@
+// Shapes for the test and the bench.
+#pragma once
