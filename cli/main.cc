@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
   app.set_config("--config-file", "", "read options from a TOML file; flags and SLUICE_* variables go before it");
   app.require_subcommand(1);
   Command command;
-  for (auto* add : {add_run, add_serve, add_score, add_eval, add_bench, add_op, add_inspect, add_tokenize, add_doctor})
+  for (auto* add : {add_run, add_serve, add_score, add_eval, add_bench, add_op, add_inspect, add_quantize, add_tokenize, add_doctor})
     add(app, command);
   try {
     app.parse(argc, argv);

@@ -56,7 +56,7 @@ class NewFolder {
   std::string path_, temporary_;
 };
 
-Status copy_file(const std::string& from, const std::string& to) {
+Status copy_text(const std::string& from, const std::string& to) {
   SLUICE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(from));
   SLUICE_ASSIGN_OR_RETURN(AtomicFile copy, AtomicFile::create(to));
   SLUICE_RETURN_IF_ERROR(copy.append(file.bytes().data(), file.bytes().size()));
@@ -80,7 +80,7 @@ Status copy_texts(const std::string& from, const NewFolder& to) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(from, error))
     if (entry.is_regular_file(error) && is_copied(entry.path()))
-      SLUICE_RETURN_IF_ERROR(copy_file(entry.path(), to / entry.path().filename()));
+      SLUICE_RETURN_IF_ERROR(copy_text(entry.path(), to / entry.path().filename()));
   return error ? Status(Code::kIo, from + ": cannot list: " + error.message()) : Status();
 }
 
@@ -212,7 +212,7 @@ Status check_space(const std::string& to, size_t bytes) {
 }  // namespace
 
 Quantize quantize_as(CodeType codes, int64_t group, bool keep_table) {
-  Quantize q{.layers = {codes, codes == CodeType::kInt4 ? group : 0}};
+  Quantize q{.layers = {codes, group}};
   if (!keep_table) q.table = q.layers;
   return q;
 }

@@ -8,7 +8,7 @@
 
 namespace sluice {
 
-// What int8 or int4 makes of a model. group: of int4, neighbouring columns with one scale.
+// What int8 or int4 makes of a model. group: neighbouring columns with one scale; 0: whole rows.
 Quantize quantize_as(CodeType codes, int64_t group, bool keep_table = false);
 
 struct QuantizeFiles {
