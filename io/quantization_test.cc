@@ -36,7 +36,8 @@ std::string compressed(const std::string& weights, const std::string& group = ""
                             .get_object();
   json::object& in_group = config["config_groups"].as_object()["group_0"].as_object();
   const auto change = [](json::object& object, const std::string& fields) {
-    for (const auto& [key, value] : parse_json("{" + fields + "}", fields).value().get_object()) object[key] = value;
+    const json::value changed = parse_json("{" + fields + "}", fields).value();
+    for (const auto& [key, value] : changed.get_object()) object[key] = value;
   };
   change(config, all), change(in_group, group), change(in_group["weights"].as_object(), weights);
   return json::serialize(config);
