@@ -7,6 +7,8 @@
 
 namespace sluice {
 
+inline constexpr float kLeastScale = 0x1p-126f;  // what is less counts as 0: its inverse might be infinite
+
 // The codes of a type, and the codes that the largest weight of a group may be given, all tried with both signs or with one.
 struct CodeRange {
   float least, most;

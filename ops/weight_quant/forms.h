@@ -6,5 +6,8 @@
 namespace sluice {
 
 Status weight_quant_reference(Context&, const WeightQuantArgs&, std::byte*);
+Status weight_quant_cpu(Context&, const WeightQuantArgs&, std::byte*);
+Status weight_quant_avx512(Context&, const WeightQuantArgs&, std::byte*);
+size_t weight_quant_workspace(const Context&, const WeightQuantArgs&);
 
 }  // namespace sluice

@@ -17,6 +17,7 @@ struct Choice {
 template <class S>
 Choice with_scale(const std::vector<float>& w, double scale, const CodeRange& range) {
   Choice c{.scale = float(S(float(scale))), .error = 0, .codes = {}};
+  if (std::abs(c.scale) < kLeastScale) c.scale = 0;
   for (const float x : w) {
     c.codes.push_back(c.scale == 0 ? 0 : int(std::clamp(std::nearbyint(x / c.scale), range.least, range.most)));
     const double off = x - double(c.codes.back()) * c.scale;
