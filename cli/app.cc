@@ -11,7 +11,7 @@ std::unique_ptr<CLI::App> make_app(Command& command) {
       ->type_name(kFile);
   app->allow_config_extras(CLI::config_extras_mode::error);  // a key with a typo must not pass for an option
   app->require_subcommand(1);
-  for (auto* add : {add_run, add_serve, add_score, add_eval, add_bench, add_op, add_inspect, add_tokenize, add_doctor,
+  for (auto* add : {add_run, add_serve, add_score, add_eval, add_bench, add_op, add_inspect, add_quantize, add_tokenize, add_doctor,
                     add_completion, add_help})
     add(*app, command);
   set_help(*app);

@@ -12,6 +12,7 @@
 #include "core/impl.h"
 #include "core/pdl.h"
 #include "core/tile.h"
+#include "models/quantize.h"
 
 namespace sluice::cli {
 
@@ -35,6 +36,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
       ->envname("SLUICE_DTYPE")
       ->group(kModelGroup)
       ->capture_default_str();
+  add_quantize_options(app, "--quantize", o.quantize);
   app.add_option("--device", o.device, "where to run: cpu or cuda:N")
       ->check([](const std::string& name) {
         const auto device = parse_device(name);
@@ -74,6 +76,26 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
       ->group(kGpuGroup)
       ->capture_default_str();
   add_backend_options(app, o.backend);
+}
+
+CLI::Option* add_quantize_options(CLI::App& app, const std::string& name, QuantizeOptions& o) {
+  CLI::Option* codes = app.add_option(name, o.codes, "quantise weights, embedding and LM head included: int8 or int4; on the CPU")
+                           ->check(CLI::IsMember({"int8", "int4"}))
+                           ->group(kModelGroup);
+  app.add_option("--group-size", o.group, "weights of a row that share a scale when they are quantised; int4: 32 if left out")
+      ->check(CLI::IsMember({32, 64, 128}))
+      ->group(kModelGroup)
+      ->needs(codes);
+  app.add_flag("--keep-embedding", o.keep_embedding, "leave embedding and LM head as they are when quantising")
+      ->group(kModelGroup)
+      ->needs(codes);
+  return codes;
+}
+
+std::optional<Quantize> quantize_choice(const QuantizeOptions& o) {
+  if (o.codes.empty()) return std::nullopt;
+  const bool int4 = o.codes == "int4";
+  return quantize_as(int4 ? CodeType::kInt4 : CodeType::kInt8, o.group > 0 ? o.group : int4 ? 32 : 0, o.keep_embedding);
 }
 
 void add_backend_options(CLI::App& app, BackendFlags& flags) {
@@ -227,6 +249,7 @@ Result<EngineOptions> engine_options(const ModelOptions& o, const Capacity& capa
   e.dtype = o.dtype == "bf16" ? DTypeChoice::kBF16 : o.dtype == "fp32" ? DTypeChoice::kF32 : DTypeChoice::kAuto;
   SLUICE_ASSIGN_OR_RETURN(e.model, config_place(o));
   e.random_weights = o.random_weights;
+  e.quantize = quantize_choice(o.quantize);
   if (o.random_weights && e.dtype == DTypeChoice::kAuto) e.dtype = DTypeChoice::kBF16;
   return e;
 }

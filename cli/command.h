@@ -34,6 +34,13 @@ inline int exit_code(const Status& status) { return status.ok() ? 0 : fail(statu
 // A subcommand's function: 0, or what fail() returned.
 using Command = std::function<int()>;
 
+// How weights are to be quantised.
+struct QuantizeOptions {
+  std::string codes;  // int8, int4; empty: not at all
+  int64_t group = 0;  // 0: as suits the codes
+  bool keep_embedding = false;
+};
+
 struct ModelOptions {
   std::string model;            // empty: the demo model
   bool random_weights = false;  // of the shape that `config` gives; `model` is not looked at
@@ -41,6 +48,7 @@ struct ModelOptions {
   std::string dtype = "auto", device = "cpu", state_dtype = "fp32", snapshots = "fp32";
   int threads = 0;
   int64_t prefill_chunk = 0, max_context = 0, speculate = 0;
+  QuantizeOptions quantize;
   std::optional<bool> batch_invariant;
   bool graphs = true;
   BackendFlags backend;
@@ -54,6 +62,10 @@ inline constexpr const char *kModelGroup = "Model", *kGpuGroup = "On a GPU";
 
 // --dtype, --threads and the others that run, score, eval and bench have in common. `positional` adds MODEL.
 void add_model_options(CLI::App& app, ModelOptions& o, bool positional = true);
+
+// `name` (--quantize or --format) and what belongs to it.
+CLI::Option* add_quantize_options(CLI::App& app, const std::string& name, QuantizeOptions& o);
+std::optional<Quantize> quantize_choice(const QuantizeOptions& o);
 
 // --random-weights and --config.
 void add_random_weights_options(CLI::App& app, ModelOptions& o);
@@ -174,6 +186,7 @@ void add_op(CLI::App& app, Command& command);
 void add_bench(CLI::App& app, Command& command);
 void add_bench_serve(CLI::App& bench, Command& command);  // below `bench`
 void add_inspect(CLI::App& app, Command& command);
+void add_quantize(CLI::App& app, Command& command);
 void add_tokenize(CLI::App& app, Command& command);
 void add_doctor(CLI::App& app, Command& command);
 void add_serve(CLI::App& app, Command& command);

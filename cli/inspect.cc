@@ -1,5 +1,8 @@
 // sluice inspect: what a checkpoint is, without running it.
 #include <fmt/core.h>
+#include <fmt/format.h>
+
+#include <map>
 
 #include "cli/command.h"
 #include "io/checkpoint.h"
@@ -36,15 +39,39 @@ struct Contents {
   std::vector<std::pair<std::string, Tensor>> tensors;
   int64_t parameters = 0;
   size_t bytes = 0;
+  std::map<DType, size_t> bytes_of;  // by type
 };
+
+// Scales and shapes of quantised weights are none; of int4 a number holds several.
+int64_t parameters_in(const std::string& name, const Tensor& t) {
+  if (name.ends_with(".weight_packed")) return t.numel() * kCodesOfWord;
+  for (const char* beside : {".weight_scale", ".weight_scale_inv", ".weight_shape"})
+    if (name.ends_with(beside)) return 0;
+  return t.numel();
+}
 
 Contents contents_of(const Checkpoint& checkpoint) {
   Contents c{.bytes = checkpoint.total_bytes()};
   for (const auto& name : checkpoint.names()) {
-    c.tensors.emplace_back(name, *checkpoint.find(name));
-    c.parameters += c.tensors.back().second.numel();
+    const Tensor& t = *checkpoint.find(name);
+    c.tensors.emplace_back(name, t);
+    c.parameters += parameters_in(name, t);
+    c.bytes_of[t.dtype] += t.bytes();
   }
   return c;
+}
+
+void print_types(const Contents& contents, const std::optional<QuantizationConfig>& quantization) {
+  std::vector<std::string> types;
+  for (const auto& [type, bytes] : contents.bytes_of)
+    types.push_back(fmt::format("{} {:.1f} MB", dtype_name(type), double(bytes) / 1e6));
+  fmt::print("{:<22} {}\n", "types", fmt::join(types, ", "));
+  if (!quantization) return;
+  for (const QuantizationConfig::Group& g : quantization->groups) {
+    std::vector<std::string> targets;
+    for (const NamePattern& t : g.targets) targets.push_back(t.text());
+    fmt::print("{:<22} {}: {}\n", "quantised weights", describe(g.scheme), fmt::join(targets, ", "));
+  }
 }
 
 Status inspect(const InspectOptions& o) {
@@ -52,11 +79,12 @@ Status inspect(const InspectOptions& o) {
   SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, load_model_config(dir));
   SLUICE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(dir));
   const Contents contents = contents_of(checkpoint);
-  const auto loaded = load_model(config, std::move(checkpoint), DTypeChoice::kAuto);
+  const auto loaded = load_model(config, std::move(checkpoint), LoadOptions{});
   if (!loaded.ok()) return loaded.status().in(dir);
   print_config(config);
   fmt::print("{:<22} {} tensors, {:.2f} M parameters, {:.1f} MB\n", "checkpoint", contents.tensors.size(),
              double(contents.parameters) / 1e6, double(contents.bytes) / 1e6);
+  print_types(contents, config.quantization);
   fmt::print("{:<22} {}\n", "arithmetic", loaded->model->activation_dtype() == DType::kBF16 ? "bf16" : "fp32");
   fmt::print("{:<22} {}\n", "multi-token prediction", loaded->model->has_mtp() ? "yes" : "no");
   for (const auto& note : loaded->notes) fmt::print("{:<22} {}\n", "note", note);

@@ -88,9 +88,8 @@ Status Engine::start_device() {
 
 Status Engine::load_model() {
   const EngineOptions& o = options_;
-  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, o.random_weights
-                                                  ? random_model(o.model, o.dtype, ctx_, group_.get())
-                                                  : sluice::load_model(o.model, o.dtype, ctx_, o.show_loading, group_.get()));
+  const LoadOptions load{.dtype = o.dtype, .where = ctx_, .show = o.show_loading, .group = group_.get(), .quantize = o.quantize};
+  SLUICE_ASSIGN_OR_RETURN(LoadedModel loaded, o.random_weights ? random_model(o.model, load) : sluice::load_model(o.model, load));
   options_.show_loading = {};
   model_ = std::move(loaded.model);
   notes_ = std::move(loaded.notes);

@@ -27,6 +27,7 @@ struct EngineOptions {
   std::string model;            // a checkpoint's folder
   bool random_weights = false;  // `model` is a config.json or its folder; no checkpoint is read
   DTypeChoice dtype = DTypeChoice::kAuto;
+  std::optional<Quantize> quantize;  // weights, as they are loaded; on the CPU
   Device device{};
   int threads = 0;              // 0: one a physical core
   size_t workspace = 0;         // bytes on a GPU for what a step computes; 0: what the largest step was seen to need, at the start

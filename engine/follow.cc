@@ -19,10 +19,10 @@ void each_field(PdlChoice& c, F&& f) {
 
 template <class F>
 void each_field(EngineOptions& o, F&& f) {
-  auto& [model, random_weights, dtype, device, threads, workspace, prefill_chunk, max_context, max_sequences, state_slots,
+  auto& [model, random_weights, dtype, quantize, device, threads, workspace, prefill_chunk, max_context, max_sequences, state_slots,
          kv_tokens, room_for_cache, speculate, batch_invariant, impl, tiles, pdl, graphs, int8_snapshots, lose_device_after,
          show_loading, ranks] = o;
-  f(model), f(random_weights), f(dtype), f(device), f(threads), f(workspace), f(prefill_chunk), f(max_context), f(max_sequences);
+  f(model), f(random_weights), f(dtype), f(quantize), f(device), f(threads), f(workspace), f(prefill_chunk), f(max_context), f(max_sequences);
   f(state_slots), f(kv_tokens), f(room_for_cache), f(speculate), f(batch_invariant), f(impl), f(tiles), f(pdl), f(graphs),
       f(int8_snapshots), f(lose_device_after);
 }

@@ -33,6 +33,15 @@ const boost::json::value* JsonFields::find(std::string_view key) const {
   return value && !value->is_null() ? value : nullptr;
 }
 
+bool JsonFields::is_text(std::string_view key) const { return has(key) && find(key)->is_string(); }
+bool JsonFields::is_object(std::string_view key) const { return has(key) && find(key)->is_object(); }
+
+std::vector<std::string> JsonFields::keys() const {
+  std::vector<std::string> all;
+  for (const auto& entry : *object_) all.emplace_back(entry.key());
+  return all;
+}
+
 void JsonFields::refuse(std::string_view key, const std::string& found, const std::string& wanted, Code code) const {
   if (status_->ok()) *status_ = Status(code, where_ + ": " + std::string(key) + " is " + found + ", wanted " + wanted);
 }

@@ -24,6 +24,9 @@ class JsonFields {
       : object_(&object), where_(std::move(where)), status_(&status) {}
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
+  bool is_text(std::string_view key) const;
+  bool is_object(std::string_view key) const;
+  std::vector<std::string> keys() const;  // in the file's order
 
   // Without a fallback the field is required. Bounds are inclusive.
   int64_t integer(std::string_view key, int64_t low, int64_t high, std::optional<int64_t> fallback = {}) const;

@@ -124,31 +124,28 @@ DType read_dtype(const JsonFields& text, const JsonFields& top) {
 }
 
 // What a field may not say, because there is no code for it.
-void refuse_unserved(const JsonFields& f, const JsonFields& top, const ModelConfig& c) {
+void refuse_unserved(const JsonFields& f, const ModelConfig& c) {
   if (f.text("hidden_act", "silu") != "silu") f.refuse("hidden_act", "'silu'", Code::kUnsupported);
   if (f.text("output_gate_type", "swish") != "swish") f.refuse("output_gate_type", "'swish'", Code::kUnsupported);
   if (f.boolean("attention_bias", false)) f.refuse("attention_bias", "false", Code::kUnsupported);
   if (c.mtp_layers > 0 && f.boolean("mtp_use_dedicated_embeddings", false))
     f.refuse("mtp_use_dedicated_embeddings", "false", Code::kUnsupported);
-  for (const JsonFields* config : {&f, &top})
-    if (config->has("quantization_config"))
-      config->refuse("quantization_config", "none: weights in bf16, fp16 or fp32", Code::kUnsupported);
 }
 
-void read_qwen3_5(const JsonFields& f, const JsonFields& top, ModelConfig& c) {
+void read_qwen3_5(const JsonFields& f, ModelConfig& c) {
   read_sizes(f, c);
   read_layers(f, c);
   read_full_attention(f, c);
   read_linear_attention(f, c);
   read_rope(f, c);
-  refuse_unserved(f, top, c);
+  refuse_unserved(f, c);
 }
 
 // A family of models. A new one is one line here and its read function, made of the ones above.
 struct Family {
   std::string_view text_type, text_class;        // model_type of the text model; its class, for files that name none
   std::string_view wrapper_type, wrapper_class;  // of the multimodal model that has it as text_config
-  void (*read)(const JsonFields& text, const JsonFields& top, ModelConfig&);
+  void (*read)(const JsonFields& text, ModelConfig&);
 };
 constexpr Family kFamilies[] = {
     {"qwen3_5_text", "Qwen3_5ForCausalLM", "qwen3_5", "Qwen3_5ForConditionalGeneration", read_qwen3_5},
@@ -170,7 +167,9 @@ void read_family(const Family& family, const JsonFields& text, const JsonFields&
   const std::vector<std::string> classes = top.texts("architectures");
   c.architecture = classes.empty() ? std::string(c.wrapped ? family.wrapper_class : family.text_class) : classes[0];
   c.dtype = read_dtype(text, top);
-  family.read(text, top, c);
+  for (const JsonFields* f : {&text, &top})
+    if (f->has("quantization_config") && !c.quantization) c.quantization = read_quantization(f->object("quantization_config"));
+  family.read(text, c);
   // Published wrappers keep these two in either place.
   const auto holder = [&](std::string_view key) -> const JsonFields& { return text.has(key) ? text : top; };
   c.tie_word_embeddings = holder("tie_word_embeddings").boolean("tie_word_embeddings", false);

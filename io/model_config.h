@@ -3,12 +3,14 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
 #include "core/dtype.h"
+#include "io/quantization.h"
 
 namespace sluice {
 
@@ -37,6 +39,7 @@ struct ModelConfig {
   std::vector<int64_t> eos_token_ids;
   int64_t mtp_layers = 0;      // multi-token prediction modules
   DType dtype = DType::kBF16;  // of the stored weights, as the file says
+  std::optional<QuantizationConfig> quantization;
 
   bool operator==(const ModelConfig&) const = default;
 };

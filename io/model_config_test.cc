@@ -275,8 +275,10 @@ TEST_F(ChangedConfig, RefusesWhatIsNotServed) {  // fault row 8
        },
        "rope_scaling: type is 'linear', wanted 'default'"},
       {[](json::object& c) { c["dtype"] = "float8_e4m3fn"; }, "dtype is 'float8_e4m3fn', wanted bfloat16, float16 or float32"},
-      {[](json::object& c) { c["quantization_config"] = json::object(); },
-       "quantization_config is an object, wanted none: weights in bf16, fp16 or fp32"},
+      {[](json::object& c) {
+         c["quantization_config"] = {{"quant_method", "awq"}};
+       },
+       "quantization_config: quant_method is 'awq', wanted compressed-tensors, or fp8 in blocks of 128 x 128"},
       {[](json::object& c) {
          c["mtp_num_hidden_layers"] = 1;
          c["mtp_use_dedicated_embeddings"] = true;

@@ -1,6 +1,7 @@
 // Safetensors files: 8 bytes of header length (little endian), a JSON header, the tensors' bytes.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -41,7 +42,9 @@ class SafetensorsFile {
 
 // Written beside `path` and renamed, so a reader sees the old file or the whole new one. Tensors may be strided.
 // Their bytes are laid out by falling size of element, so that each is aligned; the header keeps the order given.
+// show: bytes of each tensor, when they are written.
 Status write_safetensors(const std::string& path, std::span<const std::pair<std::string, Tensor>> tensors,
-                         const std::map<std::string, std::string>& metadata = {});
+                         const std::map<std::string, std::string>& metadata = {},
+                         const std::function<void(size_t bytes)>& show = {});
 
 }  // namespace sluice

@@ -61,7 +61,7 @@ Status append_tensor(AtomicFile& file, const Tensor& t) {
 }  // namespace
 
 Status write_safetensors(const std::string& path, std::span<const Named> tensors,
-                         const std::map<std::string, std::string>& metadata) {
+                         const std::map<std::string, std::string>& metadata, const std::function<void(size_t bytes)>& show) {
   uint64_t data_bytes = 0;
   for (const auto& [name, t] : tensors) {
     if (!t.present()) return invalid(path + ": tensor " + quote(name) + " is absent, wanted rank 1 to 5");
@@ -78,7 +78,10 @@ Status write_safetensors(const std::string& path, std::span<const Named> tensors
   for (int i = 0; i < 8; ++i) prefix[i] = char(uint64_t(header.size()) >> (8 * i));
   SLUICE_RETURN_IF_ERROR(file.append(prefix, sizeof(prefix)));
   SLUICE_RETURN_IF_ERROR(file.append(header.data(), header.size()));
-  for (const size_t i : order) SLUICE_RETURN_IF_ERROR(append_tensor(file, tensors[i].second));
+  for (const size_t i : order) {
+    SLUICE_RETURN_IF_ERROR(append_tensor(file, tensors[i].second));
+    if (show) show(tensors[i].second.bytes());
+  }
   return file.commit();
 }
 

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,15 @@
 #include "ops/gdn_chunk/gdn_chunk.h"
 
 namespace sluice {
+
+// A matrix of weights [N, K]: numbers, or codes and what they are multiplied by (core/quantised.h).
+struct Weight {
+  Tensor values;
+  Tensor scale;  // absent: values are f32 or bf16
+  bool quantized() const { return scale.present(); }
+  int64_t rows() const { return values.dim(0); }
+  size_t bytes() const { return values.bytes() + (quantized() ? scale.bytes() : 0); }
+};
 
 // The work of one step as structure of arrays; B sequences, T rows in all. Plain data: it can be printed and replayed. The last
 // sequences may be padding: slot -1, seq_lens 0, any number of rows, none of which means anything.
@@ -137,23 +148,34 @@ class Model {
 
 enum class DTypeChoice { kAuto, kBF16, kF32 };  // kAuto: bf16 for bf16 checkpoints, else fp32
 
-struct LoadedModel {
-  std::unique_ptr<Model> model;
-  std::vector<std::string> notes;  // for people: what was ignored
+// What matrices of weights are made to as they are loaded.
+struct Quantize {
+  WeightScheme layers;                // linear layers, but for gates
+  std::optional<WeightScheme> table;  // embedding and LM head; none: they stay as they are
 };
 
 // Bytes that the device has of those that it will get; called by the thread that loads.
 using LoadProgress = std::function<void(size_t done, size_t all)>;
 
-// With its weights in the memory of a context's device; by default the CPU's. Of a group each rank gets its part, and the model's
-// calls are the whole group's; the results are then at all of them.
-Result<LoadedModel> load_model(const std::string& dir, DTypeChoice dtype, const Context& where = {}, const LoadProgress& show = {},
-                               Group* group = nullptr);
+struct LoadOptions {
+  DTypeChoice dtype = DTypeChoice::kAuto;
+  Context where = {};      // weights in the memory of its device
+  LoadProgress show = {};  // null: nobody looks
+  Group* group = nullptr;  // each rank gets its part, and the model's calls are the whole group's; results are then at all of them
+  std::optional<Quantize> quantize = {};  // by operators of `where`, on the CPU
+};
+
+struct LoadedModel {
+  std::unique_ptr<Model> model;
+  std::vector<std::string> notes;           // for people: what was ignored
+  std::map<std::string, Weight> quantized;  // what LoadOptions::quantize made, by its module's name
+};
+
+Result<LoadedModel> load_model(const std::string& dir, const LoadOptions& options);
 // What the above does with the folder's configuration and checkpoint, for a caller that has them open.
-Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, DTypeChoice dtype, const Context& where = {},
-                               const LoadProgress& show = {}, Group* group = nullptr);
+Result<LoadedModel> load_model(const ModelConfig& config, Checkpoint checkpoint, const LoadOptions& options);
 
 // The same architecture with random weights, for measurements: config is a directory or a config.json.
-Result<LoadedModel> random_model(const std::string& config, DTypeChoice dtype, const Context& where = {}, Group* group = nullptr);
+Result<LoadedModel> random_model(const std::string& config, const LoadOptions& options);
 
 }  // namespace sluice

@@ -10,35 +10,41 @@
 #include "models/weights.h"
 #include "ops/copy_rows/copy_rows.h"
 #include "ops/matmul/matmul.h"
+#include "ops/quant_matmul/quant_matmul.h"
 
 namespace sluice {
+
+inline Status multiply(Context& ctx, const Tensor& x, const Weight& w, const Tensor& y) {
+  if (w.quantized()) return quant_matmul(ctx, {.x = x, .w = w.values, .scale = w.scale, .y = y});
+  return matmul(ctx, {.x = x, .w = w.values, .y = y});
+}
 
 // The rows of x times the weights of each part, of type `dtype`, in the arena; the results of a whole lie beside one another.
 // kResourceExhausted where the arena is full.
 inline Status project(Context& ctx, const Tensor& x, const Projection& w, DType dtype, std::initializer_list<Tensor*> results) {
-  const auto multiply = [&](const Tensor& weight, Tensor& y) -> Status {
-    y = ctx.arena->tensor(dtype, {x.dim(0), weight.dim(0)});
+  const auto product = [&](const Weight& weight, Tensor& y) -> Status {
+    y = ctx.arena->tensor(dtype, {x.dim(0), weight.rows()});
     if (!y.present()) return step_does_not_fit(x.dim(0));
-    return matmul(ctx, {.x = x, .w = weight, .y = y});
+    return multiply(ctx, x, weight, y);
   };
   auto part = w.parts.begin();
   if (!w.whole.present()) {
-    for (Tensor* y : results) SLUICE_RETURN_IF_ERROR(multiply(*part++, *y));
+    for (Tensor* y : results) SLUICE_RETURN_IF_ERROR(product(*part++, *y));
     return {};
   }
   Tensor all;
-  SLUICE_RETURN_IF_ERROR(multiply(w.whole, all));
+  SLUICE_RETURN_IF_ERROR(product({.values = w.whole}, all));
   int64_t column = 0;
   for (Tensor* y : results) {
-    *y = all.slice(1, column, column + part->dim(0));
-    column += (part++)->dim(0);
+    *y = all.slice(1, column, column + part->rows());
+    column += (part++)->rows();
   }
   return {};
 }
 
 // The way back: what each rank of a group computed of x, times its columns of the weight, added up.
-inline Status project_back(Context& ctx, Group* group, const Tensor& x, const Tensor& weight, const Tensor& y) {
-  SLUICE_RETURN_IF_ERROR(matmul(ctx, {.x = x, .w = weight, .y = y}));
+inline Status project_back(Context& ctx, Group* group, const Tensor& x, const Weight& weight, const Tensor& y) {
+  SLUICE_RETURN_IF_ERROR(multiply(ctx, x, weight, y));
   return group ? group->sum(ctx, y) : Status();
 }
 

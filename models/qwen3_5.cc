@@ -18,7 +18,6 @@
 #include "ops/gqa_decode/gqa_decode.h"
 #include "ops/gqa_prefill/gqa_prefill.h"
 #include "ops/kv_append/kv_append.h"
-#include "ops/matmul/matmul.h"
 #include "ops/qkv_conv_split/qkv_conv_split.h"
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rope/rope.h"
@@ -29,15 +28,17 @@ namespace {
 
 struct LinearAttention {
   Projection in;  // q, k and v; z; b; a
-  Tensor conv, A_log, dt_bias, norm, out;
+  Weight out;
+  Tensor conv, A_log, dt_bias, norm;
 };
 struct FullAttention {
   Projection in;  // q and the output gate; k; v
-  Tensor o, q_norm, k_norm;
+  Weight o;
+  Tensor q_norm, k_norm;
 };
 struct Mlp {
   Projection in;  // gate; up
-  Tensor down;
+  Weight down;
 };
 struct Layer {
   Tensor input_norm, post_norm;
@@ -46,7 +47,8 @@ struct Layer {
 };
 // Multi-token prediction: guesses token t+2 from the hidden state at t and the embedding of token t+1.
 struct Mtp {
-  Tensor fc, norm_embedding, norm_hidden, norm;
+  Weight fc;
+  Tensor norm_embedding, norm_hidden, norm;
   Layer layer;
 };
 
@@ -72,6 +74,7 @@ class Qwen3_5 final : public Model {
   Layer take_layer(const std::string& prefix, LayerKind kind);
   LinearAttention take_linear(const std::string& prefix);
   FullAttention take_full(const std::string& prefix);
+  Weight words_of_table() const;
 
   // A step's tables, and its tensors in the arena.
   struct Step;
@@ -90,7 +93,8 @@ class Qwen3_5 final : public Model {
   ModelConfig c_, part_;  // part_: with the numbers of heads, columns and words that are this rank's
   WeightSource source_;   // owns the memory behind the tensors
   DType act_ = DType::kBF16;
-  Tensor embed_, norm_, head_;
+  Weight embed_, head_;
+  Tensor norm_;
   std::vector<Layer> layers_;
   std::unique_ptr<Mtp> mtp_;
   Tensor inv_freq_;  // of rope
@@ -103,55 +107,59 @@ LinearAttention Qwen3_5::take_linear(const std::string& p) {
   const int64_t channels = 2 * c_.linear_key_heads * c_.linear_key_dim + v;
   const Cut::Block keys{c_.linear_key_heads, c_.linear_key_dim}, values{hv, c_.linear_value_dim};
   const Cut qkv{{keys, keys, values}}, z{{values}}, heads{{{hv}}};
-  return {.in = source_.take_together({{p + "in_proj_qkv.weight", channels, h, qkv},
-                                       {p + "in_proj_z.weight", v, h, z},
-                                       {p + "in_proj_b.weight", hv, h, heads},
-                                       {p + "in_proj_a.weight", hv, h, heads}}),
+  return {.in = source_.take_together({{p + "in_proj_qkv", channels, h, qkv},
+                                       {p + "in_proj_z", v, h, z},
+                                       {p + "in_proj_b", hv, h, heads, Role::kGate},
+                                       {p + "in_proj_a", hv, h, heads, Role::kGate}}),
+          .out = source_.take({p + "out_proj", h, v, {.columns = values}}),
           .conv = source_.take(p + "conv1d.weight", {channels, 1, c_.conv_width}, qkv),
           .A_log = source_.take(p + "A_log", {hv}, heads),
           .dt_bias = source_.take(p + "dt_bias", {hv}, heads),
-          .norm = source_.take(p + "norm.weight", {c_.linear_value_dim}),
-          .out = source_.take(p + "out_proj.weight", {h, v}, {.columns = values})};
+          .norm = source_.take(p + "norm.weight", {c_.linear_value_dim})};
 }
 
 FullAttention Qwen3_5::take_full(const std::string& p) {
   const int64_t h = c_.hidden_size, d = c_.head_dim, kv = c_.num_kv_heads * d;
   const int64_t heads = c_.num_attention_heads, per_head = c_.attn_output_gate ? 2 * d : d;
   const Cut keys{{{c_.num_kv_heads, d}}};
-  return {.in = source_.take_together({{p + "q_proj.weight", heads * per_head, h, {{{heads, per_head}}}},
-                                       {p + "k_proj.weight", kv, h, keys},
-                                       {p + "v_proj.weight", kv, h, keys}}),
-          .o = source_.take(p + "o_proj.weight", {h, heads * d}, {.columns = {heads, d}}),
-          .q_norm = source_.take(p + "q_norm.weight", {d}),
-          .k_norm = source_.take(p + "k_norm.weight", {d})};
+  return {
+      .in = source_.take_together(
+          {{p + "q_proj", heads * per_head, h, {{{heads, per_head}}}}, {p + "k_proj", kv, h, keys}, {p + "v_proj", kv, h, keys}}),
+      .o = source_.take({p + "o_proj", h, heads * d, {.columns = {heads, d}}}),
+      .q_norm = source_.take(p + "q_norm.weight", {d}),
+      .k_norm = source_.take(p + "k_norm.weight", {d})};
 }
 
 Layer Qwen3_5::take_layer(const std::string& p, LayerKind kind) {
   const int64_t h = c_.hidden_size, i = c_.intermediate_size;
   const Cut columns{{{i}}};
-  Layer layer{
-      .input_norm = source_.take(p + "input_layernorm.weight", {h}),
-      .post_norm = source_.take(p + "post_attention_layernorm.weight", {h}),
-      .mixer = {},
-      .mlp = {.in = source_.take_together({{p + "mlp.gate_proj.weight", i, h, columns}, {p + "mlp.up_proj.weight", i, h, columns}}),
-              .down = source_.take(p + "mlp.down_proj.weight", {h, i}, {.columns = {i}})}};
+  Layer layer{.input_norm = source_.take(p + "input_layernorm.weight", {h}),
+              .post_norm = source_.take(p + "post_attention_layernorm.weight", {h}),
+              .mixer = {},
+              .mlp = {.in = source_.take_together({{p + "mlp.gate_proj", i, h, columns}, {p + "mlp.up_proj", i, h, columns}}),
+                      .down = source_.take({p + "mlp.down_proj", h, i, {.columns = {i}}})}};
   if (kind == LayerKind::kLinearAttention) layer.mixer = take_linear(p + "linear_attn.");
   else layer.mixer = take_full(p + "self_attn.");
   return layer;
 }
 
+// This rank's words of the table that is the embedding.
+Weight Qwen3_5::words_of_table() const {
+  const Share words = share_of(source_.group(), c_.vocab_size);
+  if (!source_.group() || !embed_.values.present()) return embed_;
+  return {.values = embed_.values.slice(0, words.begin, words.begin + words.count)};
+}
+
 void Qwen3_5::take_weights() {
   const std::string root = c_.wrapped ? "model.language_model." : "model.";
   const int64_t h = c_.hidden_size;
-  embed_ = source_.take(root + "embed_tokens.weight", {c_.vocab_size, h});
+  embed_ = source_.take({root + "embed_tokens", c_.vocab_size, h, {}, Role::kEmbedding});
   for (int64_t l = 0; l < c_.num_layers; ++l)
     layers_.push_back(take_layer(root + "layers." + std::to_string(l) + ".", c_.layers[l]));
   norm_ = source_.take(root + "norm.weight", {h});
-  const Share words = share_of(source_.group(), c_.vocab_size);
-  head_ = c_.tie_word_embeddings ? embed_.present() ? embed_.slice(0, words.begin, words.begin + words.count) : Tensor()
-                                 : source_.take("lm_head.weight", {c_.vocab_size, h}, {{{c_.vocab_size}}});
-  if (c_.mtp_layers > 0 && source_.has("mtp.fc.weight")) {
-    mtp_ = std::make_unique<Mtp>(Mtp{.fc = source_.take("mtp.fc.weight", {h, 2 * h}),
+  head_ = c_.tie_word_embeddings ? words_of_table() : source_.take({"lm_head", c_.vocab_size, h, {{{c_.vocab_size}}}, Role::kHead});
+  if (c_.mtp_layers > 0 && source_.has_module("mtp.fc")) {
+    mtp_ = std::make_unique<Mtp>(Mtp{.fc = source_.take({"mtp.fc", h, 2 * h}),
                                      .norm_embedding = source_.take("mtp.pre_fc_norm_embedding.weight", {h}),
                                      .norm_hidden = source_.take("mtp.pre_fc_norm_hidden.weight", {h}),
                                      .norm = source_.take("mtp.norm.weight", {h}),
@@ -192,8 +200,9 @@ Result<LoadedModel> Qwen3_5::make(const ModelConfig& config, WeightSource source
   SLUICE_RETURN_IF_ERROR(m->source_.finish());
   if (dtype == DTypeChoice::kAuto) m->act_ = m->source_.common_dtype();
   else m->act_ = dtype == DTypeChoice::kBF16 ? DType::kBF16 : DType::kF32;
-  std::vector<std::string> notes = m->source_.notes();
-  return LoadedModel{std::move(m), std::move(notes)};
+  LoadedModel loaded{.notes = m->source_.notes(), .quantized = m->source_.quantized()};
+  loaded.model = std::move(m);
+  return loaded;
 }
 
 PoolSpec Qwen3_5::pool_spec(bool drafting) const {
@@ -392,12 +401,12 @@ Result<StepOutput> Qwen3_5::head(Step& s, const Residual& r) const {
   if (count != s.T) SLUICE_RETURN_IF_ERROR(copy_rows(s.ctx, {.x = r.x, .out = rows, .from = s.in.logit_rows}));
   Group* group = source_.group();
   if (!group) {
-    SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = rows, .w = head_, .y = out.logits}));
+    SLUICE_RETURN_IF_ERROR(multiply(s.ctx, rows, head_, out.logits));
     return out;
   }
   const Tensor words = s.f32({rows.dim(0), part_.vocab_size});
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(matmul(s.ctx, {.x = rows, .w = head_, .y = words}));
+  SLUICE_RETURN_IF_ERROR(multiply(s.ctx, rows, head_, words));
   SLUICE_RETURN_IF_ERROR(gather_columns(s.ctx, *group, words, out.logits));
   return out;
 }
@@ -408,7 +417,7 @@ Result<StepOutput> Qwen3_5::forward(Context& ctx, const Batch& batch, const Step
   const int64_t h = c_.hidden_size;
   Residual r{.hidden = s.f32({s.T, h}), .delta = s.make(s.operands(act_), {s.T, h}), .x = s.make(act_, {s.T, h})};
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.in.ids, .table = embed_, .out = r.hidden}));
+  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.in.ids, .table = embed_.values, .scale = embed_.scale, .out = r.hidden}));
   SLUICE_RETURN_IF_ERROR(show(ctx, observe, -1, r.hidden));
   size_t linear = 0, full = 0;
   for (int64_t l = 0; l < c_.num_layers; ++l) {
@@ -443,12 +452,12 @@ Result<StepOutput> Qwen3_5::draft(Context& ctx, const Batch& batch, const StepTa
   const Tensor embedding = s.f32({s.T, h}), both = s.make(act_, {s.T, 2 * h});
   Residual r{.hidden = s.f32({s.T, h}), .delta = s.make(s.operands(act_), {s.T, h}), .x = s.make(act_, {s.T, h})};
   SLUICE_RETURN_IF_ERROR(s.memory());
-  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.in.ids, .table = embed_, .out = embedding}));
+  SLUICE_RETURN_IF_ERROR(embed(ctx, {.ids = s.in.ids, .table = embed_.values, .scale = embed_.scale, .out = embedding}));
   SLUICE_RETURN_IF_ERROR(
       rmsnorm(ctx, {.x = embedding, .weight = mtp_->norm_embedding, .y = both.slice(1, 0, h), .eps = eps, .weight_offset = 1}));
   SLUICE_RETURN_IF_ERROR(rmsnorm(
       ctx, {.x = hidden_before, .weight = mtp_->norm_hidden, .y = both.slice(1, h, 2 * h), .eps = eps, .weight_offset = 1}));
-  SLUICE_RETURN_IF_ERROR(matmul(ctx, {.x = both, .w = mtp_->fc, .y = r.hidden}));
+  SLUICE_RETURN_IF_ERROR(multiply(ctx, both, mtp_->fc, r.hidden));
   SLUICE_RETURN_IF_ERROR(norm(s, r, mtp_->layer.input_norm));
   SLUICE_RETURN_IF_ERROR(full_attention(s, std::get<FullAttention>(mtp_->layer.mixer), pools.attention.back(), r.x, r.delta));
   r.started = true;

@@ -1,15 +1,30 @@
 #include "models/weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 
 #include "core/memory.h"
+#include "ops/weight_quant/weight_quant.h"
 
 namespace sluice {
 namespace {
 
 constexpr size_t kShownProblems = 5;
+
+// Tensors of a module.
+constexpr const char *kValues = ".weight", *kPacked = ".weight_packed", *kScale = ".weight_scale", *kScaleInv = ".weight_scale_inv";
+
+// Of int8 and int4.
+int64_t scales_of_row(const WeightScheme& scheme, int64_t columns) { return scheme.group == 0 ? 1 : columns / scheme.group; }
+
+// Whether t holds [rows, columns].
+bool is_shape(const Tensor& t, int64_t rows, int64_t columns) {
+  if (t.rank != 1 || t.dim(0) != 2) return false;
+  if (t.dtype == DType::kI64) return t.as<int64_t>()[0] == rows && t.as<int64_t>()[1] == columns;
+  return t.dtype == DType::kI32 && t.as<int32_t>()[0] == rows && t.as<int32_t>()[1] == columns;
+}
 
 std::string fixed(double x) {
   char text[32];
@@ -47,26 +62,35 @@ Share share_of(const Group* group, int64_t units) {
   return {group->rank() * units / group->size(), std::max<int64_t>(1, units / group->size())};
 }
 
-// What a name stands for, checked, where it lies, or this rank's part of it.
-WeightSource::Part WeightSource::find(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
+// What a name stands for in the checkpoint, checked.
+const Tensor* WeightSource::find(const std::string& name, std::initializer_list<int64_t> shape,
+                                 std::initializer_list<DType> types) {
   const Tensor wanted(nullptr, DType::kBF16, shape);
   taken_.insert(name);
-  const Tensor* found = random() ? &wanted : checkpoint_->find(name);
+  const Tensor* found = checkpoint_->find(name);
   if (!found) {
     problems_.push_back(name + " is missing, wanted shape " + wanted.shape_string());
-    return {};
-  }
-  if (found->rank != wanted.rank || found->shape != wanted.shape) {
+  } else if (found->rank != wanted.rank || found->shape != wanted.shape) {
     problems_.push_back(name + " has shape " + found->shape_string() + ", wanted " + wanted.shape_string());
-    return {};
+  } else if (std::ranges::count(types, found->dtype) == 0) {
+    std::string names;
+    for (const DType t : types) names += (names.empty() ? "" : " or ") + std::string(dtype_name(t));
+    problems_.push_back(name + " is " + std::string(dtype_name(found->dtype)) + ", wanted " + names);
+  } else {
+    return found;
   }
-  if (found->dtype != DType::kF32 && found->dtype != DType::kBF16) {
-    problems_.push_back(name + " is " + std::string(dtype_name(found->dtype)) + ", wanted BF16 or F32");
-    return {};
-  }
+  return nullptr;
+}
+
+// Where it lies, or this rank's part of it.
+WeightSource::Part WeightSource::find_part(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
+  const Tensor anything(nullptr, DType::kBF16, shape);
+  const Tensor* found = random() ? &anything : find(name, shape, {DType::kBF16, DType::kF32});
+  if (!found) return {};
   const Part part = part_of(*found, cut);
-  bytes_ += part.tensor.bytes();
-  if (found->dtype == DType::kBF16) bf16_bytes_ += part.tensor.bytes();
+  const size_t bytes = part.tensor.bytes();
+  bytes_ += bytes, plain_bytes_ += bytes;
+  if (found->dtype == DType::kBF16) bf16_bytes_ += bytes;
   return part;
 }
 
@@ -147,32 +171,134 @@ Tensor WeightSource::put(const std::string& name, const Part& part, std::byte* p
   return t;
 }
 
-Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
-  const Part part = find(name, shape, cut);
+Tensor WeightSource::at_its_place(const std::string& name, const Part& part) {
   if (in_place()) return used_in_place(name, part);
   return part.tensor.present() ? put(name, part, place_for(name, part.tensor.bytes())) : Tensor();
 }
 
+Tensor WeightSource::take(const std::string& name, std::initializer_list<int64_t> shape, const Cut& cut) {
+  return at_its_place(name, find_part(name, shape, cut));
+}
+
+bool WeightSource::has_module(const std::string& name) const {
+  return random() || checkpoint_->find(name + kValues) || checkpoint_->find(name + kPacked);
+}
+
+// How the checkpoint has a matrix, by types and shapes. None: not quantised, or not there.
+std::optional<WeightScheme> WeightSource::scheme_in_file(const NamedShape& w) const {
+  const Tensor* packed = checkpoint_->find(w.name + kPacked);
+  const Tensor* codes = packed ? packed : checkpoint_->find(w.name + kValues);
+  if (!codes || (!packed && codes->dtype != DType::kI8 && codes->dtype != DType::kF8E4M3)) return std::nullopt;
+  if (codes->dtype == DType::kF8E4M3) return WeightScheme{CodeType::kFp8};
+  const Tensor* scale = checkpoint_->find(w.name + kScale);
+  const int64_t groups = scale && scale->rank == 2 ? scale->shape[1] : 1;
+  const bool grouped = groups > 1 && w.columns % groups == 0;
+  return WeightScheme{packed ? CodeType::kInt4 : CodeType::kInt8, grouped ? w.columns / groups : 0};
+}
+
+// Whether config.json says the same.
+bool WeightSource::agrees(const NamedShape& w, const std::optional<WeightScheme>& found) {
+  std::optional<WeightScheme> said;
+  if (stored_) said = stored_->scheme_of(w.name, w.role == Role::kEmbedding ? ModuleKind::kEmbedding : ModuleKind::kLinear);
+  if (said && said->group == w.columns) said->group = 0;
+  if (said == found || !has_module(w.name)) return true;
+  const auto text = [](const std::optional<WeightScheme>& s) { return s ? describe(*s) : std::string("no quantised weights"); };
+  problems_.push_back(w.name + " has " + text(found) + ", quantization_config says " + text(said));
+  return false;
+}
+
+// A tensor that changes what the others mean.
+void WeightSource::refuse_tensor(const std::string& name, const char* why) {
+  if (checkpoint_->find(name)) problems_.push_back(name + " is there: " + why + " is not supported");
+}
+
+Weight WeightSource::quantized_in_file(const NamedShape& w, const WeightScheme& scheme) {
+  const bool fp8 = scheme.codes == CodeType::kFp8, int4 = scheme.codes == CodeType::kInt4;
+  refuse_tensor(w.name + ".weight_zero_point", "asymmetric quantisation");
+  refuse_tensor(w.name + ".weight_g_idx", "reordering of columns");
+  if (!fp8 && w.columns % kQuantGroup != 0)
+    problems_.push_back(w.name + " has " + std::to_string(w.columns) + " columns, wanted a multiple of " +
+                        std::to_string(kQuantGroup));
+  const std::string shape = w.name + ".weight_shape";
+  if (const Tensor* t = checkpoint_->find(shape); t && int4) {
+    taken_.insert(shape);
+    if (!is_shape(*t, w.rows, w.columns))
+      problems_.push_back(shape + " is not [" + std::to_string(w.rows) + ", " + std::to_string(w.columns) + "]");
+  }
+  const Tensor* values = int4 ? find(w.name + kPacked, {w.rows, w.columns / kCodesOfWord}, {DType::kI32})
+                              : find(w.name + kValues, {w.rows, w.columns}, {fp8 ? DType::kF8E4M3 : DType::kI8});
+  const Tensor* scale =
+      fp8 ? find(w.name + kScaleInv, {ceil_div(w.rows, kFp8Block), ceil_div(w.columns, kFp8Block)}, {DType::kBF16, DType::kF32})
+          : find(w.name + kScale, {w.rows, scales_of_row(scheme, w.columns)}, {DType::kBF16, DType::kF16, DType::kF32});
+  if (!values || !scale) return {};
+  const Weight weight{.values = *values, .scale = *scale};
+  bytes_ += weight.bytes();
+  return weight;
+}
+
+std::optional<WeightScheme> WeightSource::scheme_to_make(const NamedShape& w) const {
+  if (!quantize_ || w.role == Role::kGate) return std::nullopt;
+  return w.role == Role::kLinear ? quantize_->layers : quantize_->table;
+}
+
+// Codes and scales of a matrix, made in finish(). Scales are of the type that the weights had, as others write them.
+Weight WeightSource::quantized(const NamedShape& w, const WeightScheme& scheme, Part from) {
+  if (!from.tensor.present()) return {};
+  const int64_t group = std::max(scheme.group, kQuantGroup);
+  if (w.columns % group != 0) {
+    if (unfit_.ok())
+      unfit_ = {
+          Code::kUnsupported,
+          w.name + " has " + std::to_string(w.columns) + " columns, which groups of " + std::to_string(group) + " do not divide",
+          group > kQuantGroup ? "use --group-size " + std::to_string(kQuantGroup) : "leave the model as it is"};
+    return {};
+  }
+  const bool int4 = scheme.codes == CodeType::kInt4;
+  Weight weight{.values = Tensor(nullptr, int4 ? DType::kI32 : DType::kI8, {w.rows, int4 ? w.columns / kCodesOfWord : w.columns}),
+                .scale = Tensor(nullptr, from.tensor.dtype, {w.rows, scales_of_row(scheme, w.columns)})};
+  weight.values.data = place_for(w.name, weight.values.bytes());
+  weight.scale.data = place_for(w.name, weight.scale.bytes());
+  bytes_ = bytes_ - from.tensor.bytes() + weight.bytes();
+  quantized_[w.name] = weight;
+  quantizing_.push_back({w.name, std::move(from), weight});
+  return weight;
+}
+
+Weight WeightSource::take(const NamedShape& w) {
+  if (!random()) {
+    const std::optional<WeightScheme> found = scheme_in_file(w);
+    if (!agrees(w, found)) return {};
+    if (found) return quantized_in_file(w, *found);
+  }
+  const std::string name = w.name + kValues;
+  Part part = find_part(name, {w.rows, w.columns}, w.cut);
+  if (const auto scheme = scheme_to_make(w)) return quantized(w, *scheme, std::move(part));
+  return {.values = at_its_place(name, part)};
+}
+
 Projection WeightSource::take_together(std::initializer_list<NamedShape> wanted) {
   Projection p;
+  if (in_place() || quantize_) {
+    for (const NamedShape& w : wanted) p.parts.push_back(take(w));
+    return p;
+  }
   std::vector<Part> parts;
   size_t bytes = 0;
   int64_t rows = 0;
   bool alike = true;
   for (const NamedShape& w : wanted) {
-    parts.push_back(find(w.name, {w.rows, w.columns}, w.cut));
+    parts.push_back(find_part(w.name + kValues, {w.rows, w.columns}, w.cut));
     const Tensor& t = parts.back().tensor;
     alike = alike && t.present() && t.dtype == parts.front().tensor.dtype && w.columns == wanted.begin()->columns;
     bytes += t.bytes(), rows += t.dim(0);
-    if (in_place()) p.parts.push_back(used_in_place(w.name, parts.back()));
   }
-  if (in_place()) return p;
   std::byte* place = alike ? place_for(wanted.begin()->name, bytes) : nullptr;
   if (place) p.whole = Tensor(place, parts.front().tensor.dtype, {rows, wanted.begin()->columns}, where_.device);
   auto w = wanted.begin();
   for (const Part& part : parts) {
+    const std::string name = w->name + kValues;
     const size_t size = part.tensor.bytes();
-    p.parts.push_back(part.tensor.present() ? put(w->name, part, place ? place : place_for(w->name, size)) : Tensor());
+    p.parts.push_back({.values = part.tensor.present() ? put(name, part, place ? place : place_for(name, size)) : Tensor()});
     if (place) place += size;
     ++w;
   }
@@ -190,9 +316,9 @@ Tensor WeightSource::keep(const std::string& name, const std::vector<double>& va
 }
 
 // Uniform numbers of variance 1 / fan-in, so that activations keep their size through the layers.
-Status WeightSource::make_random(const std::string& name, const Tensor& t) {
+Status WeightSource::make_random(const std::string& name, const Tensor& t, uint64_t seed) {
   const int64_t fan_in = t.rank > 1 ? t.numel() / t.shape[0] : 100;
-  return fill_random(where_, t, std::sqrt(3.0f / float(std::max<int64_t>(fan_in, 1))), std::hash<std::string>{}(name));
+  return fill_random(where_, t, std::sqrt(3.0f / float(std::max<int64_t>(fan_in, 1))), std::hash<std::string>{}(name) + seed);
 }
 
 Status WeightSource::bring_transfers() {
@@ -204,6 +330,32 @@ Status WeightSource::bring_transfers() {
   return to_device(where_, transfers, [&](size_t done) {
     if (show_) show_(done, all);
   });
+}
+
+// A stretch of rows after the other, so that little of what is quantised is ever in memory.
+Status WeightSource::quantize_all() {
+  constexpr int64_t kStretch = 1 << 22;  // weights
+  const std::vector<Quantizing> all = std::exchange(quantizing_, {});
+  size_t bytes = 0, done = 0;
+  for (const Quantizing& q : all) bytes += q.from.tensor.bytes();
+  for (const auto& [name, from, to] : all) {
+    const int64_t rows = from.tensor.dim(0), columns = from.tensor.dim(1), step = std::clamp<int64_t>(kStretch / columns, 1, rows);
+    Tensor w(nullptr, from.tensor.dtype, {step, columns});
+    SLUICE_ASSIGN_OR_RETURN(const Buffer memory, Buffer::allocate(w.bytes()));
+    w.data = memory.data();
+    for (int64_t begin = 0; begin < rows; begin += step) {
+      const int64_t end = std::min(rows, begin + step);
+      const Tensor part = w.slice(0, 0, end - begin);
+      const size_t offset = size_t(begin * columns) * dtype_size(w.dtype);
+      SLUICE_RETURN_IF_ERROR(random() ? make_random(name + kValues, part, uint64_t(begin))
+                                      : read_blocks(*checkpoint_, from.blocks, offset, part.bytes(), memory.data()));
+      SLUICE_RETURN_IF_ERROR(
+          weight_quant(where_, {.w = part, .codes = to.values.slice(0, begin, end), .scale = to.scale.slice(0, begin, end)}));
+      done += part.bytes();
+      if (show_) show_(done, bytes);
+    }
+  }
+  return {};
 }
 
 Status WeightSource::no_room() const {
@@ -221,8 +373,10 @@ Status WeightSource::finish() {
     if (problems_.size() > kShownProblems) text += "; and " + std::to_string(problems_.size() - kShownProblems) + " more";
     return bad_file(text, "config.json and the safetensors files must come from the same checkpoint");
   }
+  SLUICE_RETURN_IF_ERROR(unfit_);
   if (room_) return no_room();
   SLUICE_RETURN_IF_ERROR(bring_transfers());
+  SLUICE_RETURN_IF_ERROR(quantize_all());
   if (random()) return {};
   for (const auto& w : checkpoint_->warnings) notes_.push_back(w);
   size_t unused = 0, vision = 0;

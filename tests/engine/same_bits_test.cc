@@ -1,12 +1,14 @@
 // The promise of the open chunk: however a sequence is cut into steps, whatever runs beside it and on however many threads, the
-// logits of every position have the same bits. Per instruction set and dtype, and on a GPU with --batch-invariant, on the tests'
-// model.
+// logits of every position have the same bits. Per instruction set, dtype and form of weights, and on a GPU with --batch-invariant,
+// on the tests' model.
 #include <gtest/gtest.h>
 
 #include <cstring>
 
 #include "core/gpu.h"
+#include "models/quantize.h"
 #include "tests/support/cut_sequences.h"
+#include "tests/support/fp8_checkpoint.h"
 #include "tests/support/test_model.h"
 
 namespace sluice {
@@ -34,14 +36,19 @@ struct Variant {
   std::string impl;
   DTypeChoice dtype;
   Device device{};
+  std::optional<Quantize> quantize = {};
+  bool fp8 = false;  // a checkpoint with weights of that kind
+  const char* weights = "";
 };
 
 class SameBits : public ::testing::TestWithParam<Variant> {
  protected:
   std::unique_ptr<Engine> engine(int threads, int64_t sequences = 1) {
-    auto e = Engine::create({.model = kTestModel.path,
+    if (GetParam().fp8 && !fp8_) fp8_ = std::make_unique<Fp8Checkpoint>(kTestModel.path);
+    auto e = Engine::create({.model = fp8_ ? fp8_->fp8() : kTestModel.path,
                              .random_weights = kTestModel.random_weights,
                              .dtype = GetParam().dtype,
+                             .quantize = GetParam().quantize,
                              .device = GetParam().device,
                              .threads = threads,
                              .workspace = size_t(1) << 28,
@@ -52,6 +59,7 @@ class SameBits : public ::testing::TestWithParam<Variant> {
     EXPECT_TRUE(e.ok()) << e.status().to_string();
     return std::move(e).value();
   }
+  std::unique_ptr<Fp8Checkpoint> fp8_;
   std::vector<int32_t> ids(uint64_t seed, int64_t count = kPrompt + kMore) { return random_ids(count, seed, kVocab); }
 
   static void expect_same(const std::vector<float>& got, const std::vector<float>& want, const std::string& what) {
@@ -110,6 +118,11 @@ std::vector<Variant> variants() {
   for (const DTypeChoice dtype : {DTypeChoice::kBF16, DTypeChoice::kF32})
     for (const char* impl : {"", "cpu", "avx2", "avx512"}) v.push_back({impl, dtype});
   v.push_back({"avx512_bf16", DTypeChoice::kBF16});  // a form of matmul that serves bf16 operands only
+  for (const DTypeChoice dtype : {DTypeChoice::kBF16, DTypeChoice::kF32}) {
+    v.push_back({.dtype = dtype, .quantize = quantize_as(CodeType::kInt8, 0), .weights = "_int8"});
+    v.push_back({.dtype = dtype, .quantize = quantize_as(CodeType::kInt4, 32), .weights = "_int4"});
+    if (!kTestModel.random_weights) v.push_back({.dtype = dtype, .fp8 = true, .weights = "_fp8"});
+  }
   if (!detect_gpus().gpus.empty())
     for (const DTypeChoice dtype : {DTypeChoice::kBF16, DTypeChoice::kF32}) v.push_back({"", dtype, {DeviceKind::kCuda, 0}});
   return v;
@@ -118,7 +131,7 @@ std::vector<Variant> variants() {
 std::string variant_name(const ::testing::TestParamInfo<Variant>& info) {
   const std::string place = info.param.device.kind == DeviceKind::kCpu ? "" : "gpu_";
   return place + (info.param.impl.empty() ? std::string("chosen") : info.param.impl) +
-         (info.param.dtype == DTypeChoice::kBF16 ? "_bf16" : "_fp32");
+         (info.param.dtype == DTypeChoice::kBF16 ? "_bf16" : "_fp32") + info.param.weights;
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, SameBits, ::testing::ValuesIn(variants()), variant_name);

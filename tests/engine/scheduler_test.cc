@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "models/quantize.h"
 #include "tests/support/schedules.h"
 
 namespace sluice {
@@ -356,6 +357,10 @@ TEST(Scheduler, SameBitsUnderAnySchedule) {
   Schedules bf16(kinds, {}, seed), fp32(kinds / 3, {.dtype = DTypeChoice::kF32}, seed);
   while (bf16.compared() < cases * 9 / 10) bf16.run(at_a_time);
   while (fp32.compared() < cases / 10) fp32.run(at_a_time);
+  for (const Quantize& q : {quantize_as(CodeType::kInt8, 0), quantize_as(CodeType::kInt4, 32)}) {
+    Schedules quantized(kinds / 3, {.quantize = q}, seed);
+    while (quantized.compared() < cases / 20) quantized.run(at_a_time / 2);
+  }
   bf16.expect_all_happened();
 }
 

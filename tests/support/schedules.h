@@ -92,12 +92,14 @@ struct Setting {
   bool poison = true;
   Device device{};
   bool batch_invariant = false;
+  std::optional<Quantize> quantize = {};
 };
 
 inline std::unique_ptr<Engine> make(const Setting& s) {
   auto e = Engine::create({.model = kTestModel.path,
                            .random_weights = kTestModel.random_weights,
                            .dtype = s.dtype,
+                           .quantize = s.quantize,
                            .device = s.device,
                            .threads = 2,
                            .workspace = size_t(1) << 28,
