@@ -16,13 +16,13 @@ namespace sluice {
 //   codes         [tile of rows][four k][row of the tile][4]
 //   scale, start  [tile of rows][group][row of the tile]
 //
-// Of int8 a row's codes are in order of k. Of int4 every 32 are those of even k, then those of odd k, as the lower and the upper halves
-// of 16 bytes of w are. Zeros up to a multiple of 128.
+// Of int8 a row's codes are in order of k. Of int4 every 32 are those of even k, then those of odd k, as the lower and the upper
+// halves of 16 bytes of w are. Zeros up to a multiple of 128.
 struct Activations {
   static constexpr int64_t kPadding = 128;  // weights in 64 bytes of int4
 
-  int64_t tile;                  // rows
-  int64_t pitch, groups;         // of a row: bytes of codes, groups
+  int64_t tile;           // rows
+  int64_t pitch, groups;  // of a row: bytes of codes, groups
   bool even_first;
   int offset;
   int8_t* codes;

@@ -1,10 +1,13 @@
-// int8 and int4 with 64 bytes in a vector. D::dot(sum, w, x) adds to each of sixteen int32 the products of four unsigned bytes of w with
-// four signed ones of x: vpdpbusd, or what stands for it. Codes of w are unsigned as they are stored (int4) or with their highest bit
-// turned (int8).
+// int8 and int4 with 64 bytes in a vector. D::dot(sum, w, x) adds to each of sixteen int32 the products of four unsigned bytes of w
+// with four signed ones of x: vpdpbusd, or what stands for it. Codes of w are unsigned as they are stored (int4) or with their
+// highest bit turned (int8).
 //
-//   one row of x:   lanes along k. 16 rows of w are read where they lie, 64 bytes of each at a time, the next 16 rows prefetched. The
-//                   sums of their groups, four or eight lanes each, then meet so that a vector has a group's sums of 16 rows
-//   more:           lanes along n. A strip of 32 rows of w is copied as [four k][32 rows][4], in L2 or L1, and meets all rows of x, a
+//   one row of x:   lanes along k. 16 rows of w are read where they lie, 64 bytes of each at a time; what lies 32 rows further on
+//   is
+//                   prefetched to L2, in order of addresses. The sums of their groups, four or eight lanes each, then meet so that
+//                   a vector has a group's sums of 16 rows
+//   more:           lanes along n. A strip of 32 rows of w is copied as [four k][32 rows][4], in L2 or L1, and meets all rows of x,
+//   a
 //                   tile of six by 32 sums at a time, for the whole of K. The next strip is prefetched meanwhile
 //
 // Within a group sums are exact; from there on both do the same: lane n has the fp32 sums of row n of w.
@@ -20,10 +23,10 @@ namespace sluice {
 
 // How a call is cut into items, and what memory it needs.
 struct Avx512Plan {
-  static constexpr int64_t kTile = 6;           // rows of x: with 32 of w twelve sums, and as many in fp32
-  static constexpr int64_t kStrip = 32;         // rows of w
-  static constexpr int64_t kDirectRows = 64;    // rows of w in an item where they are read in place
-  static constexpr int64_t kAlone = 1 << 17;    // products below which the team's start shows
+  static constexpr int64_t kTile = 6;         // rows of x: with 32 of w twelve sums, and as many in fp32
+  static constexpr int64_t kStrip = 32;       // rows of w
+  static constexpr int64_t kDirectRows = 64;  // rows of w in an item where they are read in place
+  static constexpr int64_t kAlone = 1 << 17;  // products below which the team's start shows
 
   bool direct, alone;
   int64_t tile, item_rows, item_columns, items_m, items_n;
@@ -37,7 +40,8 @@ struct Avx512Plan {
     item_columns = direct ? kDirectRows : kStrip;
     items_n = ceil_div(n, item_columns);
     // Rows are cut only where columns are too few for all threads.
-    const int64_t tiles = ceil_div(m, tile), wanted = alone ? 1 : std::max<int64_t>(1, ceil_div(4 * threads, std::max<int64_t>(items_n, 1)));
+    const int64_t tiles = ceil_div(m, tile),
+                  wanted = alone ? 1 : std::max<int64_t>(1, ceil_div(4 * threads, std::max<int64_t>(items_n, 1)));
     item_rows = std::max<int64_t>(ceil_div(tiles, wanted), std::min<int64_t>(tiles, 4)) * tile;
     items_m = ceil_div(m, std::max<int64_t>(item_rows, 1));
     x_bytes = Activations::bytes(m, k, tile);
@@ -56,8 +60,8 @@ template <class D, bool kInt4>
 class Avx512Matmul {
  public:
   using V = simd::Avx512;
-  static constexpr int kRows = 16;                         // of w, side by side in a vector
-  static constexpr int64_t kLine = 64;                     // bytes of a row of w at a time
+  static constexpr int kRows = 16;                           // of w, side by side in a vector
+  static constexpr int64_t kLine = 64;                       // bytes of a row of w at a time
   static constexpr int64_t kBytesOfGroup = kInt4 ? 16 : 32;  // of a row of w
   static constexpr int kGroups = kLine / kBytesOfGroup;
   static constexpr int kOffset = kInt4 ? kInt4Offset : 128;
@@ -89,7 +93,8 @@ class Avx512Matmul {
     auto* scale = reinterpret_cast<float*>(mine);
     const int64_t n0 = i / p_.items_m * p_.item_columns, n1 = std::min(n0 + p_.item_columns, n());
     const int64_t m0 = i % p_.items_m * p_.item_rows, m1 = std::min(m0 + p_.item_rows, m());
-    if (!p_.direct) return strip(n0, n1, m0, m1, goes_on && p_.items_m == 1, scale, reinterpret_cast<uint8_t*>(mine + p_.scale_bytes));
+    if (!p_.direct)
+      return strip(n0, n1, m0, m1, goes_on && p_.items_m == 1, scale, reinterpret_cast<uint8_t*>(mine + p_.scale_bytes));
     for (int64_t n = n0; n < n1; n += kRows) {
       read_scales(n, std::min<int64_t>(kRows, n1 - n), 1, scale);
       direct_block(n, int(std::min<int64_t>(kRows, n1 - n)), goes_on || n + kRows < n1, scale);
@@ -158,16 +163,18 @@ class Avx512Matmul {
     for (; at + kLine <= row_bytes(); at += kLine, g += kGroups, x += kGroups * kQuantGroup) {
       if constexpr (kPrefetch)
 #pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) _mm_prefetch(w.at(0) + (at << 4) + r * 64 + ahead, _MM_HINT_T1);
+        for (int r = 0; r < kRows; ++r) _mm_prefetch(w.at(0) + kRows * at + r * kLine + ahead, _MM_HINT_T1);
       __m512i sums[kGroups];
-      line_sums([&](int r) __attribute__((always_inline)) { return _mm512_loadu_si512(w.at(r) + at); }, x, sums);
+      line_sums(
+          [&](int r) __attribute__((always_inline)) { return _mm512_loadu_si512(w.at(r) + at); }, x, sums);
 #pragma GCC unroll 4
       for (int i = 0; i < kGroups; ++i) add(g + i, sums[i]);
     }
     if (at < row_bytes()) {
       const __mmask64 inside = (uint64_t(1) << (row_bytes() - at)) - 1;
       __m512i sums[kGroups];
-      line_sums([&](int r) __attribute__((always_inline)) { return _mm512_maskz_loadu_epi8(inside, w.at(r) + at); }, x, sums);
+      line_sums(
+          [&](int r) __attribute__((always_inline)) { return _mm512_maskz_loadu_epi8(inside, w.at(r) + at); }, x, sums);
       for (int i = 0; g + i < x_.groups; ++i) add(g + i, sums[i]);
     }
     return y;
@@ -197,8 +204,10 @@ class Avx512Matmul {
       quarter[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
     }
     if constexpr (kInt4) {
-      const __m512i low01 = _mm512_shuffle_i32x4(quarter[0], quarter[1], 0x44), low23 = _mm512_shuffle_i32x4(quarter[2], quarter[3], 0x44);
-      const __m512i high01 = _mm512_shuffle_i32x4(quarter[0], quarter[1], 0xee), high23 = _mm512_shuffle_i32x4(quarter[2], quarter[3], 0xee);
+      const __m512i low01 = _mm512_shuffle_i32x4(quarter[0], quarter[1], 0x44),
+                    low23 = _mm512_shuffle_i32x4(quarter[2], quarter[3], 0x44);
+      const __m512i high01 = _mm512_shuffle_i32x4(quarter[0], quarter[1], 0xee),
+                    high23 = _mm512_shuffle_i32x4(quarter[2], quarter[3], 0xee);
       sums[0] = _mm512_shuffle_i32x4(low01, low23, 0x88), sums[1] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
       sums[2] = _mm512_shuffle_i32x4(high01, high23, 0x88), sums[3] = _mm512_shuffle_i32x4(high01, high23, 0xdd);
     } else {  // a group is two quarters
@@ -225,7 +234,8 @@ class Avx512Matmul {
     const bool each = scales() == x_.groups;
     const int64_t tiles = ceil_div(m1 - m0, p_.tile), lines = ceil_div(row_bytes(), kLine);
     Ahead ahead{};
-    if (goes_on) ahead = {row_of_codes(a_.w, std::min(n1, n() - 1)), std::min(Avx512Plan::kStrip, n() - n1), lines, w_pitch(), 0, 0, 0};
+    if (goes_on)
+      ahead = {row_of_codes(a_.w, std::min(n1, n() - 1)), std::min(Avx512Plan::kStrip, n() - n1), lines, w_pitch(), 0, 0, 0};
     ahead.by = int(ceil_div(ahead.rows * lines, tiles * x_.groups));
     for (int64_t i = m0; i < m1; i += p_.tile) {
       const int rows = int(std::min<int64_t>(p_.tile, m1 - i));
@@ -305,7 +315,8 @@ class Avx512Matmul {
 
   // R rows of x times a strip. kEach: every group has a scale of its own.
   template <int R, bool kEach>
-  __attribute__((noinline)) void tile(int64_t m0, int64_t n0, int64_t n1, const uint8_t* w, const float* scale, Ahead& ahead) const {
+  __attribute__((noinline)) void tile(int64_t m0, int64_t n0, int64_t n1, const uint8_t* w, const float* scale,
+                                      Ahead& ahead) const {
     const int8_t* x = x_.codes_of(m0);
     const float* x_scale = x_.scale_of(m0);
     const int32_t* start = x_.start_of(m0);

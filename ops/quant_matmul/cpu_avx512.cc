@@ -9,7 +9,8 @@ using Fp8 = Fp8Widened<simd::Avx512>;
 // Even and odd bytes apart, as 16 bits: vpmaddubsw would saturate.
 struct Widened {
   static SLUICE_INLINE __m512i dot(__m512i sum, __m512i w, __m512i x) {
-    const __m512i even = _mm512_madd_epi16(_mm512_and_si512(w, _mm512_set1_epi16(0xff)), _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8));
+    const __m512i even =
+        _mm512_madd_epi16(_mm512_and_si512(w, _mm512_set1_epi16(0xff)), _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8));
     const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(w, 8), _mm512_srai_epi16(x, 8));
     return _mm512_add_epi32(sum, _mm512_add_epi32(even, odd));
   }

@@ -15,7 +15,9 @@ struct Fp8 {
 
 }  // namespace
 
-Status quant_matmul_avx512_bf16(Context& ctx, const QuantMatmulArgs& a, std::byte* scratch) { return fp8_matmul<Fp8>(ctx, a, scratch); }
+Status quant_matmul_avx512_bf16(Context& ctx, const QuantMatmulArgs& a, std::byte* scratch) {
+  return fp8_matmul<Fp8>(ctx, a, scratch);
+}
 size_t quant_matmul_avx512_bf16_workspace(const Context& ctx, const QuantMatmulArgs& a) { return fp8_workspace<Fp8>(ctx, a); }
 
 }  // namespace sluice

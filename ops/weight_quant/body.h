@@ -32,8 +32,7 @@ class GroupFit {
       for (const float largest : range_.largest) {
         if (sign < 0 && !range_.both_signs) continue;
         const Sums sums = consider<S>(V::div(most, V::set1(sign * largest)));
-        // Without codes there is no fit: 0 / 1, which is as good.
-        consider<S>(V::div(sums.wq, V::max(sums.qq, V::set1(1.0f))));
+        consider<S>(V::div(sums.wq, sums.qq));  // where all codes are 0 it is NaN, which is not kept
       }
     return V::load(kept_);
   }

@@ -9,7 +9,7 @@ namespace sluice {
 namespace {
 
 struct Choice {
-  float scale = 0;
+  float scale = NAN;
   double error = INFINITY;
   std::vector<int> codes;
 };
@@ -18,8 +18,9 @@ template <class S>
 Choice with_scale(const std::vector<float>& w, double scale, const CodeRange& range) {
   Choice c{.scale = float(S(float(scale))), .error = 0, .codes = {}};
   if (std::abs(c.scale) < kLeastScale) c.scale = 0;
+  const float by = c.scale == 0 || !std::isfinite(c.scale) ? 0 : 1 / c.scale;
   for (const float x : w) {
-    c.codes.push_back(c.scale == 0 ? 0 : int(std::clamp(std::nearbyint(x / c.scale), range.least, range.most)));
+    c.codes.push_back(int(std::clamp(std::nearbyint(x * by), range.least, range.most)));
     const double off = x - double(c.codes.back()) * c.scale;
     c.error += off * off;
   }
@@ -29,17 +30,17 @@ Choice with_scale(const std::vector<float>& w, double scale, const CodeRange& ra
 double least_squares(const std::vector<float>& w, const std::vector<int>& codes) {
   double wq = 0, qq = 0;
   for (size_t i = 0; i < w.size(); ++i) wq += double(w[i]) * codes[i], qq += double(codes[i]) * codes[i];
-  return qq == 0 ? 0 : wq / qq;
+  return wq / qq;
 }
 
 template <class S>
 Choice best(const std::vector<float>& w, const CodeRange& range) {
-  double most = 0;
+  Choice kept{.codes = std::vector<int>(w.size(), 0)};
+  float most = 0;
   for (const float x : w) {
-    if (!std::isfinite(x)) return {.scale = NAN, .error = 0, .codes = std::vector<int>(w.size(), 0)};
-    most = std::max(most, double(std::abs(x)));
+    if (!std::isfinite(x)) return kept;
+    most = std::max(most, std::abs(x));
   }
-  Choice kept;
   const auto consider = [&](Choice c) {
     if (c.error < kept.error) kept = std::move(c);
   };

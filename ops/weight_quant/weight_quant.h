@@ -5,7 +5,7 @@
 //   candidates  of a scale s: +-max |w| / d for a few d near the largest code; and, from the codes that such an s gives,
 //               sum w q / sum q^2, by least squares
 //   s           rounded to the type in which it is stored, before codes are chosen
-//   q           = w / s to the nearest, in the middle to the even one, within -8 .. 7 or -127 .. 127
+//   q           = w * (1 / s), in fp32, to the nearest, in the middle to the even one, within -8 .. 7 or -127 .. 127
 //   kept        is the candidate whose sum of (w - q s)^2 is least, the first of equals
 //
 // A scale may be negative: the code -8 then serves the largest weight, be it positive or negative. A group of zeros has scale 0 and

@@ -1,2 +1,0 @@
-// Shapes for the test and the bench.
-#pragma once
