@@ -70,9 +70,9 @@ Result<TokenCost> token_cost(const std::string& dir) {
   // Not read for a token: the draft head, and of a table of embeddings that is not the head as well all but one row.
   int64_t left_out = 0;
   for (const std::string& name : checkpoint.names())
-    if (name.starts_with("mtp.") || (!config.tie_word_embeddings && name.ends_with("embed_tokens.weight")))
+    if (name.starts_with("mtp.") || (!config.tie_word_embeddings && name.find("embed_tokens.weight") != std::string::npos))
       left_out += int64_t(checkpoint.find(name)->bytes());
-  const auto loaded = load_model(config, std::move(checkpoint), DTypeChoice::kAuto);
+  const auto loaded = load_model(config, std::move(checkpoint), LoadOptions{});
   if (!loaded.ok()) return loaded.status().in(dir);
   const PoolSpec spec = loaded->model->pool_spec(false);
   return TokenCost{.weights = int64_t(loaded->model->weight_bytes()) - left_out,
