@@ -334,7 +334,7 @@ Status WeightSource::bring_transfers() {
 
 // A stretch of rows after the other, so that little of what is quantised is ever in memory.
 Status WeightSource::quantize_all() {
-  constexpr int64_t kStretch = 1 << 22;  // weights
+  constexpr int64_t kStretch = 1 << 18;  // weights: they stay in the cache
   const std::vector<Quantizing> all = std::exchange(quantizing_, {});
   size_t bytes = 0, done = 0;
   for (const Quantizing& q : all) bytes += q.from.tensor.bytes();
