@@ -39,7 +39,7 @@ struct MlaRopeCall {
   int64_t table_rows = 0, table_stride = 0;
   float scale_q = 1, scale_kv = 1;
 
-  explicit MlaRopeCall(const MlaRopeQuantizeArgs& a)
+  SLUICE_INLINE explicit MlaRopeCall(const MlaRopeQuantizeArgs& a)
       : q_nope(a.q_nope),
         q_rope(a.q_rope),
         k_nope(a.k_nope),
