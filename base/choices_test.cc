@@ -8,9 +8,13 @@ namespace sluice {
 namespace {
 
 TEST(ImplChoices, ReadsTheSetting) {
-  const ImplChoices want{{"gdn_prefill", "reference"}, {"matmul", "cpu"}};
-  EXPECT_EQ(*parse_impl_choices("gdn_prefill:reference,matmul:cpu"), want);
-  EXPECT_EQ(*parse_impl_choices("matmul:avx512,gdn_prefill:reference,matmul:cpu,"), want) << "the last counts";
+  for (const char* text : {"gdn_prefill:reference,matmul:cpu", "matmul:avx512,gdn_prefill:reference,matmul:cpu,"}) {
+    const ImplChoices choices = *parse_impl_choices(text);  // the last of an operator counts
+    ASSERT_EQ(choices.size(), 2u) << text;
+    EXPECT_EQ(choices.at("gdn_prefill").impl, "reference") << text;
+    EXPECT_EQ(choices.at("matmul").impl, "cpu") << text;
+    EXPECT_TRUE(choices.at("matmul").strict) << text;
+  }
   EXPECT_TRUE(parse_impl_choices("")->empty());
   for (const char* bad : {"matmul", ":cpu", "matmul:", ",", "matmul:cpu,,"}) {
     const auto parsed = parse_impl_choices(bad);
@@ -52,7 +56,7 @@ TEST(Environment, HasAllOfThemOrTheFirstThatIsWrong) {
     const Set impl("SLUICE_IMPL", "matmul:cpu"), tile("SLUICE_TILE", "gdn_prefill:portable:32"), pdl("SLUICE_PDL", "0");
     const auto env = read_environment();
     ASSERT_TRUE(env.ok());
-    EXPECT_EQ(env->impl, (ImplChoices{{"matmul", "cpu"}}));
+    EXPECT_EQ(env->impl.at("matmul").impl, "cpu");
     EXPECT_EQ(env->tile, (TileChoices{{"gdn_prefill:portable", 32}}));
     EXPECT_FALSE(env->pdl.allows("gdn_step"));
     {

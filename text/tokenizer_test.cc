@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <functional>
 #include <random>
 
 #include "io/json.h"
+#include "tests/support/temp_dir.h"
 #include "text/bpe.h"
 #include "text/detokenizer.h"
 
@@ -366,8 +368,146 @@ TEST(Tokenizer, RefusesBrokenFiles) {
   EXPECT_EQ(Tokenizer::load("/nowhere").status().code(), Code::kNotFound);
 }
 
+// A change to the small file, and what it is refused with behind "t.json".
+struct Refusal {
+  std::function<void(json::object&)> change;
+  const char* message;
+};
+
+void expect_refusals(std::initializer_list<Refusal> refusals) {
+  for (const Refusal& r : refusals) {
+    json::object file = small_file({{"a", "b"}});
+    r.change(file);
+    EXPECT_EQ(error(file), std::string("t.json") + r.message);
+  }
+}
+
+std::function<void(json::object&)> set(const char* field, const json::value& value) {
+  return [=](json::object& file) { file[field] = value; };
+}
+std::function<void(json::object&)> set_in_model(const char* field, const json::value& value) {
+  return [=](json::object& file) { file["model"].as_object()[field] = value; };
+}
+std::function<void(json::object&)> set_merge(const json::value& merge) { return set_in_model("merges", json::array{merge}); }
+std::function<void(json::object&)> set_id(const json::value& id) {
+  return [=](json::object& file) { file["model"].as_object()["vocab"].as_object()["new"] = id; };
+}
+
+TEST(Tokenizer, RefusesFieldsOfTheWrongType) {
+  constexpr char kMerge[] = ", wanted \"left right\" or [\"left\", \"right\"]", kId[] = ", wanted an integer from 0 to 4194303";
+  const json::value type_only = {{"type", 5}};
+  expect_refusals({
+      {[](json::object& f) { f.erase("model"); }, ": model is missing, wanted an object"},
+      {set("model", 5), ": model is 5, wanted an object"},
+      {[](json::object& f) { f["model"].as_object().erase("vocab"); },
+       ": model.vocab is missing, wanted an object of tokens and ids"},
+      {[](json::object& f) { f["model"].as_object().erase("merges"); }, ": model.merges is missing, wanted an array"},
+      {set_in_model("vocab", 5), ": model.vocab is 5, wanted an object of tokens and ids"},
+      {set_in_model("vocab", json::array()), ": model.vocab is an array, wanted an object"},
+      {set_in_model("merges", json::object()), ": model.merges is an object, wanted an array"},
+      {set_in_model("type", 7), ": model.type is 7, wanted a string"},
+      {set_in_model("dropout", "x"), ": model.dropout is 'x', wanted null: ids must not be random"},
+      {set_in_model("ignore_merges", 1), ": model.ignore_merges is 1, wanted true or false"},
+      {set_in_model("continuing_subword_prefix", 1), ": model.continuing_subword_prefix is 1, wanted a string"},
+      {set_in_model("end_of_word_suffix", "</w>"),
+       ": model.end_of_word_suffix is '</w>', wanted none: only byte-level models are supported"},
+      {set("normalizer", 5), ": normalizer is 5, wanted an object"},
+      {set("normalizer", type_only), ": normalizer.type is 5, wanted a string"},
+      {set("normalizer", {{"type", "Sequence"}}), ": normalizer.normalizers is missing, wanted an array"},
+      {set("normalizer", {{"type", "Sequence"}, {"normalizers", 5}}), ": normalizer.normalizers is 5, wanted an array"},
+      {set("normalizer", {{"type", "Sequence"}, {"normalizers", json::array{{{"type", "NFC"}}, {{"type", "NFD"}}}}}),
+       ": normalizer.normalizers[1].type is 'NFD', wanted NFC, or a Sequence of it"},
+      {set("decoder", nullptr), ": decoder is null, wanted one of type ByteLevel"},
+      {set("decoder", 5), ": decoder is 5, wanted an object"},
+      {set("decoder", type_only), ": decoder.type is 5, wanted a string"},
+      {set("added_tokens", 5), ": added_tokens is 5, wanted an array"},
+      {set("added_tokens", json::array{5}), ": added_tokens[0] is 5, wanted an object"},
+      {set("added_tokens", json::array{{{"id", "x"}}}), ": added_tokens[0].id is 'x', wanted an integer"},
+      {set("added_tokens", json::array{added(-1, "x")}), ": added_tokens[0].id is -1, wanted 0 to 4194303"},
+  });
+  for (const std::string flag : {"special", "single_word", "lstrip", "rstrip", "normalized"}) {
+    const std::string message = ": added_tokens[0]." + flag + " is 1, wanted true or false";
+    expect_refusals({{set("added_tokens", json::array{added(300, "x", {{flag, 1}})}), message.c_str()}});
+  }
+  for (const auto& [value, shown] : std::initializer_list<std::pair<json::value, std::string>>{{json::object(), "an object"},
+                                                                                               {json::array(), "an array"},
+                                                                                               {1.5, "1.5E0"},
+                                                                                               {true, "true"},
+                                                                                               {false, "false"},
+                                                                                               {nullptr, "null"}}) {
+    const std::string id = ": model.vocab: token 'new' has id " + shown + kId;
+    expect_refusals({{set_id(value), id.c_str()}});
+    const bool array = value.is_array();
+    const std::string merge = ": model.merges[0] " + (array ? "has 0 parts" : "is or has " + shown) + kMerge;
+    expect_refusals({{set_merge(value), merge.c_str()}});
+  }
+  for (const auto& [value, found] :
+       std::initializer_list<std::pair<json::value, std::string>>{{5, "is or has 5"},
+                                                                  {UINT64_MAX, "is or has 18446744073709551615"},
+                                                                  {json::array{"a"}, "has 1 parts"},
+                                                                  {json::array{"a", "b", "c"}, "has 3 parts"},
+                                                                  {json::array{json::array{"a"}}, "is or has an array"},
+                                                                  {"ab", "is 'ab'"}}) {
+    const std::string merge = ": model.merges[0] " + found + kMerge;
+    expect_refusals({{set_merge(value), merge.c_str()}});
+  }
+  for (const std::string twice : {R"("vocab": {}, "vocab": {})", R"("merges": [], "merges": [])"}) {
+    const std::string message = Tokenizer::parse(R"({"model": {)" + twice + "}}", "t.json").status().message();
+    EXPECT_TRUE(message.find(" comes twice") != std::string::npos) << message;
+  }
+}
+
+TEST(Tokenizer, TakesWhatChangesNothing) {
+  json::object file = small_file({{"a", "b"}});
+  json::object& model = file["model"].as_object();
+  model["dropout"] = 0.0, model["continuing_subword_prefix"] = "", model["end_of_word_suffix"] = nullptr;
+  model["byte_fallback"] = false, model["version"] = UINT64_MAX, model["weight"] = 1.5;
+  model.erase("type");
+  file.erase("added_tokens");
+  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", json::array{{{"type", "NFC"}}}}};
+  const auto t = parse(file);
+  ASSERT_TRUE(t.ok()) << t.status().to_string();
+  EXPECT_EQ(t->encode("ab", false), (std::vector<int32_t>{256}));
+  EXPECT_EQ(t->encode("e\u0301", false), t->encode("\u00e9", false));
+}
+
+TEST(Tokenizer, RefusesBadConfigs) {
+  const std::string file = json::serialize(small_file({{"a", "b"}}));
+  const auto with = [&](const std::string& config) { return Tokenizer::parse(file, "t.json", config, "c.json"); };
+  const struct {
+    const char *config, *message;
+  } cases[] = {
+      {"[]", "c.json is an array, wanted an object"},
+      {"{", "c.json: not valid JSON: incomplete JSON at byte 1"},
+      {R"({"added_tokens_decoder": 5})", "c.json: added_tokens_decoder is 5, wanted an object"},
+      {R"({"added_tokens_decoder": {"7": 5}})", "c.json: added_tokens_decoder.7 is 5, wanted an object"},
+      {R"({"added_tokens_decoder": {"7x": {}}})", "c.json: added_tokens_decoder.7x is not an id, wanted an integer as its name"},
+      {R"({"added_tokens_decoder": {"-7": {}}})", "c.json: added_tokens_decoder.-7.id is -7, wanted 0 to 4194303"},
+      {R"({"added_tokens_decoder": {"301": {"content": 5}}})", "c.json: added_tokens_decoder.301.content is 5, wanted a string"},
+  };
+  for (const auto& c : cases) EXPECT_EQ(with(c.config).status().message(), c.message);
+  for (const char* none : {R"({"eos_token": "nowhere"})", R"({"eos_token": 5})", R"({"eos_token": {"text": "a"}})"}) {
+    const auto t = with(none);
+    ASSERT_TRUE(t.ok()) << t.status().message();
+    EXPECT_FALSE(t->eos_id()) << none;
+  }
+}
+
+TEST(Tokenizer, AConfigThatIsThereMustBeReadable) {
+  testing::TempDir dir;
+  const std::string file = dir.write("tokenizer.json", json::serialize(small_file({{"a", "b"}})));
+  EXPECT_TRUE(Tokenizer::load(dir.root()).ok());
+  EXPECT_TRUE(Tokenizer::load_file(file).ok());
+  EXPECT_EQ(Tokenizer::load_file(dir / "none").status().code(), Code::kNotFound);
+  std::filesystem::create_directory(dir / "tokenizer_config.json");
+  EXPECT_EQ(Tokenizer::load(dir.root()).status().message(),
+            dir / "tokenizer_config.json" + ": is a directory, wanted a regular file");
+}
+
 // Pieces beyond a window are encoded in parts and joined; the definition is the plain loop below.
-TEST(Bpe, LongPiecesFollowTheDefinition) {
+class LongPieces : public ::testing::TestWithParam<size_t> {};  // bytes of the longest token
+
+TEST_P(LongPieces, FollowTheDefinition) {
   Vocabulary vocabulary;
   for (const char c : {'a', 'b', 'c'}) ASSERT_TRUE(vocabulary.add({&c, 1}, c).ok());
   std::mt19937 random(3);
@@ -376,7 +516,7 @@ TEST(Bpe, LongPiecesFollowTheDefinition) {
   for (int32_t id = 128; id < 188; ++id) {  // any two tokens, in any order, long ones of one letter too
     const int32_t left = id == 128 ? 'a' : known[random() % known.size()], right = id < 132 ? left : known[random() % known.size()];
     const std::string both = std::string(vocabulary.bytes(left)) + std::string(vocabulary.bytes(right));
-    if (both.size() > 100 || !vocabulary.add(both, id).ok()) continue;
+    if (both.size() > GetParam() || !vocabulary.add(both, id).ok()) continue;
     merges.push_back({left, right, id});
     known.push_back(id);
   }
@@ -404,6 +544,7 @@ TEST(Bpe, LongPiecesFollowTheDefinition) {
       EXPECT_EQ(ids, plain(text)) << text;
     }
 }
+INSTANTIATE_TEST_SUITE_P(Bpe, LongPieces, ::testing::Values(100, 1000));
 
 }  // namespace
 }  // namespace sluice

@@ -121,10 +121,13 @@ TEST(FailingReads, OfShards) {
 void expect_out_of_memory(const Reader& reader) {
   ASSERT_TRUE(reader().ok());  // what is made once and kept is there now
   for (const bool for_good : {false, true}) {
-    const int64_t calls = with_every_failure(testing::kAllocation, for_good, 0, reader, [&](const Status& s, int64_t n) {
-      EXPECT_EQ(s.to_string(), "out of memory") << "allocation " << n;
+    int64_t errors = 0;
+    with_every_failure(testing::kAllocation, for_good, 0, reader, [&](const Status& s, int64_t n) {
+      // A pattern that there was no memory to compile for the CPU is interpreted.
+      if (!s.ok()) EXPECT_TRUE(s.message().ends_with("out of memory")) << "allocation " << n << ": " << s.message();
+      errors += !s.ok();
     });
-    EXPECT_GE(calls, 10);
+    EXPECT_GE(errors, 10);
   }
 }
 
