@@ -560,6 +560,235 @@ a b
 @
 d.1a
 x = 1
+s|indent(4, blank=true)
+s.upper(1)
+s|upper(x=1)
+s|replace('l')
+s|replace('l', 'L', 1, 2)
+s|replace('l', old='x')
+d|tojson(separators=(',', ':'))
+d|tojson(separators=(',', ':', ';'))
+{1: 2, 1.5: 3, true: 4, none: 5}|tojson
+{(1, 2): 3}|tojson
+'\\b\\f\\n\\r\\t"\\\\/\\x7f\\x1f'|tojson
+(1e200 * 1e200)|tojson
+((1e200 * 1e200) - (1e200 * 1e200))|tojson
+-(1e200 * 1e200)
+-(1e200 * 1e200)|tojson
+(1e200 * 1e200) - (1e200 * 1e200)
+'+5'|int
+'+-5'|int
+'+'|int
+'5x'|int
+'0x1F'|int(0, 16)
+'0X1f'|int(base=16)
+'777'|int(0, 8)
+'1e3'|int
+'1e30'|float
+'x'|float
+5|int(base=1)
+'11'|int(0, 2)
+2.567|round(2, 'floor')
+2.567|round(2, 'ceil')
+2.567|round(2, 'up')
+'s'|round
+''|default('x', true)
+none|default('x')
+dict(a=1, b=2)
+dict([('a', 1), ['b', 2]])
+dict([('a', 1, 2)])
+dict(1, 2)
+cycler()
+joiner()()
+joiner('-')()
+-9 // 4
+9 // -4
+-9 % 4
+9 % -4
+9 % -1
+9 // -1
+-9.5 % 4
+9.5 % -4
+8.0 % 4
+0 ** 0
+0 ** 5
+1 ** 100
+(-1) ** 101
+(-1) ** 100
+0 ** -1
+0.0 ** -1
+(-2.0) ** 2
+1 / 0
+1 // 0
+1 % 0
+1.5 // 0
+1.5 % 0
+1 + true
+true - 1
+-true
+-s
+1.5 - 1
+1.5 * 2
+[1] + [2]
+(1,) + (2,)
+[1] + (2,)
+'ab' * 3
+3 * 'ab'
+[1, 2] * 2
+2 * [1]
+'ab' * 1.5
+nope + 1
+1 + nope
+1 < 1.5
+2.5 <= 2.5
+3 >= 2.5
+'a' <= 'a'
+'a' >= 'b'
+1 < 'a'
+[1, 2] < [1, 3]
+[1, 2] < [1]
+[1] < [1, 0]
+{} < {}
+nope < 1
+1 < nope
+((1e200 * 1e200) - (1e200 * 1e200)) <= 1
+((1e200 * 1e200) - (1e200 * 1e200)) >= 1
+((1e200 * 1e200) - (1e200 * 1e200)) < 1
+((1e200 * 1e200) - (1e200 * 1e200)) > 1
+1 <= ((1e200 * 1e200) - (1e200 * 1e200))
+1 >= ((1e200 * 1e200) - (1e200 * 1e200))
+((1e200 * 1e200) - (1e200 * 1e200)) == ((1e200 * 1e200) - (1e200 * 1e200))
+[1, 2] == [1, 3]
+[1] == [1, 2]
+[1] == (1,)
+{'a': 1} == {'a': 2}
+{'a': 1} == {'b': 1}
+{'a': 1} == {}
+d == d
+xs == xs
+{'a': [1, {'b': none}]} == {'a': [1, {'b': none}]}
+range == range
+range == dict
+5 in d
+s[::0]
+s[none]
+xs['a']
+d[1]
+none.x
+i.x
+i[0]
+nope()
+s()
+(1, 2).append(3)
+[1].index(5)
+d.copy()
+'abc'.split('')
+'abc'.rsplit('')
+' a b  c'.split(none, 1)
+' a b  c'.rsplit(none, 1)
+' a b  c '.rsplit()
+'abc'.partition('')
+'abc'.rpartition('')
+s.startswith(('x', 'Hell'))
+s.startswith(('x', 'y'))
+s.startswith(['Hello'])
+s.removeprefix('x')
+s.removesuffix('x')
+s.removesuffix('World')
+s.removeprefix('Hello')
+s.replace('', '-')
+s.count('')
+'a1\\u00e9'.isalnum()
+'a_'.isalnum()
+'aBc'.islower()
+'12'.islower()
+'abc'.islower()
+'AbC'.isupper()
+'12'.isupper()
+'ABC'.isupper()
+'\\u00a0\\u2003\\u3000\\u1680\\u2028\\u2029\\u202f\\u205f\\x85\\x1c\\x1f\\t'.isspace()
+'\\u00a0a\\u2003b\\u3000c\\u1680d\\u2028e\\u2029f\\u202fg\\u205fh\\x85i\\x1cj'.split()
+'a\\nb\\rc\\r\\nd\\x0be\\x0cf\\x1cg\\x1dh\\x1ei\\x85j\\u2028k\\u2029l\\x1fm'.splitlines()
+'a\\r'.splitlines()
+'\\u00df'.upper()
+'\\u00df'.capitalize()
+'\\u00df'.title()
+'x'.nothing()
+people|map()|list
+people|map(other=1)|list
+people|map(attribute='admin', default='-')|list
+people|selectattr()|list
+people|selectattr('age', 'nothing')|list
+people|selectattr('admin')|map(attribute='name')|list
+xs|select|list
+xs|reject|list
+xs|select('nothing')|list
+xs|select('divisibleby', 0)|list
+d|dictsort(false, 'value')
+d|dictsort(by='x')
+xs|dictsort
+people|map(attribute='tags.0')|list
+'a-b (c) {d} [e] <f>'|title
+true is true
+1 is true
+false is true
+range is callable
+joiner() is callable
+namespace() is callable
+s is callable
+i is divisibleby(0)
+i is divisibleby -1
+d is sameas d
+d is sameas {}
+xs is sameas xs
+xs is sameas [3, 1, 2]
+'aBc' is lower
+'12' is lower
+5 is upper
+1 in [2] is true
+d is mapping
+nope is mapping
+5 is in s
+nope is in xs
+1_000
+1_000.5
+017
+00
+1E+3
+1e-3
+1.5e3
+1.e5
+1e
+1e+
+1e+x
+1__0
+1_
+x.0.1
+mixed.5.0
+people.0.name
+'a\\x41\\101\\7\\18\\u0041\\U00000041'
+'\\x4'
+'\\xzz'
+'\\xAf\\xaF'
+'\\U00110000'
+)
+]
+{'a': 1, 'b': [1, {}]}
+true and True or False or none or None
+false
+range(1, a=2, 3)
+range(a=1, 2)
+s is string is string
+1 not in xs
+xs not
+'x' 'y'
+foo
+5()
+'\\r\\x7f\\x01\\t'|list
+['\\r\\x7f\\x01\\\\']
+[(1e200 * 1e200), -(1e200 * 1e200), (1e200 * 1e200) - (1e200 * 1e200)]
+-(true)
+1.0|abs
 """.strip("\n").split("\n")
 
 TEMPLATES = [
@@ -677,6 +906,56 @@ TEMPLATES = [
     "{% for x in xs %}\n  {{ x }}\n{% endfor %}\nend",
     "\n\n{%- set x = 1 %}\n  {%- if x %}\n    {{- 'y' }}\n  {%- endif %}\n",
     "x\n\t {%- set y = 1 -%} \n z",
+    "{% for x in xs %}{{ loop.cycle() }}{% endfor %}",
+    "{% for x in xs recursive %}{{ x }}{% endfor %}{{ nope.x }}",
+    "{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, a=2) }}",
+    "{% macro m(a=1, b) %}{{ a }}{% endmacro %}",
+    "{% macro m(a) %}[{{ a }}{{ caller(1) }}]{% endmacro %}{% call(x) m(2) %}<{{ x }}>{% endcall %}",
+    "{% macro m() %}[]{% endmacro %}{% call m() %}x{% endcall %}",
+    "{% macro m() %}[{{ caller() }}]{% endmacro %}{{ m(caller=5) }}",
+    "{% call 5 %}x{% endcall %}",
+    "{% set s.a = 2 %}",
+    "{% set nope.a = 2 %}",
+    "{% set (a, b) = (1, 2) %}{{ a }}{{ b }}",
+    "{% set none = 1 %}",
+    "{% set True = 1 %}",
+    "{% set False = 1 %}",
+    "{% set None = 1 %}",
+    "{% set false = 1 %}",
+    "{% with %}{% set a = 1 %}{{ a }}{% endwith %}{{ a is defined }}",
+    "{% with a = 1, b = 2 %}{{ a }}{% endwith %}",
+    "{% with a = 1 b = 2 %}{{ a }}{% endwith %}",
+    "{% for true in xs %}{% endfor %}",
+    "{% for x.y in xs %}{% endfor %}",
+    "{% raw %}{{ x }}{% endraw %}{%- raw -%} y {%- endraw -%} z",
+    "{%raw%}{{%endraw%}",
+    "{% raw %} {% end %} {% endraw %}",
+    "{% raw %}{%",
+    "{% raw %}{%-",
+    "{%- raw %}{% endraw %}",
+    "{% raw x %}",
+    "{#- c -#} a {#+ d #} b",
+    "{{+ 2 }}",
+    "  {%+ if yes %}a{% endif %}",
+    "{",
+    "{{",
+    "{%",
+    "{%-",
+    "{{ ) }}",
+    "{{ ( }}",
+    "{% set x = joiner() %}{{ x() }}{{ x() }}{{ x.y is defined }}",
+    "{% set c = cycler(1, 2) %}{{ c.next() }}{{ c.zz is defined }}{{ c.current }}",
+    "{% set c = cycler(1) %}{% set c.x = 1 %}",
+    "{{ _x is defined }}{{ Zx is defined }}",
+    "{% if yes %}a{%",
+    "{{ x.",
+    "{% filter upper %}a{{ s }}{% endfilter %}",
+    "{{ loop }}",
+    "a\r\nb\rc\n",
+    "{{ 'a\\\nb' }}",
+    "{% if yes -%}\n x\n{%- endif %}\n",
+    "x{% raw -%}\n y {% endraw %}",
+    "a\r",
 ]
 
 
