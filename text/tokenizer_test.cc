@@ -481,7 +481,7 @@ TEST(Tokenizer, RefusesBadConfigs) {
       {"{", "c.json: not valid JSON: incomplete JSON at byte 1"},
       {R"({"added_tokens_decoder": 5})", "c.json: added_tokens_decoder is 5, wanted an object"},
       {R"({"added_tokens_decoder": {"7": 5}})", "c.json: added_tokens_decoder.7 is 5, wanted an object"},
-      {R"({"added_tokens_decoder": {"7x": {}}})", "c.json: added_tokens_decoder.7x is not an id, wanted an integer as its name"},
+      {R"({"added_tokens_decoder": {"7x": {}}})", "c.json: added_tokens_decoder has the name '7x', wanted an id"},
       {R"({"added_tokens_decoder": {"-7": {}}})", "c.json: added_tokens_decoder.-7.id is -7, wanted 0 to 4194303"},
       {R"({"added_tokens_decoder": {"301": {"content": 5}}})", "c.json: added_tokens_decoder.301.content is 5, wanted a string"},
   };
