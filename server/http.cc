@@ -209,7 +209,8 @@ Awaitable<void> HttpServer::Impl::accept_loop() {
     try {
       co_await accept_one(pause);
     } catch (const std::exception&) {
-      // No memory: at most one connection closes, the loop goes on.
+      // No memory: at most one connection closes, and the loop goes on. Where that throws at once, this is the only way out of it.
+      if (workers[0]->called) co_return;
     }
   }
 }
