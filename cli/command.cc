@@ -82,10 +82,11 @@ CLI::Option* add_quantize_options(CLI::App& app, const std::string& name, Quanti
   CLI::Option* codes = app.add_option(name, o.codes, "quantise weights, embedding and LM head included: int8 or int4; on the CPU")
                            ->check(CLI::IsMember({"int8", "int4"}))
                            ->group(kModelGroup);
-  app.add_option("--group-size", o.group, "weights of a row that share a scale when they are quantised; int4: 32 if left out")
-      ->check(CLI::IsMember({32, 64, 128}))
+  app.add_option("--group-size", o.group, "weights of a row that share a scale when they are quantised; 0: all of them")
+      ->check(CLI::IsMember({0, 32, 64, 128}))
       ->group(kModelGroup)
-      ->needs(codes);
+      ->needs(codes)
+      ->capture_default_str();
   app.add_flag("--keep-embedding", o.keep_embedding, "leave embedding and LM head as they are when quantising")
       ->group(kModelGroup)
       ->needs(codes);
@@ -94,8 +95,7 @@ CLI::Option* add_quantize_options(CLI::App& app, const std::string& name, Quanti
 
 std::optional<Quantize> quantize_choice(const QuantizeOptions& o) {
   if (o.codes.empty()) return std::nullopt;
-  const bool int4 = o.codes == "int4";
-  return quantize_as(int4 ? CodeType::kInt4 : CodeType::kInt8, o.group > 0 ? o.group : int4 ? 32 : 0, o.keep_embedding);
+  return quantize_as(o.codes == "int4" ? CodeType::kInt4 : CodeType::kInt8, o.group, o.keep_embedding);
 }
 
 void add_backend_options(CLI::App& app, BackendFlags& flags) {

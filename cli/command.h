@@ -36,8 +36,8 @@ using Command = std::function<int()>;
 
 // How weights are to be quantised.
 struct QuantizeOptions {
-  std::string codes;  // int8, int4; empty: not at all
-  int64_t group = 0;  // 0: as suits the codes
+  std::string codes;   // int8, int4; empty: not at all
+  int64_t group = 32;  // neighbours with one scale; 0: a whole row
   bool keep_embedding = false;
 };
 
