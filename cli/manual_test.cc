@@ -121,9 +121,10 @@ TEST_F(Manual, ExamplesAreCommandLinesThatParse) {
 
 TEST_F(Manual, VariablesAreOnThePage) {
   for (const CommandInfo* c : commands_)
-    for (const OptionInfo& o : c->options)
-      if (!o.variable.empty())
-        EXPECT_NE(man_page(*c, all_).find("\n\\fB" + o.variable + "\\fR\n"), std::string::npos) << o.variable;
+    for (const OptionInfo& o : c->options) {
+      if (o.variable.empty()) continue;
+      EXPECT_NE(man_page(*c, all_).find("\n\\fB" + o.variable + "\\fR\n"), std::string::npos) << o.variable;
+    }
 }
 
 TEST_F(Manual, HelpKeepsToItsWidth) {
