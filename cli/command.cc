@@ -79,7 +79,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
 }
 
 CLI::Option* add_quantize_options(CLI::App& app, const std::string& name, QuantizeOptions& o) {
-  CLI::Option* codes = app.add_option(name, o.codes, "quantise weights, embedding and LM head included: int8 or int4; on the CPU")
+  CLI::Option* codes = app.add_option(name, o.codes, "quantise weights to int8 or int4, embedding and LM head to int8; on the CPU")
                            ->check(CLI::IsMember({"int8", "int4"}))
                            ->group(kModelGroup);
   app.add_option("--group-size", o.group, "weights of a row that share a scale when they are quantised; 0: all of them")

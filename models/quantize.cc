@@ -213,7 +213,8 @@ Status check_space(const std::string& to, size_t bytes) {
 
 Quantize quantize_as(CodeType codes, int64_t group, bool keep_table) {
   Quantize q{.layers = {codes, group}};
-  if (!keep_table) q.table = q.layers;
+  // With 4 bits the table alone doubles the divergence (docs/performance/quantised-weights.md).
+  if (!keep_table) q.table = WeightScheme{CodeType::kInt8, group};
   return q;
 }
 
