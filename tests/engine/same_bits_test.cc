@@ -17,7 +17,7 @@ namespace {
 using namespace testing;
 
 constexpr int64_t kVocab = kTestModel.vocab, kMore = 64;
-#if defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr int64_t kPrompt = 140;
 #else
 constexpr int64_t kPrompt = 300;
