@@ -18,10 +18,11 @@ using namespace testing;
 
 constexpr int64_t kVocab = kTestModel.vocab, kMore = 64;
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr int64_t kPrompt = 140;
+constexpr bool kSlow = true;
 #else
-constexpr int64_t kPrompt = 300;
+constexpr bool kSlow = false;
 #endif
+constexpr int64_t kPrompt = kSlow ? 140 : 300;
 
 // Every operator that has implementation `impl` is forced to it; "" forces nothing.
 ImplChoices force_everywhere(const std::string& impl, const CpuFeatures& cpu) {
@@ -119,6 +120,7 @@ std::vector<Variant> variants() {
     for (const char* impl : {"", "cpu", "avx2", "avx512"}) v.push_back({impl, dtype});
   v.push_back({"avx512_bf16", DTypeChoice::kBF16});  // a form of matmul that serves bf16 operands only
   for (const DTypeChoice dtype : {DTypeChoice::kBF16, DTypeChoice::kF32}) {
+    if (kSlow && dtype == DTypeChoice::kF32) continue;
     v.push_back({.dtype = dtype, .quantize = quantize_as(CodeType::kInt8, 0), .weights = "_int8"});
     v.push_back({.dtype = dtype, .quantize = quantize_as(CodeType::kInt4, 32), .weights = "_int4"});
     if (!kTestModel.random_weights) v.push_back({.dtype = dtype, .fp8 = true, .weights = "_fp8"});
