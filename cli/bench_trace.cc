@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/median.h"
 #include "cli/bench_sequences.h"
 #include "cli/plot.h"
 #include "cli/step_times.h"
@@ -33,11 +34,6 @@ struct TracedStep {
   StepTimes times;
   double products_floor_us = 0, floor_us = 0;  // 0: unknown
 };
-
-double median(std::vector<double> v) {
-  std::ranges::sort(v);
-  return v[v.size() / 2];
-}
 
 // Sequences for steps of one kind, and the steps.
 class Steps {

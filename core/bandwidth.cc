@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "base/median.h"
 #include "core/buffer.h"
 #include "core/thread_team.h"
 
@@ -33,12 +34,7 @@ uint64_t sum_of(const std::byte* data, size_t bytes) {
 
 double Bandwidth::best() const { return passes.empty() ? 0 : *std::ranges::max_element(passes); }
 
-double Bandwidth::median() const {
-  if (passes.empty()) return 0;
-  std::vector<double> sorted = passes;
-  std::ranges::sort(sorted);
-  return sorted[sorted.size() / 2];
-}
+double Bandwidth::median() const { return passes.empty() ? 0 : sluice::median(passes); }
 
 Result<std::vector<Bandwidth>> measure_bandwidth(size_t bytes, const std::vector<int>& threads, double seconds) {
   constexpr size_t kLeastPasses = 3;

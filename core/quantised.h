@@ -3,9 +3,8 @@
 //
 //   int8  codes I8 [N, K]; scale [N, J] f32, f16 or bf16: K / J neighbouring elements of a row share one. J = 1 is one a row
 //         (compressed-tensors "int-quantized", strategies "channel" and "group")
-//   int4  codes I32 [N, K / 8]: eight neighbouring k in a word, the first in the lowest four bits, stored as code + 8; scale as
-//   int8
-//         (compressed-tensors "pack-quantized", symmetric)
+//   int4  codes I32 [N, K / 8]: eight neighbouring k in a word, the first in the lowest four bits, stored as code + 8; scale
+//         as for int8 (compressed-tensors "pack-quantized", symmetric)
 //   fp8   codes F8_E4M3 [N, K]; scale [ceil(N / 128), ceil(K / 128)] f32 or bf16: a block of 128 x 128 shares one
 //         (DeepSeek-V3's weight_scale_inv, which is multiplied by, whatever its name says)
 //
@@ -40,8 +39,7 @@ inline int64_t scale_group(const Tensor& codes, const Tensor& scale) {
   return code_type(codes) == CodeType::kFp8 ? kFp8Block : quantised_depth(codes) / scale.shape[1];
 }
 
-// A row of codes, as bytes: in a mapped file it may lie at any address. An int4's first code is in the lower half of the first
-// byte.
+// A row of codes, as bytes: in a mapped file it may lie at any address. An int4's first code is in the first byte's lower half.
 inline const uint8_t* row_of_codes(const Tensor& codes, int64_t n) {
   return static_cast<const uint8_t*>(codes.data) + n * codes.stride[0] * int64_t(dtype_size(codes.dtype));
 }

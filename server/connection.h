@@ -11,6 +11,7 @@
 #include <chrono>
 #include <ctime>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <random>
 #include <string>
@@ -40,6 +41,7 @@ class Connection;
 struct Worker {
   asio::io_context context{1};
   std::atomic<bool> called{false};  // the thread shall look at what the server's state says
+  std::mutex calling;  // a call sets the flag and stops the context, the thread's answer clears and restarts them: each as one step
   std::unordered_set<std::shared_ptr<Connection>> connections;
   std::mt19937_64 random{std::random_device{}()};
   std::time_t date_second = 0;

@@ -76,6 +76,19 @@ void make_room_for_timers(Worker& worker, const HttpLimits& limits) {
     timers.emplace_back(worker.context.get_executor(), Clock::time_point::max()).async_wait([](error_code) {});
 }
 
+// Has run() look at the state, and begin anew.
+void call(Worker& worker) {
+  const std::lock_guard lock(worker.calling);
+  worker.called = true;
+  worker.context.stop();
+}
+// Whether there was a call.
+bool answer(Worker& worker) {
+  const std::lock_guard lock(worker.calling);
+  worker.context.restart();
+  return worker.called.exchange(false);
+}
+
 // Programs that this one starts must not hold its connections open.
 void close_on_exec(int fd) { ::fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
@@ -158,8 +171,7 @@ Status HttpServer::Impl::start_threads() {
 void HttpServer::Impl::run(Worker& worker) {
   do {
     try {
-      worker.context.restart();
-      if (worker.called.exchange(false)) look_at_state(worker);
+      if (answer(worker)) look_at_state(worker);
       if (&worker == workers[0].get()) start_accepting();
       worker.context.run();
     } catch (const std::exception&) {
@@ -168,12 +180,9 @@ void HttpServer::Impl::run(Worker& worker) {
   } while (worker.called);
 }
 
-// Other than a message to each this takes no memory. Before the context is stopped, so that run() cannot miss it.
+// Other than a message to each this takes no memory.
 void HttpServer::Impl::call_workers() {
-  for (auto& w : workers) {
-    w->called = true;
-    w->context.stop();
-  }
+  for (auto& w : workers) call(*w);
 }
 
 void HttpServer::Impl::look_at_state(Worker& worker) {
@@ -200,8 +209,7 @@ Awaitable<void> HttpServer::Impl::accept_loop() {
     ~AtEnd() {
       impl.accepting = false;
       if (impl.state.stopping) return;
-      impl.workers[0]->called = true;
-      impl.workers[0]->context.stop();
+      call(*impl.workers[0]);
     }
   } at_end{*this};
   Timer pause(workers[0]->context.get_executor());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/median.h"
 #include "core/cuda/memory.h"
 
 namespace sluice::cuda {
@@ -28,8 +29,7 @@ Result<double> median_time(const Context& ctx, const std::function<Status()>& wo
     SLUICE_ASSIGN_OR_RETURN(const double replay, graph.time(ctx));
     if (i >= kWarmups) us.push_back(replay);
   }
-  std::ranges::sort(us);
-  return us[us.size() / 2];
+  return median(std::move(us));
 }
 
 }  // namespace sluice::cuda

@@ -10,8 +10,8 @@
 namespace sluice {
 
 struct EmbedArgs {
-  Tensor ids;  // [T] i32; each in [0, rows of the table), else kInvalidArgument; on a GPU, where ids cannot be seen ahead, a row of
-               // NaN
+  Tensor ids;    // [T] i32; each in [0, rows of the table), else kInvalidArgument; on a GPU, where ids cannot be seen ahead,
+                 // a row of NaN
   Tensor table;  // [V, D] f32 or bf16, stride free in dimension 0; or, with a scale, codes of int8 or int4 (core/quantised.h)
   Tensor scale;  // of a quantised table, else absent. CPU only
   Tensor out;    // [T, D] f32, stride free in dimension 0

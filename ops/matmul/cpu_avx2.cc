@@ -16,6 +16,7 @@
 #include "core/buffer.h"
 #include "core/rows.h"
 #include "core/simd_avx2.h"
+#include "core/with_count.h"
 #include "ops/matmul/forms.h"
 
 namespace sluice {
@@ -194,25 +195,6 @@ __attribute__((noinline)) void tile(const float* x, const float* w, int64_t leng
   for (int r = 0; r < R; ++r) V::store(sums + r * pitch, first ? acc[r] : V::add(V::load(sums + r * pitch), acc[r]));
 }
 
-// f.operator()<R>() for the number of rows.
-template <class Fn>
-SLUICE_INLINE void with_rows(int rows, Fn&& f) {
-  switch (rows) {
-    case 1:
-      return f.template operator()<1>();
-    case 2:
-      return f.template operator()<2>();
-    case 3:
-      return f.template operator()<3>();
-    case 4:
-      return f.template operator()<4>();
-    case 5:
-      return f.template operator()<5>();
-    default:
-      return f.template operator()<6>();
-  }
-}
-
 // A call in progress. X and W are the stored types of x and w.
 template <class X, class W>
 class Product {
@@ -239,7 +221,7 @@ class Product {
 
   void pack_x(int64_t begin, int64_t end) const {
     for (int64_t t = begin; t < end; ++t)
-      with_rows(rows(t), [&]<int R>() {
+      with_count<kTileRows>(rows(t), [&]<int R>() {
         float* to = x_tile(t);
         for (int r = 0; r < R; ++r) {
           const X* from = a_.x.template as<X>() + (t * kTileRows + r) * a_.x.stride[0];
@@ -257,7 +239,7 @@ class Product {
   }
 
   void stream_item(int64_t n0, int64_t n1) const {
-    with_rows(rows(0), [&]<int R>() {
+    with_count<kTileRows>(rows(0), [&]<int R>() {
       for (int64_t n = n0; n < n1; n += kTileColumns) {
         F total[R];
         stream<R>(packed_x_, WeightRows<W>(a_.w, n), depth(), total);
@@ -290,7 +272,7 @@ class Product {
       for (int64_t k = 0; k < std::max<int64_t>(depth(), 1); k += kPiece)
         for (int64_t n = n0; n < n1; n += kTileColumns)
           for (int64_t u = t; u < last; ++u)
-            with_rows(rows(u), [&]<int R>() {
+            with_count<kTileRows>(rows(u), [&]<int R>() {
               const float* w = panel + (n - n0) * depth() + k * kTileColumns;
               float* to = sums + (u - t) * kTileRows * p_.item_columns + (n - n0);
               tile<R>(x_tile(u) + k * R, w, std::min<int64_t>(kPiece, depth() - k), kTileRows * depth(), k == 0, to,

@@ -10,9 +10,8 @@
 //   x is packed once a call:  [row tile][step][kTileRows][vector], widened if D computes in fp32, zero beyond K
 //   w, one tile of x:         read where it lies, row after row: the order in which memory gives most
 //   w, several tiles of x:    an item is as many rows of w as L2 holds beside the next item's, which are prefetched meanwhile,
-//   again
-//                             in the order of memory. They are used where they lie, or, if D widens them and there are many tiles,
-//                             from a panel in L2, [column tile][step][4][vector]
+//                             again in the order of memory. They are used where they lie, or, if D widens them and there are
+//                             many tiles, from a panel in L2, [column tile][step][4][vector]
 //
 // D is the arithmetic: Element (as packed), Operand (a vector of them), kStep, kTileRows, load, load_n, store, dot.
 #pragma once
@@ -22,6 +21,7 @@
 #include "core/buffer.h"
 #include "core/rows.h"
 #include "core/simd.h"
+#include "core/with_count.h"
 #include "ops/matmul/forms.h"
 
 namespace sluice {
@@ -157,23 +157,7 @@ __attribute__((noinline)) void dot_strip(const DotStrip<typename D::Element, W>&
 
 template <class D, int C, class W>
 SLUICE_INLINE void dot_strip(int rows, const DotStrip<typename D::Element, W>& strip) {
-  const auto call = [&]<int R>() {
-    if constexpr (R <= D::kTileRows) dot_strip<D, R, C>(strip);
-  };
-  switch (rows) {
-    case 1:
-      return call.template operator()<1>();
-    case 2:
-      return call.template operator()<2>();
-    case 3:
-      return call.template operator()<3>();
-    case 4:
-      return call.template operator()<4>();
-    case 5:
-      return call.template operator()<5>();
-    default:
-      return call.template operator()<6>();
-  }
+  with_count<D::kTileRows>(rows, [&]<int R>() { dot_strip<D, R, C>(strip); });
 }
 
 // A call in progress. X and W are the stored types of x and w.

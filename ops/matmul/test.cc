@@ -1,6 +1,7 @@
 #include "ops/matmul/cases.h"
 #include "ops/matmul/matmul.h"
 #include "tests/support/op_testing.h"
+#include "tests/support/product_limit.h"
 
 namespace sluice {
 namespace {
@@ -8,17 +9,6 @@ namespace {
 using namespace sluice::testing;
 
 constexpr DType kDTypes[] = {DType::kF32, DType::kBF16};
-
-// The contract's limits are relative to a typical output, sqrt(K) for the unit operands used here. A lone output may have cancelled
-// to much less, and its error has not: there, the limit relative to the output itself grows accordingly.
-Tolerance limit(const Storage& want, int64_t k) {
-  if (want.tensor().dtype == DType::kBF16) return {4e-3, 8e-3};
-  double squares = 0;
-  for (const double v : want.values()) squares += v * v;
-  const double rms = std::sqrt(squares / std::max<double>(1, double(want.tensor().numel())));
-  const double depth = std::sqrt(double(k) / 1024 + 1), cancelled = rms > 0 ? std::max(1.0, std::sqrt(double(k)) / rms) : 1;
-  return {2e-6 * depth * cancelled, 2e-5 * depth * cancelled};
-}
 
 std::string label(const char* impl, int64_t m, int64_t n, int64_t k, DType x, DType w, DType y) {
   const auto s = [](int64_t i) { return std::to_string(i); };
@@ -44,7 +34,7 @@ void expect_matches_reference(int64_t m, int64_t n, int64_t k, DType xt, DType w
     Storage got(yt, {m, n}, odd ? n + 7 : n + 4, odd);
     args.y = got;
     run_ok(*impl, args);
-    expect_close(got, want, limit(want, k), label(impl->name, m, n, k, xt, wt, yt));
+    expect_close(got, want, product_limit(want, k), label(impl->name, m, n, k, xt, wt, yt));
   }
 }
 

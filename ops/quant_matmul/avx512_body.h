@@ -2,13 +2,11 @@
 // with four signed ones of x: vpdpbusd, or what stands for it. Codes of w are unsigned as they are stored (int4) or with their
 // highest bit turned (int8).
 //
-//   one row of x:   lanes along k. 16 rows of w are read where they lie, 64 bytes of each at a time; what lies 32 rows further on
-//   is
-//                   prefetched to L2, in order of addresses. The sums of their groups, four or eight lanes each, then meet so that
-//                   a vector has a group's sums of 16 rows
-//   more:           lanes along n. A strip of 32 rows of w is copied as [four k][32 rows][4], in L2 or L1, and meets all rows of x,
-//   a
-//                   tile of six by 32 sums at a time, for the whole of K. The next strip is prefetched meanwhile
+//   one row of x:   lanes along k. 16 rows of w are read where they lie, 64 bytes of each at a time; what lies 32 rows further
+//                   on is prefetched to L2, in order of addresses. The sums of their groups, four or eight lanes each, then meet
+//                   so that a vector has a group's sums of 16 rows
+//   more:           lanes along n. A strip of 32 rows of w is copied as [four k][32 rows][4], in L2 or L1, and meets all rows of
+//                   x, a tile of six by 32 sums at a time, for the whole of K. The next strip is prefetched meanwhile
 //
 // Within a group sums are exact; from there on both do the same: lane n has the fp32 sums of row n of w.
 #pragma once
@@ -16,6 +14,7 @@
 #include <algorithm>
 
 #include "core/simd_avx512.h"
+#include "core/with_count.h"
 #include "ops/quant_matmul/activations.h"
 #include "ops/quant_matmul/forms.h"
 
@@ -23,7 +22,7 @@ namespace sluice {
 
 // How a call is cut into items, and what memory it needs.
 struct Avx512Plan {
-  static constexpr int64_t kTile = 6;         // rows of x: with 32 of w twelve sums, and as many in fp32
+  static constexpr int kTile = 6;             // rows of x: with 32 of w twelve sums, and as many in fp32
   static constexpr int64_t kStrip = 32;       // rows of w
   static constexpr int64_t kDirectRows = 64;  // rows of w in an item where they are read in place
   static constexpr int64_t kAlone = 1 << 17;  // products below which the team's start shows
@@ -239,8 +238,10 @@ class Avx512Matmul {
     ahead.by = int(ceil_div(ahead.rows * lines, tiles * x_.groups));
     for (int64_t i = m0; i < m1; i += p_.tile) {
       const int rows = int(std::min<int64_t>(p_.tile, m1 - i));
-      if (each) tile_of<true>(rows, i, n0, n1, codes, scale, ahead);
-      else tile_of<false>(rows, i, n0, n1, codes, scale, ahead);
+      with_count<Avx512Plan::kTile>(rows, [&]<int R>() {
+        if (each) tile<R, true>(i, n0, n1, codes, scale, ahead);
+        else tile<R, false>(i, n0, n1, codes, scale, ahead);
+      });
     }
   }
 
@@ -292,24 +293,6 @@ class Avx512Matmul {
       const char* y = static_cast<const char*>(a_.y.data) + (m0 + r) * a_.y.stride[0] * size;
       for (int64_t at = n0 * size; at < n1 * size; at += kLine) __builtin_prefetch(y + at, 1);
       __builtin_prefetch(y + n1 * size - 1, 1);
-    }
-  }
-
-  template <bool kEach>
-  void tile_of(int rows, int64_t m0, int64_t n0, int64_t n1, const uint8_t* w, const float* scale, Ahead& ahead) const {
-    switch (rows) {
-      case 1:
-        return tile<1, kEach>(m0, n0, n1, w, scale, ahead);
-      case 2:
-        return tile<2, kEach>(m0, n0, n1, w, scale, ahead);
-      case 3:
-        return tile<3, kEach>(m0, n0, n1, w, scale, ahead);
-      case 4:
-        return tile<4, kEach>(m0, n0, n1, w, scale, ahead);
-      case 5:
-        return tile<5, kEach>(m0, n0, n1, w, scale, ahead);
-      default:
-        return tile<6, kEach>(m0, n0, n1, w, scale, ahead);
     }
   }
 

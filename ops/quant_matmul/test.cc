@@ -1,6 +1,7 @@
 #include "ops/quant_matmul/cases.h"
 #include "ops/quant_matmul/quant_matmul.h"
 #include "tests/support/op_testing.h"
+#include "tests/support/product_limit.h"
 
 namespace sluice {
 namespace {
@@ -33,16 +34,6 @@ std::string name(const QuantFormat& f) {
   return std::string(dtype_name(f.codes)) + " in groups of " + std::to_string(f.group) + " " + std::string(dtype_name(f.scale));
 }
 
-// The contract's limits, as in matmul's test: relative to sqrt(K), a typical output.
-Tolerance limit(const Storage& want, int64_t k) {
-  if (want.tensor().dtype == DType::kBF16) return {4e-3, 8e-3};
-  double squares = 0;
-  for (const double v : want.values()) squares += v * v;
-  const double rms = std::sqrt(squares / std::max<double>(1, double(want.tensor().numel())));
-  const double depth = std::sqrt(double(k) / 1024 + 1), cancelled = rms > 0 ? std::max(1.0, std::sqrt(double(k)) / rms) : 1;
-  return {2e-6 * depth * cancelled, 2e-5 * depth * cancelled};
-}
-
 void expect_matches_reference(Random& random, const QuantFormat& f, int64_t m, int64_t n, int64_t k, DType xt, DType yt, bool odd) {
   const Storage x = random.normal(xt, {m, k}, 1, odd ? k + 3 : 0, odd);
   const Weights w(random, f, n, k, odd);
@@ -54,7 +45,7 @@ void expect_matches_reference(Random& random, const QuantFormat& f, int64_t m, i
     const Storage got(yt, {m, n}, odd ? n + 7 : 0, odd);
     args.y = got;
     run_ok(*impl, args);
-    expect_close(got, want, limit(want, k),
+    expect_close(got, want, product_limit(want, k),
                  std::string(impl->name) + " " + name(f) + " M " + std::to_string(m) + " N " + std::to_string(n) + " K " +
                      std::to_string(k));
   }

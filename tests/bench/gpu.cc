@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/clock.h"
+#include "base/median.h"
 #include "core/ceiling.h"
 #include "core/cuda/graph.h"
 #include "core/cuda/runtime.h"
@@ -207,8 +208,7 @@ Result<double> GpuBench::time_calls(size_t form, std::span<const Set> sets, doub
     SLUICE_ASSIGN_OR_RETURN(const double replay, graph.time(ctx_));
     if (i >= kWarmups) us.push_back(replay / double(calls));
   }
-  std::ranges::sort(us);
-  return us[us.size() / 2];
+  return median(std::move(us));
 }
 
 Status GpuBench::time_form(size_t form, std::span<const Set> sets, Row& row) {
