@@ -90,8 +90,8 @@ Result<double> time_decode(Engine& engine, const BenchOptions& o, int64_t gen) {
 std::string at_depth(std::string name, int64_t depth) { return depth > 0 ? name + " @ " + std::to_string(depth) : name; }
 
 Result<std::vector<Series>> measure(const BenchOptions& o, Engine& engine) {
-  // One short warm-up of each touches weights and workspace.
-  for (auto timed : {time_prefill(engine, o, std::min<int64_t>(o.prompt, 32)), time_decode(engine, o, 1)})
+  // One warm-up of each touches weights and all of the workspace.
+  for (auto timed : {time_prefill(engine, o, std::min<int64_t>(o.prompt, 2048)), time_decode(engine, o, 1)})
     if (!timed.ok()) return timed.status();
   Series prefill{at_depth("prefill " + std::to_string(o.prompt), o.depth), {}},
       decode{at_depth("decode " + std::to_string(o.gen), o.depth), {}};

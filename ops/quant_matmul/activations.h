@@ -16,14 +16,14 @@ namespace sluice {
 //   codes         [tile of rows][four k][row of the tile][4]
 //   scale, start  [tile of rows][group][row of the tile]
 //
-// Of int8 a row's codes are in order of k. Of int4 every 32 are those of even k, then those of odd k, as the lower and the upper
-// halves of 16 bytes of w are. Zeros up to a multiple of 128.
+// Of int8 a row's codes are in order of k. Of int4 every 32, or every 128, are those of even k, then those of odd k, as the lower and
+// the upper halves of 16 bytes, or 64, of w are. Zeros up to a multiple of 512.
 struct Activations {
-  static constexpr int64_t kPadding = 128;  // weights in 64 bytes of int4
+  static constexpr int64_t kPadding = 512;  // sixteen groups
 
   int64_t tile;           // rows
   int64_t pitch, groups;  // of a row: bytes of codes, groups
-  bool even_first;
+  int64_t even;  // neighbouring codes of even k; 0: all in order
   int offset;
   int8_t* codes;
   float* scale;
@@ -32,11 +32,11 @@ struct Activations {
   static size_t bytes(int64_t rows, int64_t k, int64_t tile) {
     return size_t(round_up(round_up(rows, tile) * (round_up(k, kPadding) + k / kQuantGroup * 8), kCacheLine));
   }
-  Activations(std::byte* memory, const QuantMatmulArgs& a, int64_t tile, int offset)
+  Activations(std::byte* memory, const QuantMatmulArgs& a, int64_t tile, int offset, bool even_by_64 = false)
       : tile(tile),
         pitch(round_up(a.x.shape[1], kPadding)),
         groups(a.x.shape[1] / kQuantGroup),
-        even_first(code_type(a.w) == CodeType::kInt4),
+        even(code_type(a.w) != CodeType::kInt4 ? 0 : even_by_64 ? 64 : 16),
         offset(offset),
         codes(reinterpret_cast<int8_t*>(memory)),
         scale(reinterpret_cast<float*>(codes + round_up(a.x.shape[0], tile) * pitch)),
@@ -60,12 +60,12 @@ struct Activations {
     const int64_t at = (m / tile * groups + g) * tile + m % tile;
     scale[at] = by + V::reduce_add(none);
     start[at] = -offset * sum;
-    if (even_first) {
+    if (even) {
       int8_t in_order[kQuantGroup];
       std::memcpy(in_order, q, sizeof q);
       for (int i = 0; i < kQuantGroup / 2; ++i) q[i] = in_order[2 * i], q[kQuantGroup / 2 + i] = in_order[2 * i + 1];
     }
-    for (int i = 0; i < kQuantGroup; i += 4) std::memcpy(at_four(m, g * kQuantGroup + i), q + i, 4);
+    for (int i = 0; i < kQuantGroup; i += 4) std::memcpy(at_four(m, place(g, i)), q + i, 4);
   }
 
   // Rows [begin, end) of x.
@@ -74,12 +74,19 @@ struct Activations {
     visit_float(x, [&]<class X>(X*) {
       for (int64_t m = begin; m < end; ++m) {
         for (int64_t g = 0; g < groups; ++g) quantise_group<V>(x.as<X>() + m * x.stride[0] + g * kQuantGroup, m, g);
-        for (int64_t k = groups * kQuantGroup; k < pitch; k += 4) std::memset(at_four(m, k), 0, 4);
+        for (int64_t g = groups; g < pitch / kQuantGroup; ++g)
+          for (int i = 0; i < kQuantGroup; i += 4) std::memset(at_four(m, place(g, i)), 0, 4);
       }
     });
   }
 
  private:
+  // Of the i-th code of a group in its own order.
+  int64_t place(int64_t g, int64_t i) const {
+    if (even != 64) return g * kQuantGroup + i;
+    constexpr int64_t kHalf = kQuantGroup / 2;
+    return g / 4 * 128 + i / kHalf * 64 + g % 4 * kHalf + i % kHalf;
+  }
   int8_t* at_four(int64_t m, int64_t k) const { return codes + m / tile * tile * pitch + k * tile + m % tile * 4; }
 };
 

@@ -2,9 +2,8 @@
 // with four signed ones of x: vpdpbusd, or what stands for it. Codes of w are unsigned as they are stored (int4) or with their
 // highest bit turned (int8).
 //
-//   one row of x:   lanes along k. 16 rows of w are read where they lie, 64 bytes of each at a time; what lies 32 rows further
-//                   on is prefetched to L2, in order of addresses. The sums of their groups, four or eight lanes each, then meet
-//                   so that a vector has a group's sums of 16 rows
+//   one row of x:   lanes along k. Row after row of w is read where it lies, in the order of memory, and its groups' sums noted;
+//                   those of 16 rows are turned, so that a vector has a group's sums of 16 rows
 //   more:           lanes along n. A strip of 32 rows of w is copied as [four k][32 rows][4], in L2 or L1, and meets all rows of
 //                   x, a tile of six by 32 sums at a time, for the whole of K. The next strip is prefetched meanwhile
 //
@@ -12,6 +11,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "core/simd_avx512.h"
 #include "core/with_count.h"
@@ -45,7 +45,7 @@ struct Avx512Plan {
     items_m = ceil_div(m, std::max<int64_t>(item_rows, 1));
     x_bytes = Activations::bytes(m, k, tile);
     scale_bytes = size_t(a.scale.shape[1] * kStrip) * sizeof(float);
-    strip_bytes = direct ? 0 : size_t(k * kStrip);
+    strip_bytes = direct ? size_t(16 * round_up(k / kQuantGroup, 16)) * sizeof(int32_t) : size_t(k * kStrip);
   }
   size_t per_thread() const { return scale_bytes + strip_bytes; }
 };
@@ -66,7 +66,7 @@ class Avx512Matmul {
   static constexpr int kOffset = kInt4 ? kInt4Offset : 128;
 
   Avx512Matmul(const QuantMatmulArgs& a, const Avx512Plan& plan, std::byte* scratch)
-      : a_(a), p_(plan), x_(scratch, a, plan.tile, kOffset), per_thread_(scratch + plan.x_bytes) {}
+      : a_(a), p_(plan), x_(scratch, a, plan.tile, kOffset, plan.direct), per_thread_(scratch + plan.x_bytes) {}
 
   void run(ThreadTeam& team) const {
     const int64_t items = p_.items_n * p_.items_m;
@@ -94,128 +94,146 @@ class Avx512Matmul {
     const int64_t m0 = i % p_.items_m * p_.item_rows, m1 = std::min(m0 + p_.item_rows, m());
     if (!p_.direct)
       return strip(n0, n1, m0, m1, goes_on && p_.items_m == 1, scale, reinterpret_cast<uint8_t*>(mine + p_.scale_bytes));
-    for (int64_t n = n0; n < n1; n += kRows) {
-      read_scales(n, std::min<int64_t>(kRows, n1 - n), 1, scale);
-      direct_block(n, int(std::min<int64_t>(kRows, n1 - n)), goes_on || n + kRows < n1, scale);
-    }
+    auto* sums = reinterpret_cast<int32_t*>(mine + p_.scale_bytes);
+    for (int64_t n = n0; n < n1; n += kRows) direct_block(n, int(std::min<int64_t>(kRows, n1 - n)), scale, sums);
   }
 
   // Scales of 16 rows as [scale of a row][blocks of 16 rows][16]: the first of `blocks`.
   void read_scales(int64_t n0, int64_t rows, int blocks, float* to) const {
     visit_scale(a_.scale, [&]<class S>(S*) {
-      const int64_t pitch = a_.scale.stride[0];
-      const S* first = a_.scale.as<S>() + n0 * pitch;
-      if (scales() == 1 && pitch == 1) return V::store(to, V::load_n(first, int(rows)));
-      for (int64_t j = 0; j < scales(); j += kRows) {
-        const int some = int(std::min<int64_t>(kRows, scales() - j));
-        V::F r[kRows];
-#pragma GCC unroll 16
-        for (int i = 0; i < kRows; ++i) r[i] = V::load_n(first + std::min<int64_t>(i, rows - 1) * pitch + j, some);
-        V::transpose(r);
-#pragma GCC unroll 16
-        for (int i = 0; i < kRows; ++i)
-          if (i < some) V::store(to + (j + i) * blocks * kRows, r[i]);
-      }
+      const S* first = a_.scale.as<S>() + n0 * a_.scale.stride[0];
+      if (scales() == 1 && a_.scale.stride[0] == 1) return V::store(to, V::load_n(first, int(rows)));
+      turn_scales(first, rows, blocks * kRows, to);
     });
+  }
+
+  // Scale j of sixteen rows to `to` + j * pitch: 64 bytes of each row at a time, bf16 in pairs.
+  template <class S>
+  void turn_scales(const S* row, int64_t rows, int64_t pitch, float* to) const {
+    constexpr int kParts = sizeof(float) / sizeof(S), kSome = kRows * kParts;
+    for (int64_t j = 0; j < scales(); j += kSome, row += kSome) {
+      const int some = int(std::min<int64_t>(kSome, scales() - j));
+      const __mmask64 inside = ~uint64_t(0) >> (64 - some * sizeof(S));
+      const S* p = row;
+      V::F r[kRows];
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        r[i] = _mm512_castsi512_ps(_mm512_maskz_loadu_epi8(inside, p));
+        if (i + 1 < rows) p += a_.scale.stride[0];
+      }
+      V::transpose(r);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        if (kParts * i >= some) break;
+        if constexpr (kParts == 1) {
+          V::store(to, r[i]), to += pitch;
+        } else {
+          const auto [even, odd] = two_scales<S>(_mm512_castps_si512(r[i]));
+          V::store(to, even), to += pitch;
+          if (kParts * i + 1 == some) break;
+          V::store(to, odd), to += pitch;
+        }
+      }
+    }
+  }
+
+  template <class S>
+  static SLUICE_INLINE std::pair<V::F, V::F> two_scales(__m512i both) {
+    if constexpr (std::is_same_v<S, Bf16>)
+      return {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16)),
+              _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(int(0xffff0000))))};
+    else
+      return {_mm512_cvtph_ps(_mm512_cvtepi32_epi16(both)), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(both, 16)))};
   }
 
   // ---- one row of x
 
-  // Rows of w, in place. Beyond the last one it stands for itself again.
-  template <bool kWhole>
-  struct Rows {
-    const uint8_t* row[kWhole ? 1 : kRows];
-    int64_t pitch;
-    SLUICE_INLINE const uint8_t* at(int r) const { return kWhole ? row[0] + r * pitch : row[kWhole ? 0 : r]; }
-  };
+  static constexpr int64_t kBytesAhead = 8 << 10;  // what is brought to L2, in the order of memory
 
-  void direct_block(int64_t n0, int rows, bool goes_on, const float* scale) const {
-    const int64_t pitch = w_pitch();
-    const uint8_t* first = row_of_codes(a_.w, n0);
-    V::F y;
-    if (rows == kRows) {
-      const Rows<true> w{{first}, pitch};
-      y = goes_on ? direct_sums<true, true>(w, scale) : direct_sums<true, false>(w, scale);
-    } else {
-      Rows<false> w{{}, pitch};
-      for (int r = 0; r < kRows; ++r) w.row[r] = first + std::min(r, rows - 1) * pitch;
-      y = direct_sums<false, false>(w, scale);
-    }
+  void direct_block(int64_t n0, int rows, float* scale, int32_t* sums) const {
+    fetch_scales(n0 + 2 * kRows);
+    const int64_t pitch = round_up(x_.groups, kSums);
+    for (int r = 0; r < rows; ++r) row_sums(row_of_codes(a_.w, n0 + r), sums + r * pitch);
+    read_scales(n0, rows, 1, scale);
+    const V::F y = scaled_sums(sums, pitch, rows, scale);
     visit_float(a_.y, [&]<class Y>(Y*) { V::store_n(a_.y.as<Y>() + n0, y, rows); });
   }
 
-  template <bool kWhole, bool kPrefetch>
-  __attribute__((noinline)) V::F direct_sums(Rows<kWhole> w, const float* scale) const {
-    const int64_t groups_of_scale = x_.groups / scales(), ahead = 2 * kRows * w.pitch;
+  void fetch_scales(int64_t n0) const {
+    const int64_t size = int64_t(dtype_size(a_.scale.dtype));
+    const char* row = static_cast<const char*>(a_.scale.data) + n0 * a_.scale.stride[0] * size;
+    for (int r = 0; r < kRows; ++r, row += a_.scale.stride[0] * size)
+      for (int64_t at = 0; at < scales() * size; at += kLine) _mm_prefetch(row + at, _MM_HINT_T1);
+  }
+
+  __attribute__((noinline)) void row_sums(const uint8_t* w, int32_t* sums) const {
+    constexpr int64_t kBytes = kSums * kBytesOfGroup;
     const int8_t* x = x_.codes;
+    int64_t left = row_bytes();
+    for (; left >= kBytes; left -= kBytes, w += kBytes, x += kSums * kQuantGroup, sums += kSums)
+      _mm512_store_si512(sums, group_sums(x, [w](int line) __attribute__((always_inline)) {
+                           _mm_prefetch(w + line * kLine + kBytesAhead, _MM_HINT_T1);
+                           return _mm512_loadu_si512(w + line * kLine);
+                         }));
+    if (left > 0)
+      _mm512_store_si512(sums, group_sums(x, [w, left](int line) __attribute__((always_inline)) {
+                           const int64_t bytes = std::clamp<int64_t>(left - line * kLine, 0, kLine);
+                           const __mmask64 inside = bytes == kLine ? ~uint64_t(0) : (uint64_t(1) << bytes) - 1;
+                           return _mm512_maskz_loadu_epi8(inside, w + line * kLine);
+                         }));
+  }
+
+  // The sums of sixteen groups of a row. `load` gives its lines.
+  static constexpr int kSums = 16, kLines = kSums / kGroups;
+  template <class Load>
+  static SLUICE_INLINE __m512i group_sums(const int8_t* x, Load&& load) {
+    const auto line = [&](int i) __attribute__((always_inline)) {
+      const __m512i w = load(i), zero = _mm512_setzero_si512();
+      if constexpr (!kInt4) return D::dot(zero, _mm512_xor_si512(w, _mm512_set1_epi8(char(0x80))), _mm512_loadu_si512(x + i * kLine));
+      const __m512i low = _mm512_set1_epi8(15), even = _mm512_loadu_si512(x + 2 * i * kLine),
+                    odd = _mm512_loadu_si512(x + (2 * i + 1) * kLine);
+      return D::dot(D::dot(zero, _mm512_and_si512(w, low), even), _mm512_and_si512(_mm512_srli_epi16(w, 4), low), odd);
+    };
+    const auto four = [&](int i) __attribute__((always_inline)) {  // lane 4 q + r: the sum of quarter q of line i + r
+      const __m512i a = line(i), b = line(i + 1), c = line(i + 2), d = line(i + 3);
+      const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+      const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+      return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    };
+    if constexpr (kInt4) return four(0);  // a group is a quarter
+    const __m512i a = four(0), b = four(4);
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+  }
+  // Where group i of sixteen is in what group_sums() gives.
+  static constexpr int lane_of_group(int i) {
+    if (kInt4) return i % 4 * 4 + i / 4;
+    const int line = i / 2;
+    return (line / 4 * 2 + i % 2) * 4 + line % 4;
+  }
+
+  // y of 16 rows, from their groups' sums and scales.
+  __attribute__((noinline)) V::F scaled_sums(const int32_t* sums, int64_t pitch, int rows, const float* scale) const {
+    const int64_t groups_of_scale = x_.groups / scales();
     V::F y = V::zero(), p = V::zero();
     int64_t left = groups_of_scale;
-    const auto add = [&](int64_t g, __m512i sums) __attribute__((always_inline)) {
-      const V::F whole = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, _mm512_set1_epi32(x_.start[g])));
-      p = V::fma(whole, V::set1(x_.scale[g]), p);
-      if (--left == 0) {
+    for (int64_t g0 = 0; g0 < x_.groups; g0 += kSums) {
+      V::F group[kSums];  // of lane_of_group()
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r)
+        group[r] = _mm512_castsi512_ps(_mm512_load_si512(sums + std::min(r, rows - 1) * pitch + g0));
+      V::transpose(group);
+#pragma GCC unroll 16
+      for (int i = 0; i < kSums; ++i) {
+        const int64_t g = g0 + i;
+        if (g >= x_.groups) break;
+        const __m512i sum = _mm512_add_epi32(_mm512_castps_si512(group[lane_of_group(i)]), _mm512_set1_epi32(x_.start[g]));
+        p = V::fma(_mm512_cvtepi32_ps(sum), V::set1(x_.scale[g]), p);
+        if (--left > 0) continue;
         y = V::fma(p, V::load(scale), y);
         p = V::zero(), scale += kRows, left = groups_of_scale;
       }
-    };
-    int64_t at = 0, g = 0;
-    for (; at + kLine <= row_bytes(); at += kLine, g += kGroups, x += kGroups * kQuantGroup) {
-      if constexpr (kPrefetch)
-#pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) _mm_prefetch(w.at(0) + kRows * at + r * kLine + ahead, _MM_HINT_T1);
-      __m512i sums[kGroups];
-      line_sums(
-          [&](int r) __attribute__((always_inline)) { return _mm512_loadu_si512(w.at(r) + at); }, x, sums);
-#pragma GCC unroll 4
-      for (int i = 0; i < kGroups; ++i) add(g + i, sums[i]);
-    }
-    if (at < row_bytes()) {
-      const __mmask64 inside = (uint64_t(1) << (row_bytes() - at)) - 1;
-      __m512i sums[kGroups];
-      line_sums(
-          [&](int r) __attribute__((always_inline)) { return _mm512_maskz_loadu_epi8(inside, w.at(r) + at); }, x, sums);
-      for (int i = 0; g + i < x_.groups; ++i) add(g + i, sums[i]);
     }
     return y;
-  }
-
-  // A line of each of 16 rows: the sums of its groups, rows in lanes. `load` gives row r's.
-  template <class Load>
-  static SLUICE_INLINE void line_sums(Load&& load, const int8_t* x, __m512i (&sums)[kGroups]) {
-    __m512i xs[2] = {_mm512_loadu_si512(x), _mm512_setzero_si512()};
-    if constexpr (kInt4) {  // four groups of 16 even and 16 odd ones to 64 even, 64 odd
-      const __m512i more = _mm512_loadu_si512(x + kLine);
-      xs[1] = _mm512_shuffle_i64x2(xs[0], more, 0xdd);
-      xs[0] = _mm512_shuffle_i64x2(xs[0], more, 0x88);
-    }
-    const auto row = [&](int r) __attribute__((always_inline)) {
-      const __m512i w = load(r), zero = _mm512_setzero_si512();
-      if constexpr (!kInt4) return D::dot(zero, _mm512_xor_si512(w, _mm512_set1_epi8(char(0x80))), xs[0]);
-      const __m512i low = _mm512_set1_epi8(15);
-      return D::dot(D::dot(zero, _mm512_and_si512(w, low), xs[0]), _mm512_and_si512(_mm512_srli_epi16(w, 4), low), xs[1]);
-    };
-    __m512i quarter[4];  // [i]: lane 4 q + r has the sum of quarter q of row 4 i + r
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const __m512i a = row(4 * i), b = row(4 * i + 1), c = row(4 * i + 2), d = row(4 * i + 3);
-      const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-      const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-      quarter[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    }
-    if constexpr (kInt4) {
-      const __m512i low01 = _mm512_shuffle_i32x4(quarter[0], quarter[1], 0x44),
-                    low23 = _mm512_shuffle_i32x4(quarter[2], quarter[3], 0x44);
-      const __m512i high01 = _mm512_shuffle_i32x4(quarter[0], quarter[1], 0xee),
-                    high23 = _mm512_shuffle_i32x4(quarter[2], quarter[3], 0xee);
-      sums[0] = _mm512_shuffle_i32x4(low01, low23, 0x88), sums[1] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
-      sums[2] = _mm512_shuffle_i32x4(high01, high23, 0x88), sums[3] = _mm512_shuffle_i32x4(high01, high23, 0xdd);
-    } else {  // a group is two quarters
-      const auto both = [](__m512i a, __m512i b) __attribute__((always_inline)) {
-        return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
-      };
-      const __m512i s01 = both(quarter[0], quarter[1]), s23 = both(quarter[2], quarter[3]);
-      sums[0] = _mm512_shuffle_i32x4(s01, s23, 0x88), sums[1] = _mm512_shuffle_i32x4(s01, s23, 0xdd);
-    }
   }
 
   // ---- more rows
