@@ -10,6 +10,28 @@
 
 namespace sluice {
 
+// Of a group of 32: its codes, their sum, and its scale, which is NaN where something is not finite.
+struct GroupCodes {
+  int8_t q[kQuantGroup];
+  int32_t sum;
+  float scale;
+};
+
+template <class V>
+struct GroupOf {
+  template <class X>
+  static SLUICE_INLINE GroupCodes group(const X* x) {
+    const auto a = V::load(x), b = V::load(x + simd::kLanes);
+    const auto none = V::fma(a, V::zero(), V::mul(b, V::zero()));  // 0, or NaN where something is not finite
+    const float most = V::reduce_max(V::max(V::abs(a), V::abs(b))), by = most / 127.0f;
+    const auto divisor = V::set1(by == 0 ? 1.0f : by);  // what is so small has codes 0 either way
+    GroupCodes c{.q = {}, .sum = 0, .scale = by + V::reduce_add(none)};
+    V::store(c.q, V::div(a, divisor)), V::store(c.q + simd::kLanes, V::div(b, divisor));
+    for (const int8_t q : c.q) c.sum += q;
+    return c;
+  }
+};
+
 // Rows of codes, and for each group of 32 its scale and the number at which its sum begins: codes of w are multiplied as what is
 // stored plus some offset, and minus offset * (sum of the group's codes of x) takes that back. Exact, like the sum.
 //
@@ -47,40 +69,31 @@ struct Activations {
   const float* scale_of(int64_t m) const { return scale + m * groups; }
   const int32_t* start_of(int64_t m) const { return start + m * groups; }
 
-  template <class V, class X>
-  SLUICE_INLINE void quantise_group(const X* x, int64_t m, int64_t g) const {
-    const auto a = V::load(x), b = V::load(x + simd::kLanes);
-    const auto none = V::fma(a, V::zero(), V::mul(b, V::zero()));  // 0, or NaN where something is not finite
-    const float most = V::reduce_max(V::max(V::abs(a), V::abs(b))), by = most / 127.0f;
-    int8_t q[kQuantGroup];
-    const auto divisor = V::set1(by == 0 ? 1.0f : by);  // what is so small has codes 0 either way
-    V::store(q, V::div(a, divisor)), V::store(q + simd::kLanes, V::div(b, divisor));
-    int sum = 0;
-    for (int i = 0; i < kQuantGroup; ++i) sum += q[i];
-    const int64_t at = (m / tile * groups + g) * tile + m % tile;
-    scale[at] = by + V::reduce_add(none);
-    start[at] = -offset * sum;
-    if (even) {
-      int8_t in_order[kQuantGroup];
-      std::memcpy(in_order, q, sizeof q);
-      for (int i = 0; i < kQuantGroup / 2; ++i) q[i] = in_order[2 * i], q[kQuantGroup / 2 + i] = in_order[2 * i + 1];
-    }
-    for (int i = 0; i < kQuantGroup; i += 4) std::memcpy(at_four(m, place(g, i)), q + i, 4);
-  }
-
-  // Rows [begin, end) of x.
-  template <class V>
+  // Rows [begin, end) of x. Quantise::group() is what GroupOf has.
+  template <class Quantise>
   void quantise(const Tensor& x, int64_t begin, int64_t end) const {
     visit_float(x, [&]<class X>(X*) {
       for (int64_t m = begin; m < end; ++m) {
-        for (int64_t g = 0; g < groups; ++g) quantise_group<V>(x.as<X>() + m * x.stride[0] + g * kQuantGroup, m, g);
-        for (int64_t g = groups; g < pitch / kQuantGroup; ++g)
-          for (int i = 0; i < kQuantGroup; i += 4) std::memset(at_four(m, place(g, i)), 0, 4);
+        for (int64_t g = 0; g < groups; ++g) keep(Quantise::group(x.as<X>() + m * x.stride[0] + g * kQuantGroup), m, g);
+        for (int64_t g = groups; g < pitch / kQuantGroup; ++g) put(GroupCodes{}, m, g);
       }
     });
   }
 
  private:
+  SLUICE_INLINE void keep(GroupCodes c, int64_t m, int64_t g) const {
+    const int64_t at = (m / tile * groups + g) * tile + m % tile;
+    scale[at] = c.scale;
+    start[at] = -offset * c.sum;
+    if (even) {
+      const GroupCodes in_order = c;
+      for (int i = 0; i < kQuantGroup / 2; ++i) c.q[i] = in_order.q[2 * i], c.q[kQuantGroup / 2 + i] = in_order.q[2 * i + 1];
+    }
+    put(c, m, g);
+  }
+  SLUICE_INLINE void put(const GroupCodes& c, int64_t m, int64_t g) const {
+    for (int i = 0; i < kQuantGroup; i += 4) std::memcpy(at_four(m, place(g, i)), c.q + i, 4);
+  }
   // Of the i-th code of a group in its own order.
   int64_t place(int64_t g, int64_t i) const {
     if (even != 64) return g * kQuantGroup + i;

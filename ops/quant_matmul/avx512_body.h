@@ -11,6 +11,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "core/simd_avx512.h"
@@ -55,6 +56,32 @@ inline size_t avx512_workspace(const Context& ctx, const QuantMatmulArgs& a) {
   return p.x_bytes + ctx.team->size() * p.per_thread();
 }
 
+// GroupOf, without its reductions of what is never more than a sum of bytes or a flag.
+struct GroupOfAvx512 {
+  using V = simd::Avx512;
+  template <class X>
+  static SLUICE_INLINE GroupCodes group(const X* x) {
+    constexpr int kNotFinite = 0x99;  // quiet and signalling NaN, both infinities
+    const V::F a = V::load(x), b = V::load(x + simd::kLanes);
+    const float by = V::reduce_max(V::max(V::abs(a), V::abs(b))) / 127.0f;
+    const V::F divisor = V::set1(by == 0 ? 1.0f : by);
+    const bool finite = (_mm512_fpclass_ps_mask(a, kNotFinite) | _mm512_fpclass_ps_mask(b, kNotFinite)) == 0;
+    const __m128i low = codes(V::div(a, divisor)), high = codes(V::div(b, divisor));
+    GroupCodes c;
+    c.scale = finite ? by : std::numeric_limits<float>::quiet_NaN();
+    c.sum = sum(low) + sum(high);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(c.q), low), _mm_storeu_si128(reinterpret_cast<__m128i*>(c.q + 16), high);
+    return c;
+  }
+
+ private:
+  static SLUICE_INLINE __m128i codes(V::F x) { return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)); }
+  static SLUICE_INLINE int sum(__m128i q) {
+    const __m128i halves = _mm_sad_epu8(_mm_xor_si128(q, _mm_set1_epi8(char(0x80))), _mm_setzero_si128());
+    return _mm_cvtsi128_si32(_mm_add_epi64(halves, _mm_unpackhi_epi64(halves, halves))) - 16 * 128;
+  }
+};
+
 template <class D, bool kInt4>
 class Avx512Matmul {
  public:
@@ -71,10 +98,10 @@ class Avx512Matmul {
   void run(ThreadTeam& team) const {
     const int64_t items = p_.items_n * p_.items_m;
     if (p_.alone) {
-      x_.template quantise<V>(a_.x, 0, m());
+      x_.template quantise<GroupOfAvx512>(a_.x, 0, m());
       for (int64_t i = 0; i < items; ++i) item(i, 0, i + 1 < items);
     } else {
-      team.split(m(), 8, [&](int64_t begin, int64_t end, int) { x_.template quantise<V>(a_.x, begin, end); });
+      team.split(m(), 8, [&](int64_t begin, int64_t end, int) { x_.template quantise<GroupOfAvx512>(a_.x, begin, end); });
       team.each(items, [&](int64_t i, int thread) { item(i, thread, team.goes_on(i, items, thread)); });
     }
   }
