@@ -18,6 +18,7 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
 #include "core/buffer.h"
 #include "core/rows.h"
 #include "core/simd.h"
@@ -54,10 +55,22 @@ constexpr DotShape dot_shape() {
 // How far ahead of a row in use w is brought into L2, in the order of memory.
 inline constexpr int64_t kBytesAhead = 8 << 10;
 
-// Memory that is wanted soon: some pairs of cache lines with every tile.
+// Memory that is wanted soon, in L2: some pairs of cache lines with every tile.
 struct DotAhead {
+  static constexpr int64_t kPair = 2 * kCacheLine;
   const std::byte* next = nullptr;
   int64_t pairs = 0;
+
+  // `bytes` from `first` on in the course of so many tiles.
+  static DotAhead of(const void* first, int64_t bytes, int64_t tiles) {
+    return {static_cast<const std::byte*>(first), ceil_div(bytes, kPair * tiles)};
+  }
+  DotAhead after(int64_t tiles) const { return {next + tiles * pairs * kPair, pairs}; }
+  SLUICE_INLINE void fetch() {
+    __builtin_prefetch(next, 0, 2);
+    __builtin_prefetch(next + kCacheLine, 0, 2);
+    next += kPair;
+  }
 };
 
 // One chunk of a row tile of x times the rows of w in `tiles` tiles, in place or from a panel: a strip. What surrounds a tile's
@@ -72,7 +85,7 @@ struct DotStrip {
   bool first;                       // chunk: the sums are set, not added to
   float* sums;
   int64_t pitch;  // of sums
-  DotAhead ahead;
+  DotAhead w_ahead, x_ahead;
 };
 
 // sums = (first) or += what one chunk of a row of x comes to with C rows of w.
@@ -109,7 +122,8 @@ SLUICE_INLINE void add_tile(const typename V::F (&acc)[R][C], bool first, float*
 
 // A tile of R rows of x and C of w: sums[r][c] = or += its products.
 template <class D, int R, int C, class W>
-SLUICE_INLINE void dot_tile(const DotStrip<typename D::Element, W>& strip, const W* w, float* sums, DotAhead ahead) {
+SLUICE_INLINE void dot_tile(const DotStrip<typename D::Element, W>& strip, const W* w, float* sums, DotAhead w_ahead,
+                            DotAhead x_ahead) {
   typename D::V::F acc[R][C];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -130,16 +144,26 @@ SLUICE_INLINE void dot_tile(const DotStrip<typename D::Element, W>& strip, const
     }
     x += D::kTileRows * D::kStep;
   };
-  for (int64_t s = 0; s < strip.steps; ++s, at += strip.w_step) {
-    if constexpr (C == 1) {
-      __builtin_prefetch(reinterpret_cast<const std::byte*>(w + at) + kBytesAhead, 0, 2);
-    } else if (ahead.pairs > 0) {
-      __builtin_prefetch(ahead.next, 0, 2);
-      __builtin_prefetch(ahead.next + kCacheLine, 0, 2);
-      ahead.next += 2 * kCacheLine;
-      --ahead.pairs;
+  const auto steps = [&](int64_t count, auto&& prefetch) __attribute__((always_inline)) {
+    for (int64_t s = 0; s < count; ++s, at += strip.w_step) {
+      prefetch();
+      multiply([](const W* p) __attribute__((always_inline)) { return D::load(p); });
     }
-    multiply([](const W* p) __attribute__((always_inline)) { return D::load(p); });
+  };
+  if constexpr (C == 1) {
+    steps(
+        strip.steps, [&]() __attribute__((always_inline)) {
+          __builtin_prefetch(reinterpret_cast<const std::byte*>(w + at) + kBytesAhead, 0, 2);
+        });
+  } else {
+    int64_t left = strip.steps;
+    for (DotAhead ahead : {w_ahead, x_ahead}) {
+      const int64_t count = std::min(left, ahead.pairs);
+      steps(
+          count, [&]() __attribute__((always_inline)) { ahead.fetch(); });
+      left -= count;
+    }
+    steps(left, [] {});
   }
   if (strip.tail) multiply([&](const W* p) __attribute__((always_inline)) { return D::load_n(p, strip.tail); });
 
@@ -148,11 +172,8 @@ SLUICE_INLINE void dot_tile(const DotStrip<typename D::Element, W>& strip, const
 
 template <class D, int R, int C, class W>
 __attribute__((noinline)) void dot_strip(const DotStrip<typename D::Element, W>& strip) {
-  DotAhead ahead = strip.ahead;
-  const W* w = strip.w;
-  float* sums = strip.sums;
-  for (int64_t i = 0; i < strip.tiles; ++i, w += strip.w_tile, sums += C, ahead.next += ahead.pairs * 2 * kCacheLine)
-    dot_tile<D, R, C>(strip, w, sums, ahead);
+  for (int64_t i = 0; i < strip.tiles; ++i)
+    dot_tile<D, R, C>(strip, strip.w + i * strip.w_tile, strip.sums + i * C, strip.w_ahead.after(i), strip.x_ahead.after(i));
 }
 
 template <class D, int C, class W>
@@ -238,14 +259,12 @@ class DotMatmul {
 
   // Row tiles [t0, t1) times rows [n0, n1) of w. Those up to `soon` are wanted next.
   void tiles_item(int64_t n0, int64_t n1, int64_t t0, int64_t t1, int64_t soon, float* sums) const {
-    constexpr int64_t kPair = 2 * kCacheLine;
-    const int64_t tiles = (t1 - t0) * ((n1 - n0 + kDotColumns - 1) / kDotColumns) * p_.chunks;
-    const int64_t bytes = (soon - n1) * a_.w.stride[0] * int64_t(sizeof(W));
-    DotAhead ahead{reinterpret_cast<const std::byte*>(w_row(n1)), (bytes + kPair * tiles - 1) / (kPair * tiles)};
+    const int64_t tiles = (t1 - t0) * ceil_div(n1 - n0, kDotColumns) * p_.chunks;
+    auto w_ahead = DotAhead::of(w_row(n1), (soon - n1) * a_.w.stride[0] * int64_t(sizeof(W)), tiles);
     for_strips(n0, n1, t0, t1, sums, [&](int64_t u, int64_t n, int64_t count, int64_t s, int64_t steps, int tail, float* to) {
       auto strip = strip_in_place(u, s, n, count / kDotColumns, kDotColumns, steps, tail, to);
-      strip.ahead = ahead;
-      ahead.next += strip.tiles * ahead.pairs * kPair;
+      strip.w_ahead = w_ahead, w_ahead = w_ahead.after(strip.tiles);
+      strip.x_ahead = next_of_x(strip.x, steps, n1 - n0).after((n - n0) / kDotColumns);
       dot_strip<D, kDotColumns>(tile_rows(u), strip);
       const int64_t done = strip.tiles * kDotColumns;
       if (done < count) dot_strip<D, 1>(tile_rows(u), strip_in_place(u, s, n + done, count - done, 1, steps, tail, to + done));
@@ -256,7 +275,13 @@ class DotMatmul {
                                       float* sums) const {
     const int64_t pitch = a_.w.stride[0];
     return {x_tile(u, s), w_row(n) + s * D::kStep, pitch, D::kStep, tile * pitch, tiles, steps, tail, s == 0,
-            sums,         p_.item_columns,         {}};
+            sums,         p_.item_columns,         {},    {}};
+  }
+
+  // What follows a chunk of x, in the course of the tiles of one: with many rows it comes from L3.
+  DotAhead next_of_x(const Element* chunk, int64_t steps, int64_t columns) const {
+    const int64_t elements = steps * D::kTileRows * D::kStep;
+    return DotAhead::of(chunk + elements, elements * int64_t(sizeof(Element)), ceil_div(columns, kDotColumns));
   }
 
   void panel_item(int64_t n0, int64_t n1, int64_t t0, int64_t t1, Element* panel, float* sums) const {
@@ -277,6 +302,7 @@ class DotMatmul {
                                                                          s == 0,
                                                                          to,
                                                                          p_.item_columns,
+                                                                         {},
                                                                          {}});
     });
   }
