@@ -32,6 +32,21 @@ class CheckSass(unittest.TestCase):
         self.assertEqual(r.returncode, 77 if missing else 1, r.stdout)
 
 
+class Rounds(unittest.TestCase):
+    def run_tool(self, *args):
+        return subprocess.run([sys.executable, SOURCE / "tools/rounds.py", *args], capture_output=True, text=True)
+
+    def test_takes_the_last_number_and_compares_within_a_round(self):
+        r = self.run_tool("--rounds", "2", "a=echo 7 rows, 3.5", "b=echo 1.75e0")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertIn("| b | 1.8 | 1.8 1.8 | 2.00 | 2.00 2.00 |", r.stdout)
+
+    def test_ends_with_what_a_failing_command_said(self):
+        r = self.run_tool("a=echo 1", "b=echo 5; echo no model >&2; false")
+        self.assertNotEqual(r.returncode, 0)
+        self.assertIn("no model", r.stderr)
+
+
 class Peers(unittest.TestCase):
     def test_every_cell_has_a_time(self):
         files = list((SOURCE / "docs/performance").glob("peers-*.json"))
