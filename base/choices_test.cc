@@ -70,8 +70,19 @@ TEST(Environment, HasAllOfThemOrTheFirstThatIsWrong) {
     const Set wrong("SLUICE_IMPL", "x");
     EXPECT_EQ(message(), "SLUICE_IMPL: 'x' is not OPERATOR:IMPLEMENTATION");
   }
+  {
+    const Set isa("SLUICE_ISA", "plain");
+    const auto env = read_environment();
+    ASSERT_TRUE(env.ok());
+    EXPECT_EQ(env->isa, "plain");
+    EXPECT_FALSE(env->cpu.avx2);
+    const Set wrong("SLUICE_ISA", "sse9");
+    EXPECT_EQ(message(), "SLUICE_ISA: 'sse9' is no instruction set");
+  }
   const auto env = read_environment();
   ASSERT_TRUE(env.ok());
+  EXPECT_EQ(env->isa, "");
+  EXPECT_EQ(env->cpu.avx2, detect_cpu_features().avx2);
   EXPECT_TRUE(env->impl.empty() && env->tile.empty() && env->pdl.allows("gdn_step"));
 }
 

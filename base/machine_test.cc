@@ -48,7 +48,21 @@ TEST(Machine, WhatIsNotThereIsLeftOut) {
   EXPECT_EQ(largest_cache(m), 0);
 }
 
+TEST(Machine, LinesThatSayNothingAreZeroOrEmpty) {
+  const testing::TempDir root;
+  root.write("proc/meminfo", "no colon\n: 5 kB\nMemTotal:\nMemAvailable: many\nHugepagesize: 2048 kB\n");
+  for (const char* line : {"always never", "[always", "always]"}) {
+    root.write("sys/kernel/mm/transparent_hugepage/enabled", line);
+    const Machine m = read_machine(root.root());
+    EXPECT_EQ(m.transparent_huge_pages, "") << line;
+    EXPECT_EQ(m.memory_bytes, 0);
+    EXPECT_EQ(m.available_bytes, 0);
+    EXPECT_EQ(m.huge_page_bytes, 2 << 20);
+  }
+}
+
 TEST(Machine, LargestCacheCountsAllOfAKind) {
+  EXPECT_EQ(largest_cache({.caches = {{3, "Unified", 16 << 20, 0}}, .threads = 8}), 16 << 20);  // shared by nobody knows how many
   const Machine two_l3{.caches = {{1, "Data", 32 << 10, 1}, {3, "Unified", 16 << 20, 4}}, .threads = 8};
   EXPECT_EQ(largest_cache(two_l3), 32 << 20);
 }

@@ -82,6 +82,7 @@ TEST_F(CheckpointTest, RefusesBadIndexes) {  // fault row 5
       {R"({"a": "../s.safetensors"})", index_path() + at_a + "'../s.safetensors'" + wanted},
       {R"({"a": "sub/s.safetensors"})", index_path() + at_a + "'sub/s.safetensors'" + wanted},
       {R"({"a": "/etc/passwd"})", index_path() + at_a + "'/etc/passwd'" + wanted},
+      {R"({"a": "."})", index_path() + at_a + "'.'" + wanted},
       {R"({"a": ".."})", index_path() + at_a + "'..'" + wanted},
       {R"({"a": ""})", index_path() + at_a + "''" + wanted},
       {R"({"a": "s.safetensors\u0000x"})", index_path() + at_a + "'s.safetensors\\x00x'" + wanted},
@@ -102,6 +103,37 @@ TEST_F(CheckpointTest, RefusesBadIndexes) {  // fault row 5
     index(c.weight_map);
     EXPECT_EQ(refusal(), c.message);
   }
+  dir_.write("model.safetensors.index.json", "[]");
+  EXPECT_EQ(refusal(), index_path() + no_map);
+  dir_.write("model.safetensors.index.json", R"({"metadata": {}})");
+  EXPECT_EQ(refusal(), index_path() + no_map);
+}
+
+TEST_F(CheckpointTest, RefusesMoreShardsThanCanBeMapped) {
+  const auto index_of = [&](int shards) {
+    std::string map;
+    for (int i = 0; i < shards; ++i) map += (i ? ",\"" : "\"") + std::to_string(i) + "\":\"" + std::to_string(i) + ".safetensors\"";
+    index("{" + map + "}");
+  };
+  index_of(1001);
+  EXPECT_EQ(refusal(), index_path() + ": names 1001 shards, wanted at most 1000");
+  index_of(1000);
+  EXPECT_EQ(refusal(), dir_ / "0.safetensors" + ": cannot open: No such file or directory");
+}
+
+TEST_F(CheckpointTest, ReadsTensorsThatLieBadlyInTheirFile) {
+  for (const std::string padding : {"", " "}) {
+    const std::string header = R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})" + padding;
+    const float value = 1.5;
+    std::string bytes = char(header.size()) + std::string(7, '\0') + header;
+    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+    dir_.write("model.safetensors", bytes);
+    const auto c = Checkpoint::open(dir_.root());
+    ASSERT_TRUE(c.ok()) << c.status().message();
+    float copy = 0;
+    ASSERT_TRUE(c->read(c->find("a")->data, sizeof copy, reinterpret_cast<std::byte*>(&copy)).ok());
+    EXPECT_EQ(copy, value);
+  }
 }
 
 TEST_F(CheckpointTest, RefusesABadShard) {
@@ -110,15 +142,18 @@ TEST_F(CheckpointTest, RefusesABadShard) {
 }
 
 TEST_F(CheckpointTest, WarnsOfTensorsThatTheIndexDoesNotList) {  // fault row 5
-  shard("s.safetensors", {"a", "e1", "e2", "e3", "e4", "e5", "e6"});
   index(R"({"a": "s.safetensors"})");
-  const auto c = Checkpoint::open(dir_.root());
-  ASSERT_TRUE(c.ok()) << c.status().message();
-  EXPECT_EQ(c->names(), (std::vector<std::string>{"a"}));
-  EXPECT_EQ(c->find("e1"), nullptr);
-  EXPECT_EQ(c->warnings,
-            (std::vector<std::string>{dir_ / "s.safetensors" +
-                                      ": ignored 6 tensors that the index does not list: 'e1', 'e2', 'e3', 'e4', 'e5', ..."}));
+  const auto warns = [&](const std::string& ignored) {
+    const auto c = Checkpoint::open(dir_.root());
+    ASSERT_TRUE(c.ok()) << c.status().message();
+    EXPECT_EQ(c->names(), (std::vector<std::string>{"a"}));
+    EXPECT_EQ(c->find("e1"), nullptr);
+    EXPECT_EQ(c->warnings, (std::vector<std::string>{dir_ / "s.safetensors" + ": ignored " + ignored}));
+  };
+  shard("s.safetensors", {"a", "e1", "e2", "e3", "e4", "e5", "e6"});
+  warns("6 tensors that the index does not list: 'e1', 'e2', 'e3', 'e4', 'e5', ...");
+  shard("s.safetensors", {"a", "e1", "e2"});
+  warns("2 tensors that the index does not list: 'e1', 'e2'");
 }
 
 TEST_F(CheckpointTest, PrefersTheOneFileAndSaysSo) {

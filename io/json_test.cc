@@ -82,6 +82,16 @@ TEST(ReadSmallFile, ReadsWholeAndRefusesLargeOnesUnread) {
   EXPECT_EQ(read_small_file(path, 1 << 20).status().message(), path + ": has 1099511627776 bytes, wanted at most 1048576");
 }
 
+TEST(ReadSmallFile, SaysWhenAFileEndsBeforeItsSize) {
+  const std::string path = "/sys/devices/system/cpu/online";  // the kernel says a page
+  std::error_code none;
+  if (std::filesystem::file_size(path, none) < 4096 || none) GTEST_SKIP() << "no " << path << " of a page here";
+  const Status s = read_small_file(path, 1 << 20).status();
+  EXPECT_EQ(s.code(), Code::kIo);
+  EXPECT_TRUE(s.message().starts_with(path + ": ended at byte ")) << s.message();
+  EXPECT_TRUE(s.message().ends_with(" of " + std::to_string(std::filesystem::file_size(path)))) << s.message();
+}
+
 TEST(JsonFields, KeepsTheFirstFailureOnly) {
   const auto v = parse_json(R"({"n": 7, "t": "x", "l": [1, -1], "o": {"k": 2.5}, "z": null})", "f");
   ASSERT_TRUE(v.ok());
@@ -106,9 +116,23 @@ TEST(JsonFields, KeepsTheFirstFailureOnly) {
   EXPECT_EQ(message([](const JsonFields& f) { f.integer("z", 0, 9); }), "f: z is missing, wanted an integer from 0 to 9");
   EXPECT_EQ(message([](const JsonFields& f) { f.integers("l", 0, 9); }), "f: l is a list with -1, wanted integers from 0 to 9");
   EXPECT_EQ(message([](const JsonFields& f) { f.object("o").number("k", 3, 4); }), "f: o: k is 2.5, wanted a number from 3 to 4");
+  EXPECT_EQ(message([](const JsonFields& f) { f.number("t", 0, 9); }), "f: t is 'x', wanted a number from 0 to 9");
+  EXPECT_EQ(message([](const JsonFields& f) { f.number("l", 0, 9); }), "f: l is a list of 2, wanted a number from 0 to 9");
+  EXPECT_EQ(message([](const JsonFields& f) { f.number("none", 0, 9); }), "f: none is missing, wanted a number from 0 to 9");
+  EXPECT_EQ(message([](const JsonFields& f) { f.text("n"); }), "f: n is 7, wanted text");
   EXPECT_EQ(message([](const JsonFields& f) { f.object("n"); }), "f: n is 7, wanted an object");
   EXPECT_EQ(message([](const JsonFields& f) { f.boolean("o", true); }), "f: o is an object, wanted true or false");
   EXPECT_EQ(message([](const JsonFields& f) { f.texts("l"); }), "f: l is a list with 1, wanted a list of texts");
+}
+
+TEST(JsonFields, KnowsKinds) {
+  const auto v = parse_json(R"({"t": "x", "o": {}, "z": null})", "f");
+  Status status;
+  const JsonFields f(v->get_object(), "f", status);
+  EXPECT_TRUE(f.is_text("t") && f.is_object("o"));
+  for (const char* key : {"o", "z", "none"}) EXPECT_FALSE(f.is_text(key)) << key;
+  for (const char* key : {"t", "z", "none"}) EXPECT_FALSE(f.is_object(key)) << key;
+  EXPECT_TRUE(status.ok());
 }
 
 TEST(Quote, ShowsOneLineOfAscii) {

@@ -44,9 +44,14 @@ TEST(MappedFile, RefusesAllButRegularFiles) {
   std::filesystem::create_symlink("pipe", dir / "link");
   EXPECT_EQ(MappedFile::open(dir.root()).status().message(), dir.root() + ": is a directory, wanted a regular file");
   EXPECT_EQ(MappedFile::open(dir / "link").status().message(), dir / "link" + ": is a pipe, wanted a regular file");
+  ASSERT_EQ(::mknod((dir / "socket").c_str(), S_IFSOCK | 0600, 0), 0);
+  EXPECT_EQ(MappedFile::open(dir / "socket").status().message(), dir / "socket" + ": cannot open: No such device or address");
   EXPECT_EQ(MappedFile::open("/dev/zero").status().message(), "/dev/zero: is a device, wanted a regular file");
   EXPECT_EQ(MappedFile::open(dir / "none").status().message(), dir / "none" + ": cannot open: No such file or directory");
   EXPECT_EQ(MappedFile::open(dir / "none").status().code(), Code::kNotFound);
+  const std::string file = dir.write("file", "x");
+  EXPECT_EQ(MappedFile::open(file + "/x").status().code(), Code::kNotFound);  // not in a folder
+  EXPECT_EQ(MappedFile::open(file + std::string("\0x", 2)).status().message(), file + ": the path goes on after a NUL byte");
 }
 
 TEST(MappedFile, RefusesMoreMappingsThanTheGuardCanNameAndTakesThemAgainWhenFreed) {

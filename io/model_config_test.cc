@@ -61,6 +61,33 @@ TEST(ModelConfig, BothSpellingsAreTheSameModel) {
     EXPECT_TRUE(load_ok(oracle(model, "config.json")) == load_ok(oracle(model, "config.published_style.json"))) << model;
 }
 
+template <class... Fields>
+void expect_each_counts(const ModelConfig& other, Fields ModelConfig::*... fields) {
+  int n = 0;
+  const auto expect_counts = [&](auto field) {
+    ModelConfig c;
+    EXPECT_TRUE(c == ModelConfig());
+    c.*field = other.*field;
+    EXPECT_FALSE(c == ModelConfig()) << "field " << n;
+    c = other, c.*field = ModelConfig().*field;
+    EXPECT_FALSE(c == other) << "field " << n;
+    ++n;
+  };
+  (expect_counts(fields), ...);
+}
+
+TEST(ModelConfig, IsEqualOnlyInAllFields) {
+  using C = ModelConfig;
+  C other = load_ok(oracle("qwen3_5_wrapped_tied", "config.json"));
+  other.attn_output_gate = false, other.dtype = DType::kF32, other.mtp_layers = 1, other.quantization.emplace();
+  expect_each_counts(other, &C::architecture, &C::model_type, &C::wrapped, &C::has_vision, &C::vocab_size, &C::hidden_size,
+                     &C::intermediate_size, &C::num_layers, &C::layers, &C::num_attention_heads, &C::num_kv_heads, &C::head_dim,
+                     &C::attn_output_gate, &C::linear_key_heads, &C::linear_value_heads, &C::linear_key_dim, &C::linear_value_dim,
+                     &C::conv_width, &C::rms_norm_eps, &C::rope_theta, &C::rotary_dim, &C::mrope_section,
+                     &C::max_position_embeddings, &C::tie_word_embeddings, &C::eos_token_ids, &C::mtp_layers, &C::dtype,
+                     &C::quantization);
+}
+
 TEST(ModelConfig, ReadsThePublishedModels) {
   const struct {
     const char* name;

@@ -93,6 +93,37 @@ TEST(Quantization, ReadsFp8InBlocks) {
   EXPECT_EQ(config.scheme_of("model.embed_tokens", kEmbedding), std::nullopt);
 }
 
+TEST(Quantization, TakesWhatChangesNothing) {
+  for (const std::string order : {R"("weight")", R"("static")"}) {
+    const auto [config, status] = read(compressed(kInt4 + (", \"actorder\": " + order) + R"(, "dynamic": null)"));
+    ASSERT_TRUE(status.ok()) << status.to_string();
+    EXPECT_EQ(config.scheme_of("x", kLinear), (WeightScheme{CodeType::kInt4, 128}));
+  }
+}
+
+TEST(Quantization, IsEqualOnlyInAllOfIt) {
+  const std::string int4 = R"("num_bits": 4, "strategy": "group", "group_size": )";
+  const std::string others[] = {compressed(int4 + "128"),
+                                compressed(int4 + "32"),
+                                compressed(R"("num_bits": 8)", R"("format": "int-quantized")"),
+                                compressed(int4 + "128", R"("targets": ["x"])"),
+                                compressed(int4 + "128", R"("targets": ["re:x"])"),
+                                compressed(int4 + "128", "", R"("ignore": [])"),
+                                R"({"quant_method": "compressed-tensors", "config_groups": {}})",
+                                R"({"quant_method": "fp8", "weight_block_size": [128, 128]})"};
+  for (const std::string& a : others)
+    for (const std::string& b : others) EXPECT_EQ(read(a).config == read(b).config, &a == &b) << a << "\n" << b;
+  EXPECT_FALSE(NamePattern::part("x") == *NamePattern::parse("x"));
+  EXPECT_FALSE((WeightScheme{CodeType::kInt4, 0} == WeightScheme{CodeType::kInt8, 0}));
+}
+
+TEST(Quantization, SchemesAreDescribed) {
+  EXPECT_EQ(describe({CodeType::kInt8, 0}), "int8 by rows");
+  EXPECT_EQ(describe({CodeType::kInt4, 0}), "int4 by rows");
+  EXPECT_EQ(describe({CodeType::kInt4, 32}), "int4 in groups of 32");
+  EXPECT_EQ(describe({CodeType::kFp8, 0}), "fp8 in blocks of 128 x 128");
+}
+
 TEST(Quantization, RefusesByNameWhatThereIsNoCodeFor) {
   const std::string group = "config_groups: group_0: ", weights = group + "weights: ", multiple = ", wanted a multiple of 32";
   const std::string method = ", wanted compressed-tensors, or fp8 in blocks of 128 x 128";
@@ -112,6 +143,13 @@ TEST(Quantization, RefusesByNameWhatThereIsNoCodeFor) {
       {compressed(R"("num_bits": 4, "strategy": "tensor")"), weights + "strategy is 'tensor', wanted channel or group"},
       {compressed(R"("num_bits": 4, "actorder": "group")"),
        weights + "actorder is 'group', wanted none, or 'weight': columns in their own order"},
+      {compressed(R"("num_bits": 4, "actorder": 5)"),
+       weights + "actorder is 5, wanted none, or 'weight': columns in their own order"},
+      {compressed(R"("num_bits": 4, "dynamic": true)"), weights + "dynamic is true, wanted false"},
+      {compressed(R"("num_bits": 4, "block_structure": [16, 16])"), weights + "block_structure is a list of 2, wanted none"},
+      {R"({"quant_method": "compressed-tensors"})", "config_groups is missing, wanted an object", Code::kBadFile},
+      {R"({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"format": "pack-quantized"}}})",
+       group + "weights is missing, wanted an object", Code::kBadFile},
       {compressed(kInt4, R"("format": "float-quantized")"),
        group + "format is 'float-quantized', wanted int-quantized, naive-quantized or pack-quantized"},
       {compressed(kInt4, R"("input_activations": {"num_bits": 8, "dynamic": false})"),

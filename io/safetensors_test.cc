@@ -1,5 +1,8 @@
 #include "io/safetensors.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <cstring>
 #include <numeric>
 #include <random>
@@ -138,6 +141,8 @@ TEST_F(SafetensorsTest, RefusesBadShapesTypesAndKeys) {  // fault row 3
       {file_of("{\"a\":{}}", 0), "header: tensor 'a': dtype is missing"},
       {file_of("{\"a\":{\"bits\":4}}", 0), "header: tensor 'a': has field 'bits', wanted dtype, shape and data_offsets only"},
       {file_of("{\"a\":3}", 0), "header: tensor 'a': is 3, wanted an object"},
+      {file_of("{\"a\":true}", 0), "header: tensor 'a': is true, wanted an object"},
+      {file_of("{\"a\":false}", 0), "header: tensor 'a': is false, wanted an object"},
       {file_of("{\"a\\n\\u0000\":3}", 0), "header: tensor 'a\\x0a\\x00': is 3, wanted an object"},
   });
 }
@@ -145,6 +150,9 @@ TEST_F(SafetensorsTest, RefusesBadShapesTypesAndKeys) {  // fault row 3
 TEST(SafetensorsHeader, NamesTheByteOfTheHeader) {
   const auto header = parse_safetensors_header(R"({"a": {"dtype": "F32", "dtype": "F32"}})", 0, "f");
   EXPECT_EQ(header.status().message(), "f: tensor 'a': has dtype twice (at byte 29)");
+  for (const auto& [text, found] : {std::pair("[]", "a list"), {"3", "3"}, {"true", "true"}, {"null", "null"}})
+    EXPECT_EQ(without_place(parse_safetensors_header(text, 0, "f").status().message()),
+              std::string("f: is ") + found + ", wanted an object");
 }
 
 // Random damage to a good header: refused, or every range lies within the data.
@@ -275,6 +283,40 @@ TEST_F(SafetensorsTest, WritesBigTensorsWhole) {
   ASSERT_TRUE(file.ok()) << file.status().message();
   EXPECT_EQ(std::memcmp(file->find("big")->data, numbers.data(), numbers.size() * sizeof(float)), 0);
   EXPECT_EQ(file->find("columns")->as<float>()[99 * 2999 + 98], 299'998.f);
+}
+
+TEST_F(SafetensorsTest, ShowsEachTensorThatWasWritten) {
+  const std::vector<double> numbers(4);
+  const std::vector<std::pair<std::string, Tensor>> tensors = {
+      {"a", Tensor::of(reinterpret_cast<const uint8_t*>(numbers.data()), {3})},
+      {"b", Tensor::of(numbers.data(), {4})},
+      {"c", Tensor::of(reinterpret_cast<const float*>(numbers.data()), {5})}};
+  std::vector<size_t> shown;
+  ASSERT_TRUE(write_safetensors(dir_ / "out.safetensors", tensors, {}, [&](size_t bytes) { shown.push_back(bytes); }).ok());
+  EXPECT_EQ(shown, (std::vector<size_t>{32, 20, 3}));  // by falling size of element
+}
+
+// A full disk, as the limit of a file's size.
+TEST_F(SafetensorsTest, SaysWhenTheDiskIsFullAndLeavesNothing) {
+  const std::vector<float> numbers(1 << 20);
+  const Tensor whole = Tensor::of(numbers.data(), {1 << 10, 1 << 10});
+  Tensor transposed = whole;
+  std::swap(transposed.stride[0], transposed.stride[1]);
+  std::vector<std::pair<std::string, Tensor>> many;
+  for (int i = 0; i < 10'000; ++i) many.emplace_back(std::string(100, 'x') + std::to_string(i), Tensor::of(numbers.data(), {1}));
+  const std::string path = dir_ / "out.safetensors";
+  std::vector<Status> found;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{1 << 20, before.rlim_max};
+  ::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  for (const auto& tensors : {std::vector{std::pair(std::string("whole"), whole)}, {{"transposed", transposed}}, many})
+    found.push_back(write_safetensors(path, tensors));
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, SIG_DFL);
+  for (const Status& s : found) EXPECT_EQ(s.message(), path + ": cannot write: File too large");
+  EXPECT_TRUE(std::filesystem::is_empty(dir_.root()));
 }
 
 TEST_F(SafetensorsTest, RefusesToWriteWhatCouldNotBeRead) {

@@ -171,10 +171,22 @@ TEST(Chat, WhereTheTemplateComesFrom) {
   EXPECT_EQ(load_and_render(folder), "/tokenizer_config.json: chat_template is a list without the name \"default\"");
   folder.write("tokenizer_config.json", R"({"chat_template": 5})");
   EXPECT_EQ(load_and_render(folder), "/tokenizer_config.json: chat_template is neither a string nor a list");
-  folder.write("tokenizer_config.json", R"({"chat_template": [5]})");
-  EXPECT_EQ(load_and_render(folder), "/tokenizer_config.json: an entry of chat_template lacks name or template");
+  for (const char* entry : {"5", "{}", R"({"name": "default"})", R"({"name": "default", "template": 5})", R"({"template": "t"})"}) {
+    folder.write("tokenizer_config.json", R"({"chat_template": [)" + std::string(entry) + "]}");
+    EXPECT_EQ(load_and_render(folder), "/tokenizer_config.json: an entry of chat_template lacks name or template") << entry;
+  }
+  folder.write("tokenizer_config.json", R"({"chat_template": null})");
+  EXPECT_EQ(load_and_render(folder), ": no chat template");
+  folder.write("tokenizer_config.json",
+               R"({"chat_template": "{{ eos_token is defined }}", "eos_token": {"content": 5}, "x_token": {}})");
+  EXPECT_EQ(load_and_render(folder), "False");
   folder.write("tokenizer_config.json", "[]");
   EXPECT_EQ(load_and_render(folder), "/tokenizer_config.json: not a JSON object");
+  folder.write("tokenizer_config.json", "{");
+  EXPECT_EQ(load_and_render(folder), "/tokenizer_config.json: not valid JSON: incomplete JSON at byte 1");
+  std::filesystem::remove(folder.path() + "/tokenizer_config.json");
+  std::filesystem::create_directory(folder.path() + "/tokenizer_config.json");
+  EXPECT_EQ(load_and_render(folder), "/tokenizer_config.json: is a directory, wanted a regular file");
 }
 
 }  // namespace

@@ -546,5 +546,58 @@ TEST_P(LongPieces, FollowTheDefinition) {
 }
 INSTANTIATE_TEST_SUITE_P(Bpe, LongPieces, ::testing::Values(100, 1000));
 
+// What is joined has more bytes than are merged by looking at every pair.
+TEST(Bpe, TokensOfHundredsOfBytesFollowTheDefinition) {
+  constexpr int32_t kLongest = 512, kJoined = 600;  // 128 + n: 2^n times a; kJoined: the longest of them and a b
+  Vocabulary vocabulary;
+  std::vector<Merge> merges;
+  ASSERT_TRUE(vocabulary.add("a", 128).ok() && vocabulary.add("b", 'b').ok());
+  int32_t id = 128;
+  for (size_t n = 2; n <= kLongest; n *= 2, ++id) {
+    ASSERT_TRUE(vocabulary.add(std::string(n, 'a'), id + 1).ok());
+    merges.push_back({id, id, id + 1});
+  }
+  ASSERT_TRUE(vocabulary.add(std::string(kLongest, 'a') + "b", kJoined).ok());
+  merges.push_back({id, 'b', kJoined});
+  const Bpe bpe(vocabulary, merges, false, {});
+  Bpe::Scratch scratch;
+  for (const int32_t before : {300, 511, 512, 513, 1024, 1537})
+    for (const int32_t after : {0, 1, 600}) {
+      std::vector<int32_t> ids, wanted;
+      const auto want = [&](int32_t letters) {
+        for (int32_t n = kLongest, token = id; n > 0; n /= 2, --token)
+          for (; letters >= n; letters -= n) wanted.push_back(token);
+      };
+      want(before);
+      if (wanted.back() == id) wanted.back() = kJoined;
+      else wanted.push_back('b');
+      want(after);
+      bpe.encode(std::string(size_t(before), 'a') + "b" + std::string(size_t(after), 'a'), ids, scratch);
+      EXPECT_EQ(ids, wanted) << before << " " << after;
+    }
+}
+
+TEST(Vocabulary, SpellingsOutsideOfTheByteAlphabetAreLiteral) {
+  Vocabulary v;
+  EXPECT_EQ(v.find_bytes("a"), -1);
+  ASSERT_TRUE(v.add("\u0120a", 0).ok());  // a space and a
+  ASSERT_TRUE(v.add(" a", 1).ok());
+  ASSERT_TRUE(v.add("\u20ac", 2).ok());
+  ASSERT_TRUE(v.add("\u00ad", 3).ok());
+  EXPECT_EQ(v.bytes(0), v.bytes(1));
+  EXPECT_EQ(v.find_bytes(" a"), 0);
+  EXPECT_EQ(v.find_spelling("\u0120a"), 0);
+  EXPECT_EQ(v.find_spelling(" a"), 1);
+  EXPECT_EQ(v.find_spelling("\u20ac"), 2);
+  EXPECT_EQ(v.find_bytes("\u20ac"), -1);
+  for (const char* none : {"", "a", "a ", "\u0120", "\u20ad", "\xff"}) EXPECT_EQ(v.find_spelling(none), -1) << none;
+  for (int32_t id = 0; id < 4; ++id) EXPECT_EQ(v.is_literal(id), id > 0) << id;
+  EXPECT_EQ(v.add(" a", 4).message(), "token ' a' has id 4 and id 1, wanted each token once");
+  EXPECT_EQ(v.size(), 4);
+  std::string bytes = "x";
+  EXPECT_FALSE(decode_byte_alphabet("ab\u20ac", bytes));
+  EXPECT_EQ(bytes, "x");
+}
+
 }  // namespace
 }  // namespace sluice

@@ -471,10 +471,27 @@ TEST(ToolSchema, Types) {
     return int(tools.find("f")->parameters.at("p"));
   };
   EXPECT_EQ(types(R"({"type": "integer"})"), kJsonNumber);
+  for (const auto& [name, type] : std::initializer_list<std::pair<std::string, int>>{{"string", kJsonString},
+                                                                                     {"number", kJsonNumber},
+                                                                                     {"int", kJsonNumber},
+                                                                                     {"float", kJsonNumber},
+                                                                                     {"boolean", kJsonBoolean},
+                                                                                     {"bool", kJsonBoolean},
+                                                                                     {"null", kJsonNull},
+                                                                                     {"object", kJsonObject},
+                                                                                     {"dict", kJsonObject},
+                                                                                     {"array", kJsonArray},
+                                                                                     {"list", kJsonArray}})
+    EXPECT_EQ(types(R"({"type": ")" + name + "\"}"), type) << name;
   EXPECT_EQ(types(R"({"type": ["boolean", "null", 5]})"), kJsonBoolean | kJsonNull);
+  EXPECT_EQ(types(R"({"type": 5, "const": "a"})"), kJsonString);
   EXPECT_EQ(types(R"({"type": "string", "nullable": true})"), kJsonString | kJsonNull);
+  EXPECT_EQ(types(R"({"type": "string", "nullable": false})"), kJsonString);
+  EXPECT_EQ(types(R"({"nullable": true})"), 0);
   EXPECT_EQ(types(R"({"type": "blob"})"), 0);
   EXPECT_EQ(types(R"({"enum": ["a", null]})"), kJsonString | kJsonNull);
+  EXPECT_EQ(types(R"({"enum": [1.5, false, {}]})"), kJsonNumber | kJsonBoolean | kJsonObject);
+  EXPECT_EQ(types(R"({"enum": "a", "anyOf": 5, "$ref": 5})"), 0);
   EXPECT_EQ(types(R"({"const": [1]})"), kJsonArray);
   EXPECT_EQ(types(R"({"oneOf": [{"type": "object"}, {"allOf": [{"type": "array"}]}]})"), kJsonObject | kJsonArray);
   EXPECT_EQ(types(R"({"properties": {}})"), kJsonObject);
@@ -483,6 +500,7 @@ TEST(ToolSchema, Types) {
   EXPECT_EQ(types(R"({"$ref": "#/definitions/A"})"), kJsonArray);
   EXPECT_EQ(types(R"({"$ref": "#/$defs/L"})"), 0);
   EXPECT_EQ(types(R"({"$ref": "#/$defs/none"})"), 0);
+  EXPECT_EQ(types(R"({"$ref": "#/properties/p"})"), 0);
   EXPECT_EQ(types("true"), 0);
   std::string wide = R"({"type": "number"})";
   for (int i = 0; i < 10; ++i) wide = "{\"anyOf\": [" + wide + ", " + wide + "]}";

@@ -45,6 +45,7 @@ class Counts:
         self.folders = folders
         self.taken = collections.defaultdict(lambda: collections.defaultdict(dict))
         self.exceptional = set()  # (file, line, block)
+        self.throws = set()  # (file, line, place): gcov marks them in copies that ran only; those of the other copies are left out too
 
     def add(self, report):
         path, line, block = None, 0, ""
@@ -55,10 +56,12 @@ class Counts:
             elif path is None:
                 continue
             elif found := BRANCH.match(text):
-                if "(throw)" not in found[4]:
-                    # A line's first branches may stand before its first block.
+                # A line's first branches may stand before its first block.
+                place = (block, int(found[1]))
+                if "(throw)" in found[4]:
+                    self.throws.add((path, line, place))
+                else:
                     places = self.taken[path][line]
-                    place = (block, int(found[1]))
                     places[place] = places.get(place, 0) + int(found[3] or 0)
             elif found := BLOCK.match(text):
                 block = found[3]
@@ -71,7 +74,9 @@ class Counts:
         """File -> line -> how often each of its branches was taken."""
         result = {}
         for path, lines in self.taken.items():
-            kept = {n: [c for (block, _), c in places.items() if (path, n, block) not in self.exceptional] for n, places in lines.items()}
+            kept = {n: [c for place, c in places.items()
+                        if (path, n, place[0]) not in self.exceptional and (path, n, place) not in self.throws]
+                    for n, places in lines.items()}
             result[path] = {n: counts for n, counts in kept.items() if counts}
         return result
 

@@ -66,6 +66,34 @@ TEST(Jinja, ErrorsNameTheLineAndTheCause) {
   EXPECT_EQ(error_of("{{ a 'b\n' }}"), "line 1: unexpected 'b\\x0a', expected '}}'");
 }
 
+TEST(Jinja, ArithmeticWithoutAResultIsRefused) {
+  const std::string range = "an integer leaves the range of 64 bits";
+  const std::pair<const char*, std::string> cases[] = {
+      {"-9223372036854775807 - 2", range},
+      {"(-9223372036854775807 - 1) // -1", range},
+      {"-(-9223372036854775807 - 1)", range},
+      {"3 ** 99", range},
+      {"0 ** -1", "zero cannot be raised to a negative power"},
+      {"0.0 ** -1", "zero cannot be raised to a negative power"},
+      {"(-1.5) ** 0.5", "a negative number raised to a fraction is complex"},
+      {"1.5 / 0", "division by zero"},
+      {"1.5 // 0", "division by zero"},
+      {"1.5 % 0", "division by zero"},
+      {"1 % 0", "division by zero"},
+      {"true // 0", "division by zero"},
+      {"[1] + (1,)", "'+' does not take a 'list' and a 'tuple'"},
+      {"[1] * 1.5", "'*' does not take a 'list' and a 'float'"},
+      {"x * [1]", "'x' is undefined"},
+      {"[1] - x", "'x' is undefined"},
+      {"-'a'", "what '-' takes must be an integer: got a 'str'"},
+      {"(1, 2) < (1, 'a')", "cannot order a 'int' and a 'str'"},
+      {"'1' | int(0, 1)", "base must be from 2 to 36"},
+      {"'1' | int(0, 37)", "base must be from 2 to 36"},
+  };
+  for (const auto& [expression, message] : cases)
+    EXPECT_EQ(error_of("{{ " + std::string(expression) + " }}"), "line 1: " + message) << expression;
+}
+
 TEST(Jinja, AttributeWalksFindNothing) {
   for (const char* walk : {"s.__class__", "s.__init__", "d.__class__", "xs.__len__", "ns.__dict__", "range.__globals__",
                            "m.__module__", "loop.__class__", "s['__class__']", "s|map(attribute='__class__')|first"}) {
