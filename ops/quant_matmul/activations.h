@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
 #include "core/buffer.h"
 #include "core/rows.h"
@@ -17,20 +18,31 @@ struct GroupCodes {
   float scale;
 };
 
+// What an instruction set may have better ways for.
 template <class V>
-struct GroupOf {
-  template <class X>
-  static SLUICE_INLINE GroupCodes group(const X* x) {
-    const auto a = V::load(x), b = V::load(x + simd::kLanes);
-    const auto none = V::fma(a, V::zero(), V::mul(b, V::zero()));  // 0, or NaN where something is not finite
-    const float most = V::reduce_max(V::max(V::abs(a), V::abs(b))), by = most / 127.0f;
-    const auto divisor = V::set1(by == 0 ? 1.0f : by);  // what is so small has codes 0 either way
-    GroupCodes c{.q = {}, .sum = 0, .scale = by + V::reduce_add(none)};
-    V::store(c.q, V::div(a, divisor)), V::store(c.q + simd::kLanes, V::div(b, divisor));
-    for (const int8_t q : c.q) c.sum += q;
-    return c;
+struct GroupParts {
+  static SLUICE_INLINE bool finite(typename V::F a, typename V::F b) {
+    const float none = V::reduce_add(V::fma(a, V::zero(), V::mul(b, V::zero())));  // 0, or NaN
+    return none == 0;
+  }
+  static SLUICE_INLINE int32_t sum(const int8_t* q) {
+    int32_t sum = 0;
+    for (int i = 0; i < kQuantGroup; ++i) sum += q[i];
+    return sum;
   }
 };
+
+template <class V, class X>
+SLUICE_INLINE GroupCodes quantise_group(const X* x) {
+  const auto a = V::load(x), b = V::load(x + simd::kLanes);
+  const float most = V::reduce_max(V::max(V::abs(a), V::abs(b))), by = most / 127.0f;
+  const auto divisor = V::set1(by == 0 ? 1.0f : by);  // what is so small has codes 0 either way
+  GroupCodes c;
+  c.scale = GroupParts<V>::finite(a, b) ? by : std::numeric_limits<float>::quiet_NaN();
+  V::store(c.q, V::div(a, divisor)), V::store(c.q + simd::kLanes, V::div(b, divisor));
+  c.sum = GroupParts<V>::sum(c.q);
+  return c;
+}
 
 // Rows of codes, and for each group of 32 its scale and the number at which its sum begins: codes of w are multiplied as what is
 // stored plus some offset, and minus offset * (sum of the group's codes of x) takes that back. Exact, like the sum.
@@ -38,14 +50,14 @@ struct GroupOf {
 //   codes         [tile of rows][four k][row of the tile][4]
 //   scale, start  [tile of rows][group][row of the tile]
 //
-// Of int8 a row's codes are in order of k. Of int4 every 32, or every 128, are those of even k, then those of odd k, as the lower and
-// the upper halves of 16 bytes, or 64, of w are. Zeros up to a multiple of 512.
+// Of int8 a row's codes are in order of k. Of int4 every 32, or every 128, are those of even k, then those of odd k, as the
+// lower and the upper halves of 16 bytes, or 64, of w are. Zeros up to a multiple of 512.
 struct Activations {
   static constexpr int64_t kPadding = 512;  // sixteen groups
 
   int64_t tile;           // rows
   int64_t pitch, groups;  // of a row: bytes of codes, groups
-  int64_t even;  // neighbouring codes of even k; 0: all in order
+  int64_t even;           // neighbouring codes of even k; 0: all in order
   int offset;
   int8_t* codes;
   float* scale;
@@ -69,12 +81,12 @@ struct Activations {
   const float* scale_of(int64_t m) const { return scale + m * groups; }
   const int32_t* start_of(int64_t m) const { return start + m * groups; }
 
-  // Rows [begin, end) of x. Quantise::group() is what GroupOf has.
-  template <class Quantise>
+  // Rows [begin, end) of x.
+  template <class V>
   void quantise(const Tensor& x, int64_t begin, int64_t end) const {
     visit_float(x, [&]<class X>(X*) {
       for (int64_t m = begin; m < end; ++m) {
-        for (int64_t g = 0; g < groups; ++g) keep(Quantise::group(x.as<X>() + m * x.stride[0] + g * kQuantGroup), m, g);
+        for (int64_t g = 0; g < groups; ++g) keep(quantise_group<V>(x.as<X>() + m * x.stride[0] + g * kQuantGroup), m, g);
         for (int64_t g = groups; g < pitch / kQuantGroup; ++g) put(GroupCodes{}, m, g);
       }
     });

@@ -11,7 +11,6 @@
 #pragma once
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "core/simd_avx512.h"
@@ -56,28 +55,18 @@ inline size_t avx512_workspace(const Context& ctx, const QuantMatmulArgs& a) {
   return p.x_bytes + ctx.team->size() * p.per_thread();
 }
 
-// GroupOf, without its reductions of what is never more than a sum of bytes or a flag.
-struct GroupOfAvx512 {
-  using V = simd::Avx512;
-  template <class X>
-  static SLUICE_INLINE GroupCodes group(const X* x) {
+template <>
+struct GroupParts<simd::Avx512> {
+  static SLUICE_INLINE bool finite(__m512 a, __m512 b) {
     constexpr int kNotFinite = 0x99;  // quiet and signalling NaN, both infinities
-    const V::F a = V::load(x), b = V::load(x + simd::kLanes);
-    const float by = V::reduce_max(V::max(V::abs(a), V::abs(b))) / 127.0f;
-    const V::F divisor = V::set1(by == 0 ? 1.0f : by);
-    const bool finite = (_mm512_fpclass_ps_mask(a, kNotFinite) | _mm512_fpclass_ps_mask(b, kNotFinite)) == 0;
-    const __m128i low = codes(V::div(a, divisor)), high = codes(V::div(b, divisor));
-    GroupCodes c;
-    c.scale = finite ? by : std::numeric_limits<float>::quiet_NaN();
-    c.sum = sum(low) + sum(high);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(c.q), low), _mm_storeu_si128(reinterpret_cast<__m128i*>(c.q + 16), high);
-    return c;
+    return (_mm512_fpclass_ps_mask(a, kNotFinite) | _mm512_fpclass_ps_mask(b, kNotFinite)) == 0;
   }
+  static SLUICE_INLINE int32_t sum(const int8_t* q) { return sum_of_16(q) + sum_of_16(q + 16); }
 
  private:
-  static SLUICE_INLINE __m128i codes(V::F x) { return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)); }
-  static SLUICE_INLINE int sum(__m128i q) {
-    const __m128i halves = _mm_sad_epu8(_mm_xor_si128(q, _mm_set1_epi8(char(0x80))), _mm_setzero_si128());
+  static SLUICE_INLINE int32_t sum_of_16(const int8_t* q) {
+    const __m128i codes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q)), _mm_set1_epi8(char(0x80)));
+    const __m128i halves = _mm_sad_epu8(codes, _mm_setzero_si128());
     return _mm_cvtsi128_si32(_mm_add_epi64(halves, _mm_unpackhi_epi64(halves, halves))) - 16 * 128;
   }
 };
@@ -89,7 +78,6 @@ class Avx512Matmul {
   static constexpr int kRows = 16;                           // of w, side by side in a vector
   static constexpr int64_t kLine = 64;                       // bytes of a row of w at a time
   static constexpr int64_t kBytesOfGroup = kInt4 ? 16 : 32;  // of a row of w
-  static constexpr int kGroups = kLine / kBytesOfGroup;
   static constexpr int kOffset = kInt4 ? kInt4Offset : 128;
 
   Avx512Matmul(const QuantMatmulArgs& a, const Avx512Plan& plan, std::byte* scratch)
@@ -98,10 +86,10 @@ class Avx512Matmul {
   void run(ThreadTeam& team) const {
     const int64_t items = p_.items_n * p_.items_m;
     if (p_.alone) {
-      x_.template quantise<GroupOfAvx512>(a_.x, 0, m());
+      x_.template quantise<V>(a_.x, 0, m());
       for (int64_t i = 0; i < items; ++i) item(i, 0, i + 1 < items);
     } else {
-      team.split(m(), 8, [&](int64_t begin, int64_t end, int) { x_.template quantise<GroupOfAvx512>(a_.x, begin, end); });
+      team.split(m(), 8, [&](int64_t begin, int64_t end, int) { x_.template quantise<V>(a_.x, begin, end); });
       team.each(items, [&](int64_t i, int thread) { item(i, thread, team.goes_on(i, items, thread)); });
     }
   }
@@ -111,6 +99,7 @@ class Avx512Matmul {
   int64_t n() const { return a_.w.shape[0]; }
   int64_t scales() const { return a_.scale.shape[1]; }
   int64_t row_bytes() const { return x_.groups * kBytesOfGroup; }
+  static __mmask64 first_bytes(int64_t n) { return n >= kLine ? ~uint64_t(0) : n <= 0 ? 0 : (uint64_t(1) << n) - 1; }
   int64_t w_pitch() const { return a_.w.stride[0] * int64_t(kInt4 ? sizeof(int32_t) : sizeof(int8_t)); }
 
   // goes_on: the next item follows on this thread.
@@ -140,7 +129,7 @@ class Avx512Matmul {
     constexpr int kParts = sizeof(float) / sizeof(S), kSome = kRows * kParts;
     for (int64_t j = 0; j < scales(); j += kSome, row += kSome) {
       const int some = int(std::min<int64_t>(kSome, scales() - j));
-      const __mmask64 inside = ~uint64_t(0) >> (64 - some * sizeof(S));
+      const __mmask64 inside = first_bytes(some * int64_t(sizeof(S)));
       const S* p = row;
       V::F r[kRows];
 #pragma GCC unroll 16
@@ -204,14 +193,12 @@ class Avx512Matmul {
                          }));
     if (left > 0)
       _mm512_store_si512(sums, group_sums(x, [w, left](int line) __attribute__((always_inline)) {
-                           const int64_t bytes = std::clamp<int64_t>(left - line * kLine, 0, kLine);
-                           const __mmask64 inside = bytes == kLine ? ~uint64_t(0) : (uint64_t(1) << bytes) - 1;
-                           return _mm512_maskz_loadu_epi8(inside, w + line * kLine);
+                           return _mm512_maskz_loadu_epi8(first_bytes(left - line * kLine), w + line * kLine);
                          }));
   }
 
   // The sums of sixteen groups of a row. `load` gives its lines.
-  static constexpr int kSums = 16, kLines = kSums / kGroups;
+  static constexpr int kSums = 16;
   template <class Load>
   static SLUICE_INLINE __m512i group_sums(const int8_t* x, Load&& load) {
     const auto line = [&](int i) __attribute__((always_inline)) {
@@ -295,7 +282,7 @@ class Avx512Matmul {
     const uint8_t* first = row_of_codes(a_.w, n0);
     for (int64_t at = 0; at < row_bytes(); at += kLine) {
       const int64_t bytes = std::min(kLine, row_bytes() - at);
-      const __mmask64 inside = bytes == kLine ? ~uint64_t(0) : (uint64_t(1) << bytes) - 1;
+      const __mmask64 inside = first_bytes(bytes);
       V::F r[kRows];
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i)
@@ -404,7 +391,7 @@ class Avx512Matmul {
   const QuantMatmulArgs& a_;
   const Avx512Plan& p_;
   const Activations x_;
-  std::byte* per_thread_;  // for each thread: scales, then a strip
+  std::byte* per_thread_;  // for each thread: scales, then a strip or the group sums of 16 rows
 };
 
 template <class D>

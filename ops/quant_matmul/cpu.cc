@@ -63,7 +63,7 @@ Status quant_matmul_cpu(Context& ctx, const QuantMatmulArgs& a, std::byte* scrat
   if (m == 0 || n == 0) return {};
   const Activations x(scratch, a, 1, offset_of(a));
   std::byte* per_thread = scratch + Activations::bytes(m, a.x.shape[1], 1);
-  ctx.team->split(m, 16, [&](int64_t begin, int64_t end, int) { x.quantise<GroupOf<simd::Plain>>(a.x, begin, end); });
+  ctx.team->split(m, 16, [&](int64_t begin, int64_t end, int) { x.quantise<simd::Plain>(a.x, begin, end); });
   ctx.team->each(ceil_div(n, kRowsOfItem), [&](int64_t item, int thread) {
     const Row row(per_thread + thread * Row::bytes(a), a);
     for (int64_t i = item * kRowsOfItem; i < std::min((item + 1) * kRowsOfItem, n); ++i) {
