@@ -70,7 +70,9 @@ struct Activations {
       : tile(tile),
         pitch(round_up(a.x.shape[1], kPadding)),
         groups(a.x.shape[1] / kQuantGroup),
-        even(code_type(a.w) != CodeType::kInt4 ? 0 : even_by_64 ? 64 : 16),
+        even(code_type(a.w) != CodeType::kInt4 ? 0
+             : even_by_64                      ? 64
+                                               : 16),
         offset(offset),
         codes(reinterpret_cast<int8_t*>(memory)),
         scale(reinterpret_cast<float*>(codes + round_up(a.x.shape[0], tile) * pitch)),
