@@ -8,6 +8,7 @@
 #include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -152,7 +153,17 @@ bool Connection::hold_body(size_t bytes) {
   return state_.body_bytes.fetch_add(more) + more <= limits_.max_body_bytes_total || more < 0;
 }
 
+// A coroutine that ends without ever having waited is ended by a message as well, so it waits before there is anything that fails.
+auto Connection::wait_first() {
+  return asio::async_initiate<const asio::deferred_t, void()>(
+      [this](auto&& go_on) {
+        asio::post(worker_.context.get_executor(), asio::bind_allocator(wait_memory_.allocator(), std::move(go_on)));
+      },
+      asio::deferred);
+}
+
 Awaitable<void> Connection::serve() {
+  co_await wait_first();
   Next next = Next::kKeepAlive;
   if (refused_ != Rejected::kCount) {
     begin_head();

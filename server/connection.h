@@ -67,6 +67,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   enum class Got { kOk, kRefused, kClosed };
 
   // Coroutines take no objects by value: g++ 12 destroys temporaries among their arguments twice.
+  auto wait_first();
   Awaitable<void> serve();
   Awaitable<Next> serve_request();
   Awaitable<Got> read_head();

@@ -6,14 +6,11 @@
 #include <algorithm>
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/bind_allocator.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/out_of_memory.h"
@@ -27,8 +24,6 @@ using asio::ip::tcp;
 using boost::system::error_code;
 using Acceptor = asio::basic_socket_acceptor<tcp, IoExecutor>;
 using Guard = asio::executor_work_guard<IoExecutor>;
-
-constexpr asio::use_awaitable_t<IoExecutor> kAwait;
 
 Status check(const HttpOptions& options, const Router& router) {
   SLUICE_RETURN_IF_ERROR(router.status());
@@ -89,6 +84,20 @@ bool answer(Worker& worker) {
   return worker.called.exchange(false);
 }
 
+// A flag that is raised as long as this is there.
+class Raised {
+ public:
+  explicit Raised(bool& flag) : flag_(&flag) { flag = true; }
+  Raised(Raised&& other) noexcept : flag_(std::exchange(other.flag_, nullptr)) {}
+  ~Raised() { lower(); }
+  void lower() {
+    if (flag_) *std::exchange(flag_, nullptr) = false;
+  }
+
+ private:
+  bool* flag_;
+};
+
 // Programs that this one starts must not hold its connections open.
 void close_on_exec(int fd) { ::fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
@@ -99,9 +108,8 @@ struct HttpServer::Impl {
 
   Status listen();
   Status start_threads();
-  void start_accepting();
-  Awaitable<void> accept_loop();
-  Awaitable<void> accept_one(Timer& pause);
+  void accept();
+  void accepted(error_code ec, Worker& worker, Socket socket);
   void take_in(Worker& worker, Socket socket);
   void run(Worker& worker);
   void call_workers();
@@ -112,9 +120,11 @@ struct HttpServer::Impl {
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<Guard> guards;
   std::vector<std::thread> threads;
-  std::unique_ptr<Acceptor> acceptor;
+  std::unique_ptr<Acceptor> acceptor;  // this and what follows are the first thread's
+  std::optional<Timer> pause;
   OperationMemory accept_memory;
-  bool accepting = false;  // the first thread's
+  std::optional<Socket> next_socket;
+  bool accepting = false;
   std::atomic<bool> cancelling{false};
   size_t next_worker = 0;
   tcp::endpoint endpoint;
@@ -172,7 +182,7 @@ void HttpServer::Impl::run(Worker& worker) {
   do {
     try {
       if (answer(worker)) look_at_state(worker);
-      if (&worker == workers[0].get()) start_accepting();
+      if (&worker == workers[0].get()) accept();
       worker.context.run();
     } catch (const std::exception&) {
       worker.called = true;
@@ -196,47 +206,34 @@ void HttpServer::Impl::look_at_state(Worker& worker) {
   }
 }
 
-void HttpServer::Impl::start_accepting() {
+// Waits for the next connection, unless it does. Where asio finds no memory for that connection it drops what it was to call, with
+// an exception for run(), which begins anew.
+void HttpServer::Impl::accept() {
   if (accepting || !acceptor->is_open()) return;
-  asio::co_spawn(workers[0]->context.get_executor(), accept_loop(), asio::detached);
-  accepting = true;
-}
-
-Awaitable<void> HttpServer::Impl::accept_loop() {
-  // However it ends, run() begins another one while there is an acceptor.
-  struct AtEnd {
-    Impl& impl;
-    ~AtEnd() {
-      impl.accepting = false;
-      if (impl.state.stopping) return;
-      call(*impl.workers[0]);
-    }
-  } at_end{*this};
-  Timer pause(workers[0]->context.get_executor());
-  while (acceptor->is_open()) {
-    try {
-      co_await accept_one(pause);
-    } catch (const std::exception&) {
-      // No memory: at most one connection closes, and the loop goes on. Where that throws at once, this is the only way out of it.
-      if (workers[0]->called) co_return;
-    }
-  }
-}
-
-Awaitable<void> HttpServer::Impl::accept_one(Timer& pause) {
   Worker& worker = *workers[next_worker++ % workers.size()];
-  Socket socket(worker.context.get_executor());
-  error_code ec;
-  co_await acceptor->async_accept(socket, asio::bind_allocator(accept_memory.allocator(), asio::redirect_error(kAwait, ec)));
+  next_socket.emplace(worker.context.get_executor());
+  auto then = [this, &worker, raised = Raised(accepting)](error_code ec) mutable {
+    raised.lower();
+    accepted(ec, worker, std::move(*next_socket));
+  };
+  acceptor->async_accept(*next_socket, asio::bind_allocator(accept_memory.allocator(), std::move(then)));
+}
+
+void HttpServer::Impl::accepted(error_code ec, Worker& worker, Socket socket) {
   if (ec == asio::error::no_descriptors || ec == boost::system::errc::too_many_files_open_in_system ||
       ec == asio::error::no_buffer_space || ec == asio::error::no_memory) {
     // Those who wait stay in the backlog until a descriptor is free; trying at once would only burn the CPU.
     state.counters.reject(Rejected::kDescriptors);
-    pause.expires_after(std::chrono::milliseconds(50));
-    co_await pause.async_wait(asio::bind_allocator(accept_memory.allocator(), asio::redirect_error(kAwait, ec)));
-  } else if (!ec) {
-    take_in(worker, std::move(socket));
+    pause->expires_after(std::chrono::milliseconds(50));
+    auto then = [this, raised = Raised(accepting)](error_code) mutable {
+      raised.lower();
+      accept();
+    };
+    pause->async_wait(asio::bind_allocator(accept_memory.allocator(), std::move(then)));
+    return;
   }
+  accept();
+  if (!ec) take_in(worker, std::move(socket));
 }
 
 void HttpServer::Impl::take_in(Worker& worker, Socket socket) {
@@ -281,6 +278,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, Route
     // Asio makes a context's descriptors with its first socket; later there may be none left for them.
     for (auto& w : impl->workers) Socket(w->context.get_executor());
     for (auto& w : impl->workers) make_room_for_timers(*w, impl->state.limits);
+    impl->pause.emplace(impl->workers[0]->context.get_executor());
     SLUICE_RETURN_IF_ERROR(impl->listen());
     SLUICE_RETURN_IF_ERROR(impl->start_threads());
   } catch (const std::exception& e) {  // no descriptors for epoll

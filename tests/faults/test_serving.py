@@ -96,6 +96,18 @@ class Requests(unittest.TestCase):
         for stream, count in ((False, 2), (True, 2), (True, 100)):
             self.endures(stream, count)
 
+    def test_bursts_on_the_first_connection(self):
+        # Nothing that an earlier one left can be used again.
+        for n in sample(24, DENSE, SPREAD):
+            faults = Faults()
+            with Server(*FLAGS, env=faults.environment) as s:
+                faults.arm(ALLOCATION, n, 100)
+                Answer(s, stream=False)
+                faults.disarm()
+                self.assertTrue(Answer(s, stream=False).whole, f"after allocation {n}: " + s.stderr())
+                self.assertEqual((s.stop(), s.stderr()), (0, ""))
+            faults.close()
+
     def test_metrics_without_files(self):
         faults = Faults()
         with Server(*FLAGS, env=faults.environment) as s:
