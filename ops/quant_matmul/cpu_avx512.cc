@@ -1,4 +1,4 @@
-#include "ops/quant_matmul/avx512_body.h"
+#include "ops/quant_matmul/avx512_lines.h"
 #include "ops/quant_matmul/fp8_body.h"
 
 namespace sluice {
@@ -19,10 +19,11 @@ struct Widened {
 }  // namespace
 
 Status quant_matmul_avx512(Context& ctx, const QuantMatmulArgs& a, std::byte* scratch) {
-  return code_type(a.w) == CodeType::kFp8 ? fp8_matmul<Fp8>(ctx, a, scratch) : avx512_matmul<Widened>(ctx, a, scratch);
+  return code_type(a.w) == CodeType::kFp8 ? fp8_matmul<Fp8>(ctx, a, scratch)
+                                          : integer_matmul<Avx512Lines<Widened>>(ctx, a, scratch);
 }
 size_t quant_matmul_avx512_workspace(const Context& ctx, const QuantMatmulArgs& a) {
-  return code_type(a.w) == CodeType::kFp8 ? fp8_workspace<Fp8>(ctx, a) : avx512_workspace(ctx, a);
+  return code_type(a.w) == CodeType::kFp8 ? fp8_workspace<Fp8>(ctx, a) : integer_workspace<Avx512Lines<Widened>>(ctx, a);
 }
 
 }  // namespace sluice

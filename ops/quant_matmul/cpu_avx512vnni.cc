@@ -1,4 +1,4 @@
-#include "ops/quant_matmul/avx512_body.h"
+#include "ops/quant_matmul/avx512_lines.h"
 
 namespace sluice {
 namespace {
@@ -10,8 +10,10 @@ struct Vnni {
 }  // namespace
 
 Status quant_matmul_avx512_vnni(Context& ctx, const QuantMatmulArgs& a, std::byte* scratch) {
-  return avx512_matmul<Vnni>(ctx, a, scratch);
+  return integer_matmul<Avx512Lines<Vnni>>(ctx, a, scratch);
 }
-size_t quant_matmul_avx512_vnni_workspace(const Context& ctx, const QuantMatmulArgs& a) { return avx512_workspace(ctx, a); }
+size_t quant_matmul_avx512_vnni_workspace(const Context& ctx, const QuantMatmulArgs& a) {
+  return integer_workspace<Avx512Lines<Vnni>>(ctx, a);
+}
 
 }  // namespace sluice

@@ -23,6 +23,7 @@ constexpr Impl<QuantMatmulArgs> kImpls[] = {
     {"avx512_vnni", Isa::kAvx512Vnni, integers, quant_matmul_avx512_vnni_workspace, quant_matmul_avx512_vnni},
     {"avx512_bf16", Isa::kAvx512Bf16, fp8, quant_matmul_avx512_bf16_workspace, quant_matmul_avx512_bf16},
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = quant_matmul_avx512_workspace, .run = quant_matmul_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = quant_matmul_avx2_workspace, .run = quant_matmul_avx2},
     {.name = "cpu", .workspace = quant_matmul_cpu_workspace, .run = quant_matmul_cpu},
     {.name = "reference", .run = quant_matmul_reference},
 };

@@ -16,6 +16,7 @@ Status check_weight_quant(const WeightQuantArgs& a) {
 namespace {
 constexpr Impl<WeightQuantArgs> kImpls[] = {
     {.name = "avx512", .isa = Isa::kAvx512, .workspace = weight_quant_workspace, .run = weight_quant_avx512},
+    {.name = "avx2", .isa = Isa::kAvx2, .workspace = weight_quant_workspace, .run = weight_quant_avx2},
     {.name = "cpu", .workspace = weight_quant_workspace, .run = weight_quant_cpu},
     {.name = "reference", .run = weight_quant_reference},
 };

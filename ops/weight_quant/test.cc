@@ -108,9 +108,14 @@ TEST(WeightQuant, OddGroups) {
       for (int64_t k = 0; k < 5 * 32; ++k) {
         const int64_t group = k / 32;
         const std::string what = std::string(impl->name) + " " + std::to_string(k);
-        if (group != 4) EXPECT_EQ(code_at(q.codes, 0, k), 0) << what;
-        if (group == 0 || group == 3) EXPECT_EQ(q.weight(0, k), 0) << what;
-        else if (group != 4 || type == DType::kI32) EXPECT_TRUE(std::isnan(q.weight(0, k))) << what;
+        if (group != 4) {
+          EXPECT_EQ(code_at(q.codes, 0, k), 0) << what;
+        }
+        if (group == 0 || group == 3) {
+          EXPECT_EQ(q.weight(0, k), 0) << what;
+        } else if (group != 4 || type == DType::kI32) {
+          EXPECT_TRUE(std::isnan(q.weight(0, k))) << what;
+        }
       }
     }
   }

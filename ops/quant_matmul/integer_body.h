@@ -1,19 +1,26 @@
-// int8 and int4 with 64 bytes in a vector. D::dot(sum, w, x) adds to each of sixteen int32 the products of four unsigned bytes of w
-// with four signed ones of x: vpdpbusd, or what stands for it. Codes of w are unsigned as they are stored (int4) or with their
-// highest bit turned (int8).
+// int8 and int4: products of bytes, 64 of them at a time.
 //
 //   one row of x:   lanes along k. Row after row of w is read where it lies, in the order of memory, and its groups' sums noted;
 //                   those of 16 rows are turned, so that a vector has a group's sums of 16 rows
-//   more:           lanes along n. A strip of 32 rows of w is copied as [four k][32 rows][4], in L2 or L1, and meets all rows of
-//                   x, a tile of six by 32 sums at a time, for the whole of K. The next strip is prefetched meanwhile
+//   more:           lanes along n. A strip of 16 or 32 rows of w is copied as [four k][row][4], in L2 or L1, and meets all rows
+//                   of x, a tile of them at a time, for the whole of K. The next strip is prefetched meanwhile
 //
 // Within a group sums are exact; from there on both do the same: lane n has the fp32 sums of row n of w.
+//
+// D is the instruction set:
+//
+//   V                 its fp32 lanes
+//   Line              64 bytes of codes, or sixteen int32; load, load_first (the first n bytes, zeros beyond), store, set1, add,
+//   ... kTile, kBlocks    rows of x in a tile, and of w in a strip in sixteens: so many sums are in flight kInt8Offset       what
+//   is added to a code of int8 in as_stored(), 0 or 128; int4's are as in memory, kInt4Offset added begin, dot, end   the sum of a
+//   group: dot() adds to each of sixteen sums the products of four codes of w with four of x; what
+//                     it adds to may be anything that a group does not overflow, and end() has the sums, begin()'s start included
 #pragma once
 
 #include <algorithm>
 #include <utility>
 
-#include "core/simd_avx512.h"
+#include "core/simd.h"
 #include "core/with_count.h"
 #include "ops/quant_matmul/activations.h"
 #include "ops/quant_matmul/forms.h"
@@ -21,9 +28,10 @@
 namespace sluice {
 
 // How a call is cut into items, and what memory it needs.
-struct Avx512Plan {
-  static constexpr int kTile = 6;             // rows of x: with 32 of w twelve sums, and as many in fp32
-  static constexpr int64_t kStrip = 32;       // rows of w
+template <class D>
+struct IntegerPlan {
+  static constexpr int kTile = D::kTile;
+  static constexpr int64_t kStrip = D::kBlocks * simd::kLanes;
   static constexpr int64_t kDirectRows = 64;  // rows of w in an item where they are read in place
   static constexpr int64_t kAlone = 1 << 17;  // products below which the team's start shows
 
@@ -31,7 +39,7 @@ struct Avx512Plan {
   int64_t tile, item_rows, item_columns, items_m, items_n;
   size_t x_bytes, scale_bytes, strip_bytes;  // the last two for each thread
 
-  Avx512Plan(const QuantMatmulArgs& a, int threads) {
+  IntegerPlan(const QuantMatmulArgs& a, int threads) {
     const int64_t m = a.x.shape[0], n = a.w.shape[0], k = a.x.shape[1];
     direct = m == 1;
     alone = threads == 1 || m * n * k <= kAlone;
@@ -50,37 +58,26 @@ struct Avx512Plan {
   size_t per_thread() const { return scale_bytes + strip_bytes; }
 };
 
-inline size_t avx512_workspace(const Context& ctx, const QuantMatmulArgs& a) {
-  const Avx512Plan p(a, ctx.team->size());
+template <class D>
+size_t integer_workspace(const Context& ctx, const QuantMatmulArgs& a) {
+  const IntegerPlan<D> p(a, ctx.team->size());
   return p.x_bytes + ctx.team->size() * p.per_thread();
 }
 
-template <>
-struct GroupParts<simd::Avx512> {
-  static SLUICE_INLINE bool finite(__m512 a, __m512 b) {
-    constexpr int kNotFinite = 0x99;  // quiet and signalling NaN, both infinities
-    return (_mm512_fpclass_ps_mask(a, kNotFinite) | _mm512_fpclass_ps_mask(b, kNotFinite)) == 0;
-  }
-  static SLUICE_INLINE int32_t sum(const int8_t* q) { return sum_of_16(q) + sum_of_16(q + 16); }
-
- private:
-  static SLUICE_INLINE int32_t sum_of_16(const int8_t* q) {
-    const __m128i codes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q)), _mm_set1_epi8(char(0x80)));
-    const __m128i halves = _mm_sad_epu8(codes, _mm_setzero_si128());
-    return _mm_cvtsi128_si32(_mm_add_epi64(halves, _mm_unpackhi_epi64(halves, halves))) - 16 * 128;
-  }
-};
-
 template <class D, bool kInt4>
-class Avx512Matmul {
+class IntegerMatmul {
  public:
-  using V = simd::Avx512;
+  using Plan = IntegerPlan<D>;
+  using V = typename D::V;
+  using F = typename V::F;
+  using Line = typename D::Line;
+  using Sum = decltype(D::template begin<kInt4>(0));
   static constexpr int kRows = 16;                           // of w, side by side in a vector
   static constexpr int64_t kLine = 64;                       // bytes of a row of w at a time
   static constexpr int64_t kBytesOfGroup = kInt4 ? 16 : 32;  // of a row of w
-  static constexpr int kOffset = kInt4 ? kInt4Offset : 128;
+  static constexpr int kOffset = kInt4 ? kInt4Offset : D::kInt8Offset;
 
-  Avx512Matmul(const QuantMatmulArgs& a, const Avx512Plan& plan, std::byte* scratch)
+  IntegerMatmul(const QuantMatmulArgs& a, const Plan& plan, std::byte* scratch)
       : a_(a), p_(plan), x_(scratch, a, plan.tile, kOffset, plan.direct), per_thread_(scratch + plan.x_bytes) {}
 
   void run(ThreadTeam& team) const {
@@ -99,7 +96,6 @@ class Avx512Matmul {
   int64_t n() const { return a_.w.shape[0]; }
   int64_t scales() const { return a_.scale.shape[1]; }
   int64_t row_bytes() const { return x_.groups * kBytesOfGroup; }
-  static __mmask64 first_bytes(int64_t n) { return n >= kLine ? ~uint64_t(0) : n <= 0 ? 0 : (uint64_t(1) << n) - 1; }
   int64_t w_pitch() const { return a_.w.stride[0] * int64_t(kInt4 ? sizeof(int32_t) : sizeof(int8_t)); }
 
   // goes_on: the next item follows on this thread.
@@ -129,12 +125,12 @@ class Avx512Matmul {
     constexpr int kParts = sizeof(float) / sizeof(S), kSome = kRows * kParts;
     for (int64_t j = 0; j < scales(); j += kSome, row += kSome) {
       const int some = int(std::min<int64_t>(kSome, scales() - j));
-      const __mmask64 inside = first_bytes(some * int64_t(sizeof(S)));
+      const int64_t bytes = some * int64_t(sizeof(S));
       const S* p = row;
-      V::F r[kRows];
+      F r[kRows];
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
-        r[i] = _mm512_castsi512_ps(_mm512_maskz_loadu_epi8(inside, p));
+        r[i] = D::lanes(D::load_first(p, bytes));
         if (i + 1 < rows) p += a_.scale.stride[0];
       }
       V::transpose(r);
@@ -144,22 +140,13 @@ class Avx512Matmul {
         if constexpr (kParts == 1) {
           V::store(to, r[i]), to += pitch;
         } else {
-          const auto [even, odd] = two_scales<S>(_mm512_castps_si512(r[i]));
+          const auto [even, odd] = D::template two_scales<S>(D::line(r[i]));
           V::store(to, even), to += pitch;
           if (kParts * i + 1 == some) break;
           V::store(to, odd), to += pitch;
         }
       }
     }
-  }
-
-  template <class S>
-  static SLUICE_INLINE std::pair<V::F, V::F> two_scales(__m512i both) {
-    if constexpr (std::is_same_v<S, Bf16>)
-      return {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16)),
-              _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(int(0xffff0000))))};
-    else
-      return {_mm512_cvtph_ps(_mm512_cvtepi32_epi16(both)), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(both, 16)))};
   }
 
   // ---- one row of x
@@ -171,7 +158,7 @@ class Avx512Matmul {
     const int64_t pitch = round_up(x_.groups, kSums);
     for (int r = 0; r < rows; ++r) row_sums(row_of_codes(a_.w, n0 + r), sums + r * pitch);
     read_scales(n0, rows, 1, scale);
-    const V::F y = scaled_sums(sums, pitch, rows, scale);
+    const F y = scaled_sums(sums, pitch, rows, scale);
     visit_float(a_.y, [&]<class Y>(Y*) { V::store_n(a_.y.as<Y>() + n0, y, rows); });
   }
 
@@ -187,36 +174,35 @@ class Avx512Matmul {
     const int8_t* x = x_.codes;
     int64_t left = row_bytes();
     for (; left >= kBytes; left -= kBytes, w += kBytes, x += kSums * kQuantGroup, sums += kSums)
-      _mm512_store_si512(sums, group_sums(x, [w](int line) __attribute__((always_inline)) {
+      D::store(sums, group_sums(
+                         x, [w](int line) __attribute__((always_inline)) {
                            _mm_prefetch(w + line * kLine + kBytesAhead, _MM_HINT_T1);
-                           return _mm512_loadu_si512(w + line * kLine);
+                           return D::load(w + line * kLine);
                          }));
     if (left > 0)
-      _mm512_store_si512(sums, group_sums(x, [w, left](int line) __attribute__((always_inline)) {
-                           return _mm512_maskz_loadu_epi8(first_bytes(left - line * kLine), w + line * kLine);
+      D::store(sums, group_sums(
+                         x, [ w, left ](int line) __attribute__((always_inline)) {
+                           return D::load_first(w + line * kLine, std::clamp<int64_t>(left - line * kLine, 0, kLine));
                          }));
   }
 
   // The sums of sixteen groups of a row. `load` gives its lines.
   static constexpr int kSums = 16;
   template <class Load>
-  static SLUICE_INLINE __m512i group_sums(const int8_t* x, Load&& load) {
+  static SLUICE_INLINE Line group_sums(const int8_t* x, Load&& load) {
     const auto line = [&](int i) __attribute__((always_inline)) {
-      const __m512i w = load(i), zero = _mm512_setzero_si512();
-      if constexpr (!kInt4) return D::dot(zero, _mm512_xor_si512(w, _mm512_set1_epi8(char(0x80))), _mm512_loadu_si512(x + i * kLine));
-      const __m512i low = _mm512_set1_epi8(15), even = _mm512_loadu_si512(x + 2 * i * kLine),
-                    odd = _mm512_loadu_si512(x + (2 * i + 1) * kLine);
-      return D::dot(D::dot(zero, _mm512_and_si512(w, low), even), _mm512_and_si512(_mm512_srli_epi16(w, 4), low), odd);
+      const Line w = load(i);
+      const auto none = D::template begin<kInt4>(0);
+      if constexpr (!kInt4) return D::end(D::dot(none, D::as_stored(w), D::load(x + i * kLine)), 0);
+      else
+        return D::end(
+            D::dot(D::dot(none, D::low_four(w), D::load(x + 2 * i * kLine)), D::high_four(w), D::load(x + (2 * i + 1) * kLine)), 0);
     };
-    const auto four = [&](int i) __attribute__((always_inline)) {  // lane 4 q + r: the sum of quarter q of line i + r
-      const __m512i a = line(i), b = line(i + 1), c = line(i + 2), d = line(i + 3);
-      const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-      const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-      return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    const auto four = [&](int i) __attribute__((always_inline)) {
+      return D::sums_of_four(line(i), line(i + 1), line(i + 2), line(i + 3));
     };
     if constexpr (kInt4) return four(0);  // a group is a quarter
-    const __m512i a = four(0), b = four(4);
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+    else return D::sums_of_halves(four(0), four(4));
   }
   // Where group i of sixteen is in what group_sums() gives.
   static constexpr int lane_of_group(int i) {
@@ -226,22 +212,21 @@ class Avx512Matmul {
   }
 
   // y of 16 rows, from their groups' sums and scales.
-  __attribute__((noinline)) V::F scaled_sums(const int32_t* sums, int64_t pitch, int rows, const float* scale) const {
+  __attribute__((noinline)) F scaled_sums(const int32_t* sums, int64_t pitch, int rows, const float* scale) const {
     const int64_t groups_of_scale = x_.groups / scales();
-    V::F y = V::zero(), p = V::zero();
+    F y = V::zero(), p = V::zero();
     int64_t left = groups_of_scale;
     for (int64_t g0 = 0; g0 < x_.groups; g0 += kSums) {
-      V::F group[kSums];  // of lane_of_group()
+      F group[kSums];  // of lane_of_group()
 #pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r)
-        group[r] = _mm512_castsi512_ps(_mm512_load_si512(sums + std::min(r, rows - 1) * pitch + g0));
+      for (int r = 0; r < kRows; ++r) group[r] = D::lanes(D::load(sums + std::min(r, rows - 1) * pitch + g0));
       V::transpose(group);
 #pragma GCC unroll 16
       for (int i = 0; i < kSums; ++i) {
         const int64_t g = g0 + i;
         if (g >= x_.groups) break;
-        const __m512i sum = _mm512_add_epi32(_mm512_castps_si512(group[lane_of_group(i)]), _mm512_set1_epi32(x_.start[g]));
-        p = V::fma(_mm512_cvtepi32_ps(sum), V::set1(x_.scale[g]), p);
+        const Line sum = D::add(D::line(group[lane_of_group(i)]), D::set1(x_.start[g]));
+        p = V::fma(D::to_float(sum), V::set1(x_.scale[g]), p);
         if (--left > 0) continue;
         y = V::fma(p, V::load(scale), y);
         p = V::zero(), scale += kRows, left = groups_of_scale;
@@ -252,8 +237,8 @@ class Avx512Matmul {
 
   // ---- more rows
 
-  static constexpr int kBlocks = Avx512Plan::kStrip / kRows;  // of 16 rows of w
-  static constexpr int64_t kStepBytes = kBlocks * kLine;      // four k of a strip
+  static constexpr int kBlocks = Plan::kStrip / kRows;    // of 16 rows of w
+  static constexpr int64_t kStepBytes = kBlocks * kLine;  // four k of a strip
   static constexpr int kStepsOfGroup = kQuantGroup / 4;
 
   void strip(int64_t n0, int64_t n1, int64_t m0, int64_t m1, bool goes_on, float* scale, uint8_t* codes) const {
@@ -265,12 +250,11 @@ class Avx512Matmul {
     const bool each = scales() == x_.groups;
     const int64_t tiles = ceil_div(m1 - m0, p_.tile), lines = ceil_div(row_bytes(), kLine);
     Ahead ahead{};
-    if (goes_on)
-      ahead = {row_of_codes(a_.w, std::min(n1, n() - 1)), std::min(Avx512Plan::kStrip, n() - n1), lines, w_pitch(), 0, 0, 0};
+    if (goes_on) ahead = {row_of_codes(a_.w, std::min(n1, n() - 1)), std::min(Plan::kStrip, n() - n1), lines, w_pitch(), 0, 0, 0};
     ahead.by = int(ceil_div(ahead.rows * lines, tiles * x_.groups));
     for (int64_t i = m0; i < m1; i += p_.tile) {
       const int rows = int(std::min<int64_t>(p_.tile, m1 - i));
-      with_count<Avx512Plan::kTile>(rows, [&]<int R>() {
+      with_count<Plan::kTile>(rows, [&]<int R>() {
         if (each) tile<R, true>(i, n0, n1, codes, scale, ahead);
         else tile<R, false>(i, n0, n1, codes, scale, ahead);
       });
@@ -282,23 +266,21 @@ class Avx512Matmul {
     const uint8_t* first = row_of_codes(a_.w, n0);
     for (int64_t at = 0; at < row_bytes(); at += kLine) {
       const int64_t bytes = std::min(kLine, row_bytes() - at);
-      const __mmask64 inside = first_bytes(bytes);
-      V::F r[kRows];
+      F r[kRows];
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i)
-        r[i] = _mm512_castsi512_ps(_mm512_maskz_loadu_epi8(inside, first + std::min<int64_t>(i, rows - 1) * w_pitch() + at));
+        r[i] = D::lanes(D::load_first(first + std::min<int64_t>(i, rows - 1) * w_pitch() + at, bytes));
       V::transpose(r);
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
         if (i * 4 >= bytes) break;
-        const __m512i w = _mm512_castps_si512(r[i]);
+        const Line w = D::line(r[i]);
         if constexpr (kInt4) {  // of every four words the even k, then the odd ones
-          const __m512i low = _mm512_set1_epi8(15);
           uint8_t* even = to + (i / 4 * 8 + i % 4) * kStepBytes;
-          _mm512_store_si512(even, _mm512_and_si512(w, low));
-          _mm512_store_si512(even + 4 * kStepBytes, _mm512_and_si512(_mm512_srli_epi16(w, 4), low));
+          D::store(even, D::low_four(w));
+          D::store(even + 4 * kStepBytes, D::high_four(w));
         } else {
-          _mm512_store_si512(to + i * kStepBytes, _mm512_xor_si512(w, _mm512_set1_epi8(char(0x80))));
+          D::store(to + i * kStepBytes, D::as_stored(w));
         }
       }
       to += bytes / kBytesOfGroup * kStepsOfGroup * kStepBytes;
@@ -337,27 +319,27 @@ class Avx512Matmul {
     const int32_t* start = x_.start_of(m0);
     const int64_t groups_of_scale = x_.groups / scales();
     expect_stores(m0, R, n0, n1);
-    V::F y[R][kBlocks], p[R][kBlocks];
+    F y[R][kBlocks], p[R][kBlocks];
     for (int r = 0; r < R; ++r)
       for (int b = 0; b < kBlocks; ++b) y[r][b] = p[r][b] = V::zero();
     for (int64_t j = 0; j < scales(); ++j, scale += kBlocks * kRows) {
       for (int64_t g = 0; g < (kEach ? 1 : groups_of_scale); ++g) {
         ahead.fetch();
-        __m512i sum[R][kBlocks];
+        Sum sum[R][kBlocks];
 #pragma GCC unroll 6
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
-          for (int b = 0; b < kBlocks; ++b) sum[r][b] = _mm512_set1_epi32(start[r]);
+          for (int b = 0; b < kBlocks; ++b) sum[r][b] = D::template begin<kInt4>(start[r]);
 #pragma GCC unroll 8
-        for (int s = 0; s < kStepsOfGroup; ++s, w += kStepBytes, x += 4 * Avx512Plan::kTile) {
-          __m512i codes[kBlocks];
+        for (int s = 0; s < kStepsOfGroup; ++s, w += kStepBytes, x += 4 * Plan::kTile) {
+          Line codes[kBlocks];
 #pragma GCC unroll 2
-          for (int b = 0; b < kBlocks; ++b) codes[b] = _mm512_load_si512(w + b * kLine);
+          for (int b = 0; b < kBlocks; ++b) codes[b] = D::load(w + b * kLine);
 #pragma GCC unroll 6
           for (int r = 0; r < R; ++r) {
             int32_t four;
             std::memcpy(&four, x + 4 * r, sizeof four);
-            const __m512i some = _mm512_set1_epi32(four);
+            const Line some = D::set1(four);
 #pragma GCC unroll 2
             for (int b = 0; b < kBlocks; ++b) sum[r][b] = D::dot(sum[r][b], codes[b], some);
           }
@@ -366,11 +348,11 @@ class Avx512Matmul {
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
           for (int b = 0; b < kBlocks; ++b) {
-            const V::F whole = _mm512_cvtepi32_ps(sum[r][b]), by = V::set1(x_scale[r]);
+            const F whole = D::to_float(D::end(sum[r][b], start[r])), by = V::set1(x_scale[r]);
             if constexpr (kEach) y[r][b] = V::fma(V::mul(whole, by), V::load(scale + b * kRows), y[r][b]);
             else p[r][b] = V::fma(whole, by, p[r][b]);
           }
-        x_scale += Avx512Plan::kTile, start += Avx512Plan::kTile;
+        x_scale += Plan::kTile, start += Plan::kTile;
       }
       if constexpr (!kEach)
 #pragma GCC unroll 6
@@ -389,17 +371,17 @@ class Avx512Matmul {
   }
 
   const QuantMatmulArgs& a_;
-  const Avx512Plan& p_;
+  const Plan& p_;
   const Activations x_;
   std::byte* per_thread_;  // for each thread: scales, then a strip or the group sums of 16 rows
 };
 
 template <class D>
-Status avx512_matmul(Context& ctx, const QuantMatmulArgs& a, std::byte* scratch) {
+Status integer_matmul(Context& ctx, const QuantMatmulArgs& a, std::byte* scratch) {
   if (a.y.numel() == 0) return {};
-  const Avx512Plan plan(a, ctx.team->size());
-  if (code_type(a.w) == CodeType::kInt4) Avx512Matmul<D, true>(a, plan, scratch).run(*ctx.team);
-  else Avx512Matmul<D, false>(a, plan, scratch).run(*ctx.team);
+  const IntegerPlan<D> plan(a, ctx.team->size());
+  if (code_type(a.w) == CodeType::kInt4) IntegerMatmul<D, true>(a, plan, scratch).run(*ctx.team);
+  else IntegerMatmul<D, false>(a, plan, scratch).run(*ctx.team);
   return {};
 }
 
