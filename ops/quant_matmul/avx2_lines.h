@@ -80,12 +80,12 @@ struct Avx2Lines {
   static SLUICE_INLINE Line dot(Line sum, Line w, Line x) {
     const auto half = [](__m256i s, __m256i w, __m256i x) {
       const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-      return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+      return in_order(_mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
     };
     return halves(half, sum, w, x);
   }
   static SLUICE_INLINE Pairs dot(Pairs sum, Line w, Line x) {
-    const auto half = [](__m256i s, __m256i w, __m256i x) { return _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x)); };
+    const auto half = [](__m256i s, __m256i w, __m256i x) { return in_order(_mm256_add_epi16(s, _mm256_maddubs_epi16(w, x))); };
     return halves<Pairs>(half, sum, w, x);
   }
   static SLUICE_INLINE Line end(Line sum, int32_t) { return sum; }
@@ -112,6 +112,11 @@ struct Avx2Lines {
   }
 
  private:
+  // The compiler would form all products of a group before it adds any, and has no registers for them.
+  static SLUICE_INLINE __m256i in_order(__m256i sum) {
+    __asm__("" : "+x"(sum));
+    return sum;
+  }
   // The 128-bit quarters of a and b added, neighbour to neighbour.
   static SLUICE_INLINE __m256i neighbours(__m256i a, __m256i b) {
     return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
