@@ -30,6 +30,12 @@ struct GroupParts {
     for (int i = 0; i < kQuantGroup; ++i) sum += q[i];
     return sum;
   }
+  // Codes of even k, then those of odd k.
+  static SLUICE_INLINE void even_first(int8_t* q) {
+    int8_t in_order[kQuantGroup];
+    std::memcpy(in_order, q, kQuantGroup);
+    for (int i = 0; i < kQuantGroup / 2; ++i) q[i] = in_order[2 * i], q[kQuantGroup / 2 + i] = in_order[2 * i + 1];
+  }
 };
 
 template <class V, class X>
@@ -88,25 +94,28 @@ struct Activations {
   void quantise(const Tensor& x, int64_t begin, int64_t end) const {
     visit_float(x, [&]<class X>(X*) {
       for (int64_t m = begin; m < end; ++m) {
-        for (int64_t g = 0; g < groups; ++g) keep(quantise_group<V>(x.as<X>() + m * x.stride[0] + g * kQuantGroup), m, g);
+        for (int64_t g = 0; g < groups; ++g) keep<V>(quantise_group<V>(x.as<X>() + m * x.stride[0] + g * kQuantGroup), m, g);
         for (int64_t g = groups; g < pitch / kQuantGroup; ++g) put(GroupCodes{}, m, g);
       }
     });
   }
 
  private:
+  template <class V>
   SLUICE_INLINE void keep(GroupCodes c, int64_t m, int64_t g) const {
     const int64_t at = (m / tile * groups + g) * tile + m % tile;
     scale[at] = c.scale;
     start[at] = -offset * c.sum;
-    if (even) {
-      const GroupCodes in_order = c;
-      for (int i = 0; i < kQuantGroup / 2; ++i) c.q[i] = in_order.q[2 * i], c.q[kQuantGroup / 2 + i] = in_order.q[2 * i + 1];
-    }
+    if (even) GroupParts<V>::even_first(c.q);
     put(c, m, g);
   }
   SLUICE_INLINE void put(const GroupCodes& c, int64_t m, int64_t g) const {
-    for (int i = 0; i < kQuantGroup; i += 4) std::memcpy(at_four(m, place(g, i)), c.q + i, 4);
+    constexpr int kHalf = kQuantGroup / 2;
+    if (tile == 1) {
+      for (int i = 0; i < kQuantGroup; i += kHalf) std::memcpy(codes + m * pitch + place(g, i), c.q + i, kHalf);
+    } else {
+      for (int i = 0; i < kQuantGroup; i += 4) std::memcpy(at_four(m, place(g, i)), c.q + i, 4);
+    }
   }
   // Of the i-th code of a group in its own order.
   int64_t place(int64_t g, int64_t i) const {

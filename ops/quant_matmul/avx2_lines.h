@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/simd_avx2.h"
+#include "ops/quant_matmul/even_first.h"
 #include "ops/quant_matmul/integer_body.h"
 
 namespace sluice {
@@ -25,6 +26,7 @@ struct GroupParts<simd::Avx2> {
     const __m128i halves = _mm_add_epi64(_mm256_castsi256_si128(quarters), _mm256_extracti128_si256(quarters, 1));
     return _mm_cvtsi128_si32(_mm_add_epi64(halves, _mm_unpackhi_epi64(halves, halves))) - kQuantGroup * 128;
   }
+  static SLUICE_INLINE void even_first(int8_t* q) { avx2_even_first(q); }
 };
 
 struct Avx2Lines {

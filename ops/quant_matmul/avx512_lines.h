@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/simd_avx512.h"
+#include "ops/quant_matmul/even_first.h"
 #include "ops/quant_matmul/integer_body.h"
 
 namespace sluice {
@@ -14,6 +15,7 @@ struct GroupParts<simd::Avx512> {
     return (_mm512_fpclass_ps_mask(a, kNotFinite) | _mm512_fpclass_ps_mask(b, kNotFinite)) == 0;
   }
   static SLUICE_INLINE int32_t sum(const int8_t* q) { return sum_of_16(q) + sum_of_16(q + 16); }
+  static SLUICE_INLINE void even_first(int8_t* q) { avx2_even_first(q); }
 
  private:
   static SLUICE_INLINE int32_t sum_of_16(const int8_t* q) {
