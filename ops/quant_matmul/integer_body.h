@@ -9,12 +9,15 @@
 //
 // D is the instruction set:
 //
-//   V                 its fp32 lanes
-//   Line              64 bytes of codes, or sixteen int32; load, load_first (the first n bytes, zeros beyond), store, set1, add,
-//   ... kTile, kBlocks    rows of x in a tile, and of w in a strip in sixteens: so many sums are in flight kInt8Offset       what
-//   is added to a code of int8 in as_stored(), 0 or 128; int4's are as in memory, kInt4Offset added begin, dot, end   the sum of a
-//   group: dot() adds to each of sixteen sums the products of four codes of w with four of x; what
-//                     it adds to may be anything that a group does not overflow, and end() has the sums, begin()'s start included
+//   V                fp32 lanes
+//   Line             64 bytes of codes, or sixteen int32
+//   kTile, kBlocks   rows of x in a tile, and of w in a strip in sixteens: so many sums are in flight
+//   kInt8Offset      what as_stored() adds to a code of int8; int4's are as in memory, kInt4Offset added
+//   load_first(p, n) n bytes, zeros beyond
+//   begin, dot, end  the sum of a group: dot() adds the products of four codes of w with four of x to each of sixteen sums, of
+//                    any type that a group does not overflow; end() has them in int32, begin()'s start included
+//   sums_of_four     of lines a, b, c, d: lane 4 q + r has the sum of quarter q of line r
+//   sums_of_halves   of a and b, whose quarters are added in pairs: those of a, then those of b
 #pragma once
 
 #include <algorithm>
