@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/out_of_memory.h"
 #include "core/thread_errors.h"
@@ -117,18 +118,19 @@ struct HttpServer::Impl {
   void stop();
 
   ServerState state;
+  bool accepting = false;  // these two are before the contexts, in which an operation of theirs may be left
+  OperationMemory accept_memory;
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<Guard> guards;
   std::vector<std::thread> threads;
-  std::unique_ptr<Acceptor> acceptor;  // this and what follows are the first thread's
-  std::optional<Timer> pause;
-  OperationMemory accept_memory;
-  std::optional<Socket> next_socket;
-  bool accepting = false;
-  std::atomic<bool> cancelling{false};
-  size_t next_worker = 0;
   tcp::endpoint endpoint;
+  std::atomic<bool> cancelling{false};
   std::mutex stop_mutex;
+  // The rest is the first thread's, which accepts.
+  std::unique_ptr<Acceptor> acceptor;
+  std::optional<Timer> pause;
+  std::optional<Socket> next_socket;
+  size_t next_worker = 0;
 };
 
 Status HttpServer::Impl::listen() {

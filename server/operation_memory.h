@@ -9,8 +9,8 @@
 
 namespace sluice {
 
-// For the operations of one coroutine, which waits for one at a time: asio::bind_allocator(memory.allocator(), token). It outlives
-// them.
+// For the operations of one coroutine, or of one chain of callbacks, which waits for one at a time:
+// asio::bind_allocator(memory.allocator(), token). It outlives them.
 class OperationMemory {
  public:
   template <class T>

@@ -13,7 +13,7 @@ import time
 PROGRAM = os.environ["SLUICE_PROGRAM"]
 SOURCE = pathlib.Path(os.environ["SLUICE_SOURCE"])
 QUICK = bool(os.environ.get("SLUICE_QUICK"))  # sanitizer builds are ten times slower
-PATIENCE = 240 if QUICK else 20
+PATIENCE = 60 if QUICK else 20
 
 
 class Reply:
