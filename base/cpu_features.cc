@@ -63,7 +63,7 @@ std::string read_brand() {
 CpuidAnswers ask() {
   const Regs l1 = cpuid(1), l7 = cpuid(7), l7s1 = cpuid(7, 1);
   const bool has_xgetbv = l1.c & mask(27);
-  return {l1.c, l7.b, l7.c, l7.d, l7s1.a, has_xgetbv ? saved_register_files() : 0};
+  return {cpuid(0).b, l1.c, l7.b, l7.c, l7.d, l7s1.a, has_xgetbv ? saved_register_files() : 0};
 }
 #endif
 
@@ -86,11 +86,13 @@ int count_physical_cores() {
 
 CpuFeatures features_of(const CpuidAnswers& a) {
   constexpr uint64_t kAvx = 0x6, kAvx512 = 0xe6, kTiles = 0x60000;
+  constexpr uint32_t kAmd = 0x68747541;  // "Auth" of AuthenticAMD
   CpuFeatures f;
   f.avx2 = all(a.saved, kAvx) && all(a.leaf7_ebx, mask(5)) && all(a.leaf1_ecx, mask(12, 28, 29));
   f.avx512 = f.avx2 && all(a.saved, kAvx512) && all(a.leaf7_ebx, mask(16, 17, 30, 31));
   f.avx512_vnni = f.avx512 && all(a.leaf7_ecx, mask(11));
   f.avx512_bf16 = f.avx512_vnni && all(a.leaf7_1_eax, mask(5));
+  f.fast_bf16 = f.avx512_bf16 && a.leaf0_ebx == kAmd;  // Intel's cores have two FMAs a cycle and one vdpbf16ps
   f.amx_bf16 = f.avx512_bf16 && all(a.saved, kTiles) && all(a.leaf7_edx, mask(22, 24));
   return f;
 }

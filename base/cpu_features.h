@@ -11,6 +11,7 @@ struct CpuFeatures {
   bool avx512 = false;       // F, BW, VL and DQ, and the kernel saves their registers
   bool avx512_vnni = false;  // vpdpbusd
   bool avx512_bf16 = false;  // vdpbf16ps
+  bool fast_bf16 = false;    // and one of it, which is two products a lane, takes no longer than an FMA
   bool amx_bf16 = false;     // tile multiply, and the kernel granted the tile registers to this process
   int physical_cores = 1;    // cores this process may run on, counting two hardware threads once
 };

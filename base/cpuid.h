@@ -8,6 +8,7 @@
 namespace sluice {
 
 struct CpuidAnswers {
+  uint32_t leaf0_ebx = 0;  // the vendor's name, its first four letters
   uint32_t leaf1_ecx = 0, leaf7_ebx = 0, leaf7_ecx = 0, leaf7_edx = 0, leaf7_1_eax = 0;
   uint64_t saved = 0;  // the register files that the operating system saves, XCR0
 };

@@ -21,7 +21,18 @@ struct Can {
 };
 
 // What a machine must have: a CPU's instruction set, or a GPU's architecture.
-enum class Isa : unsigned char { kAny, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16, kAmxBf16, kCuda, kSm90a, kSm100a };
+enum class Isa : unsigned char {
+  kAny,
+  kAvx2,
+  kAvx512,
+  kAvx512Vnni,
+  kAvx512Bf16,
+  kAvx512FastBf16,
+  kAmxBf16,
+  kCuda,
+  kSm90a,
+  kSm100a
+};
 
 constexpr bool is_gpu(Isa isa) { return isa >= Isa::kCuda; }
 
@@ -35,6 +46,9 @@ inline Can cpu_has(const CpuFeatures& cpu, Isa isa) {
       return cpu.avx512_vnni ? Can{} : Can::no("this CPU has no AVX-512 VNNI, or SLUICE_ISA leaves it out");
     case Isa::kAvx512Bf16:
       return cpu.avx512_bf16 ? Can{} : Can::no("this CPU has no AVX-512 bf16 dot product, or SLUICE_ISA leaves it out");
+    case Isa::kAvx512FastBf16:
+      if (!cpu.avx512_bf16) return cpu_has(cpu, Isa::kAvx512Bf16);
+      return cpu.fast_bf16 ? Can{} : Can::no("an AVX-512 bf16 dot product takes this CPU as long as two FMAs");
     case Isa::kAmxBf16:
       return cpu.amx_bf16 ? Can{}
                           : Can::no("this CPU has no AMX bf16 tiles, the kernel refused them, or SLUICE_ISA leaves them out");

@@ -29,7 +29,7 @@ Call<Args> gqa_call(Inputs& in, const GqaBenchCase& c, DType q_type, DType cache
   args.block_table = in.ints(table).reshape({B, per});
   args.seq_lens = in.ints(std::vector<int32_t>(size_t(B), int32_t(c.length)));
   if (!one_row_each) args.cu_seqlens = in.ints(cu);
-  args.o = in.output(q_type, {T, c.heads, c.dim});
+  args.o = in.output(cache, {T, c.heads, c.dim});  // on the CPU, bf16 models have q in f32
   args.scale = 0.0625f;
   const double pairs = double(T) * (double(c.length - c.rows) + double(c.rows + 1) / 2) * double(c.heads);  // of queries and keys
   const double keys = double(B * c.length * c.kv_heads * c.dim) * 2 * double(dtype_size(cache));

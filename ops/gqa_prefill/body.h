@@ -1,6 +1,8 @@
 // The body of the vector forms: tiles of rows against spans of keys, block by block, and the merge of the spans.
 #pragma once
 
+#include <algorithm>
+
 #include "core/rows.h"
 #include "ops/gqa_prefill/forms.h"
 #include "ops/gqa_prefill/kernels.h"
@@ -34,6 +36,7 @@ class GqaBody {
 
  private:
   using F = typename V::F;
+  using Query = typename V::Query;
   static constexpr int kMostRows = V::kMostRows;
 
   // Keys [begin, begin + count) of a sequence, in 64 readable rows: the last is repeated. All heads of each.
@@ -54,7 +57,7 @@ class GqaBody {
   size_t state_bytes() const { return size_t(plan_.state_floats) * sizeof(float); }
   GqaState part_state(int64_t part) const { return state_at(scratch_ + plan_.part_states + size_t(part) * state_bytes()); }
   std::byte* thread_memory(int thread) const { return scratch_ + plan_.threads + size_t(thread) * plan_.thread_bytes; }
-  float* queries(int thread) const { return reinterpret_cast<float*>(thread_memory(thread)); }
+  Query* queries(int thread) const { return reinterpret_cast<Query*>(thread_memory(thread)); }
   GqaState thread_state(int thread, int which) const {
     return state_at(thread_memory(thread) + size_t(plan_.rows * plan_.pitch) * sizeof(float) + size_t(which) * state_bytes());
   }
@@ -105,15 +108,14 @@ class GqaBody {
     });
   }
   template <class Q>
-  void pack_row(const Q* in, float* out) const {
+  void pack_row(const Q* in, Query* out) const {
     const int64_t dim = a_.q.shape[2];
     for (int64_t d = 0; d < dim; d += kPair) {
       alignas(64) X rounded[kPair];
       const int n = int(dim - d < kPair ? dim - d : kPair), low = n < simd::kLanes ? n : simd::kLanes;
       V::store(rounded, V::load_n(in + d, low));
       V::store(rounded + simd::kLanes, V::load_n(in + d + low, n - low));
-      const auto pair = V::load_pair(rounded);
-      V::store(out + d, pair.a), V::store(out + d + simd::kLanes, pair.b);
+      V::store_query(out + d, V::load_pair(rounded));
     }
   }
 
@@ -153,7 +155,7 @@ class GqaBody {
 
   // Rows [r, end of tile), R at a time, then the rest by halves.
   template <int R>
-  void attend_rows(const GqaTile& t, const Block& block, GqaKeys<X> next, int64_t r, const float* q, const GqaState& state) const {
+  void attend_rows(const GqaTile& t, const Block& block, GqaKeys<X> next, int64_t r, const Query* q, const GqaState& state) const {
     for (; r + R <= rows(t); r += R) {
       attend<R>(t, block, next, r, q + r * plan_.pitch, state);
       next.count = 0;  // fetched once
@@ -162,7 +164,7 @@ class GqaBody {
   }
 
   template <int R>
-  void attend(const GqaTile& t, const Block& block, const GqaKeys<X>& next, int64_t first, const float* q,
+  void attend(const GqaTile& t, const Block& block, const GqaKeys<X>& next, int64_t first, const Query* q,
               const GqaState& state) const {
     const int64_t dim = a_.q.shape[2], pitch = plan_.pitch;
     int seen[R];  // keys of the block
@@ -170,17 +172,19 @@ class GqaBody {
       const int64_t n = limit(t, first + r) - block.begin;
       seen[r] = n < block.count ? int(n) : block.count;
     }
-    alignas(64) float weights[R * kGqaBlock], factor[simd::kLanes];
+    alignas(64) float scores[R * kGqaBlock], factor[simd::kLanes];
     const GqaKeys<X> here = keys(block, t.kv_head);
-    gqa_scores<V, X, R>(q, pitch, here, next, dim, seen[R - 1], weights);
+    gqa_scores<V, X, R>(q, pitch, here, next, dim, seen[R - 1], scores);
     const int from = block.begin == 0 ? int(a_.first_key) : 0;
-    gqa_softmax<V, R>(weights, from, seen, a_.scale, state.max + first, state.sum + first, factor);
+    gqa_softmax<V, R>(scores, from, seen, a_.scale, state.max + first, state.sum + first, factor);
+    const auto* weights = V::weights(scores, R * kGqaBlock);
     // Keys that all R rows see, then those that only the later rows do: nothing past a row's own position is read for it.
+    const int common = std::max(from, seen[0] / V::kKeys * V::kKeys);
     float* o = state.o + first * pitch;
-    gqa_weigh<V, X, R>(weights, here, from, seen[0], dim, factor, o, pitch);
+    gqa_weigh<V, X, R>(weights, here, from, common, dim, factor, o, pitch);
     const float one = 1;
-    for (int r = 1; r < R; ++r)
-      if (seen[r] > seen[0]) gqa_weigh<V, X, 1>(weights + r * kGqaBlock, here, seen[0], seen[r], dim, &one, o + r * pitch, pitch);
+    for (int r = 0; r < R; ++r)
+      if (seen[r] > common) gqa_weigh<V, X, 1>(weights + r * kGqaBlock, here, common, seen[r], dim, &one, o + r * pitch, pitch);
   }
 
   // total += part, for the rows that reach into span s: both are brought to the larger maximum.

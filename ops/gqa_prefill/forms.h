@@ -9,6 +9,7 @@ Status gqa_reference(Context&, const GqaArgs&, std::byte*);
 Status gqa_cpu(Context&, const GqaArgs&, std::byte*);
 Status gqa_avx2(Context&, const GqaArgs&, std::byte*);
 Status gqa_avx512(Context&, const GqaArgs&, std::byte*);
+Status gqa_avx512_bf16(Context&, const GqaArgs&, std::byte*);
 Status gqa_cuda(Context&, const GqaArgs&, std::byte*);
 
 Status gqa_prefill_sm90(Context&, const GqaArgs&, std::byte*);
@@ -18,6 +19,8 @@ size_t gqa_cuda_mma_workspace(const Context&, const GqaArgs&);
 inline constexpr int kGqaSm90Page = 64, kGqaMmaPage = 16;  // pages are a multiple of so many keys
 Can gqa_can_mma(const GqaArgs&);
 Can gqa_can_sm90(const GqaArgs&);
+
+Can gqa_can_avx512_bf16(const GqaArgs&);
 
 size_t gqa_workspace(const Context&, const GqaArgs&);
 
@@ -56,6 +59,11 @@ inline constexpr Impl<Args> kGqaImpls[] = {
      .workspace = SLUICE_CUDA_FORM(gqa_cuda_mma_form_workspace<Args>),
      .run = SLUICE_CUDA_FORM(gqa_cuda_mma_form<Args>)},
     {.name = "portable", .isa = Isa::kCuda, .run = SLUICE_CUDA_FORM(gqa_cuda_form<Args>)},
+    {.name = "avx512_bf16",
+     .isa = Isa::kAvx512FastBf16,
+     .can = [](const Args& a) { return gqa_can_avx512_bf16(a); },
+     .workspace = [](const Context& c, const Args& a) { return gqa_workspace(c, a); },
+     .run = [](Context& c, const Args& a, std::byte* s) { return gqa_avx512_bf16(c, a, s); }},
     {.name = "avx512",
      .isa = Isa::kAvx512,
      .workspace = [](const Context& c, const Args& a) { return gqa_workspace(c, a); },

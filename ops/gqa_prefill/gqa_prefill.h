@@ -12,8 +12,8 @@
 // On a GPU the order of a row's sums is its form's, and depends on the row's own keys alone: gqa_decode gives the same bits by the
 // same form, which `sm90` is not, as it serves several rows only. It and `portable_mma` keep no row from the values behind its
 // position that other rows of its tile see, but give them a weight of 0: these values must be finite. bf16 caches: q is
-// rounded to bf16 before the products, as attention operands are; accumulation and softmax are fp32. Tolerance: fp32 rel_rms 5e-6,
-// max_rel 3e-5; bf16 8e-3, 2e-2.
+// rounded to bf16 before the products, as attention operands are, and with a bf16 o softmax's weights may be; accumulation and
+// softmax are fp32. Tolerance: fp32 rel_rms 5e-6, max_rel 3e-5; bf16 8e-3, 2e-2.
 #pragma once
 
 #include <span>

@@ -82,6 +82,11 @@ Can gqa_can_mma(const GqaArgs& a) {
   return a.k_cache.dim(1) % kGqaMmaPage ? Can::no("it reads pages of 16 keys, or a multiple") : Can{};
 }
 
+Can gqa_can_avx512_bf16(const GqaArgs& a) {
+  if (a.k_cache.dtype != DType::kBF16) return Can::no("its products are of bf16, and the cache is f32");
+  return a.o.dtype == DType::kBF16 ? Can{} : Can::no("it rounds softmax's weights to bf16: for an o of f32 that is too coarse");
+}
+
 Can gqa_can_sm90(const GqaArgs& a) {
   if (const Can c = gqa_can_mma(a); !c.yes() || !a.q.present()) return c;
   if (!a.cu_seqlens.present()) return Can::no("it is for sequences of several rows");

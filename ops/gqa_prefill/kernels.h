@@ -32,22 +32,23 @@ SLUICE_INLINE void gqa_prefetch(const GqaKeys<X>& next, int begin, int end, int6
 
 // One step over D: sums[r * C + c] += q_r . k_c over 32 elements, or over n of them.
 template <class V, class X, int R, int C, bool kWhole>
-SLUICE_INLINE void gqa_dot_step(const float* q, int64_t pitch, const X* const* k, int64_t column, int64_t d, int n,
+SLUICE_INLINE void gqa_dot_step(const typename V::Query* q, int64_t pitch, const X* const* k, int64_t column, int64_t d, int n,
                                 typename V::F (&sums)[R * C]) {
-  GqaPair<typename V::F> key[C];
+  decltype(V::load_pair(*k)) key[C];
 #pragma GCC unroll 16
   for (int c = 0; c < C; ++c) key[c] = kWhole ? V::load_pair(k[c] + column + d) : V::load_pair_n(k[c] + column + d, n);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-    const auto a = V::load(q + r * pitch + d), b = V::load(q + r * pitch + d + simd::kLanes);
+    const auto query = V::load_query(q + r * pitch + d);
 #pragma GCC unroll 16
-    for (int c = 0; c < C; ++c) sums[r * C + c] = V::fma(b, key[c].b, V::fma(a, key[c].a, sums[r * C + c]));
+    for (int c = 0; c < C; ++c) sums[r * C + c] = V::dot(query, key[c], sums[r * C + c]);
   }
 }
 
 // s[r * 64 + j] = q_r . k_j for j < n, and up to 15 more j.
 template <class V, class X, int R>
-void gqa_scores(const float* q, int64_t pitch, const GqaKeys<X>& keys, const GqaKeys<X>& next, int64_t dim, int n, float* s) {
+void gqa_scores(const typename V::Query* q, int64_t pitch, const GqaKeys<X>& keys, const GqaKeys<X>& next, int64_t dim, int n,
+                float* s) {
   constexpr int C = V::kSums / R;
   for (int j = 0; j < n; j += C) {
     gqa_prefetch(next, j, j + C, dim);
@@ -99,29 +100,42 @@ void gqa_softmax(float* s, int from, const int* limit, float scale, float* max, 
   V::store_n(sum, V::fma(V::load_n(sum, R), keep, V::load_n(block, R)), R);
 }
 
-// 32 W columns, or n < 32 of them: o_r = factor[r] o_r + sum_j p[r * 64 + j] v_j over keys [begin, end).
+// 32 W columns, or n < 32 of them: o_r = factor[r] o_r + sum_j p[r * 64 + j] v_j over keys [begin, end). Where keys are taken two
+// at a time, the other one of a pair that is cut has p = 0 and is not read.
 template <class V, class X, int R, int W, bool kWhole>
-SLUICE_INLINE void gqa_weigh_columns(const float* p, const GqaKeys<X>& keys, int begin, int end, int64_t d, int n,
+SLUICE_INLINE void gqa_weigh_columns(const typename V::Weight* p, const GqaKeys<X>& keys, int begin, int end, int64_t d, int n,
                                      const float* factor, float* o, int64_t pitch) {
   typename V::F sums[R * W * 2];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
     for (int w = 0; w < 2 * W; ++w) sums[r * W * 2 + w] = V::mul(V::load(o + r * pitch + d + w * simd::kLanes), V::set1(factor[r]));
-  for (int j = begin; j < end; ++j) {
-    const X* row = keys.v[j] + keys.v_column + d;
-    GqaPair<typename V::F> value[W];
+  const auto load = [n](const X* row) __attribute__((always_inline)) {
+    return kWhole ? V::load_pair(row) : V::load_pair_n(row, n);
+  };
+  const auto add = [&](int j, auto... rows) __attribute__((always_inline)) {  // keys j, ...
+    decltype(V::values(load(rows)...)) value[W];
 #pragma GCC unroll 16
-    for (int w = 0; w < W; ++w) value[w] = kWhole ? V::load_pair(row + w * kPair) : V::load_pair_n(row, n);
+    for (int w = 0; w < W; ++w) value[w] = V::values(load(rows + w * kPair)...);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const auto weight = V::set1(p[r * kGqaBlock + j]);
+      const auto weight = V::weight(p + r * kGqaBlock + j);
 #pragma GCC unroll 16
       for (int w = 0; w < W; ++w) {
-        sums[(r * W + w) * 2] = V::fma(weight, value[w].a, sums[(r * W + w) * 2]);
-        sums[(r * W + w) * 2 + 1] = V::fma(weight, value[w].b, sums[(r * W + w) * 2 + 1]);
+        sums[(r * W + w) * 2] = V::weigh(weight, value[w].a, sums[(r * W + w) * 2]);
+        sums[(r * W + w) * 2 + 1] = V::weigh(weight, value[w].b, sums[(r * W + w) * 2 + 1]);
       }
     }
+  };
+  const auto row = [&](int j) __attribute__((always_inline)) { return keys.v[j] + keys.v_column + d; };
+  if constexpr (V::kKeys == 1) {
+    for (int j = begin; j < end; ++j) add(j, row(j));
+  } else {
+    static constexpr X kNone[W * kPair] = {};
+    int j = begin;
+    if (j % 2 && j < end) add(j - 1, kNone, row(j)), ++j;
+    for (; j + 2 <= end; j += 2) add(j, row(j), row(j + 1));
+    if (j < end) add(j, row(j), kNone);
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -131,7 +145,7 @@ SLUICE_INLINE void gqa_weigh_columns(const float* p, const GqaKeys<X>& keys, int
 
 // All columns from d on, in passes of 32 W, then of half as many.
 template <class V, class X, int R, int W>
-SLUICE_INLINE void gqa_weigh_passes(const float* p, const GqaKeys<X>& keys, int begin, int end, int64_t d, int64_t dim,
+SLUICE_INLINE void gqa_weigh_passes(const typename V::Weight* p, const GqaKeys<X>& keys, int begin, int end, int64_t d, int64_t dim,
                                     const float* factor, float* o, int64_t pitch) {
   for (; d + W * kPair <= dim; d += W * kPair) gqa_weigh_columns<V, X, R, W, true>(p, keys, begin, end, d, kPair, factor, o, pitch);
   if constexpr (W > 1) gqa_weigh_passes<V, X, R, W / 2>(p, keys, begin, end, d, dim, factor, o, pitch);
@@ -139,7 +153,7 @@ SLUICE_INLINE void gqa_weigh_passes(const float* p, const GqaKeys<X>& keys, int 
 }
 
 template <class V, class X, int R>
-void gqa_weigh(const float* p, const GqaKeys<X>& keys, int begin, int end, int64_t dim, const float* factor, float* o,
+void gqa_weigh(const typename V::Weight* p, const GqaKeys<X>& keys, int begin, int end, int64_t dim, const float* factor, float* o,
                int64_t pitch) {
   constexpr int W = V::kSums / (2 * R);
   gqa_weigh_passes<V, X, R, W ? W : 1>(p, keys, begin, end, 0, dim, factor, o, pitch);

@@ -17,7 +17,27 @@ struct GqaPair {
   F a, b;
 };
 
-struct GqaPlain : simd::Plain {
+// Products of widened elements, by FMA.
+template <class Simd>
+struct GqaFma : Simd {
+  using typename Simd::F;
+  using Query = float;             // a packed query's element
+  using Weight = float;            // softmax's, as they are multiplied
+  static constexpr int kKeys = 1;  // that a step of the weighted sum takes
+
+  static SLUICE_INLINE void store_query(float* q, const GqaPair<F>& p) { Simd::store(q, p.a), Simd::store(q + simd::kLanes, p.b); }
+  static SLUICE_INLINE GqaPair<F> load_query(const float* q) { return {Simd::load(q), Simd::load(q + simd::kLanes)}; }
+  // sum + query * key, lane by lane
+  static SLUICE_INLINE F dot(const GqaPair<F>& query, const GqaPair<F>& key, F sum) {
+    return Simd::fma(query.b, key.b, Simd::fma(query.a, key.a, sum));
+  }
+  static SLUICE_INLINE const float* weights(float* s, int) { return s; }
+  static SLUICE_INLINE F weight(const float* p) { return Simd::set1(*p); }
+  static SLUICE_INLINE GqaPair<F> values(const GqaPair<F>& key) { return key; }
+  static SLUICE_INLINE F weigh(F weight, F value, F sum) { return Simd::fma(weight, value, sum); }
+};
+
+struct GqaPlain : GqaFma<simd::Plain> {
   // Sums kept at a time: two are half of the sixteen 16-byte registers of the oldest CPUs. And the most rows that share a load.
   static constexpr int kSums = 2, kMostRows = 2;
 

@@ -6,7 +6,7 @@
 
 namespace sluice {
 
-struct GqaAvx2 : simd::Avx2 {
+struct GqaAvx2 : GqaFma<simd::Avx2> {
   // Half of the 16 registers: eight chains keep two FMAs a cycle of latency 4 busy.
   static constexpr int kSums = 4, kMostRows = 2;
   using Pair = GqaPair<F>;

@@ -6,7 +6,7 @@
 
 namespace sluice {
 
-struct GqaAvx512 : simd::Avx512 {
+struct GqaAvx512 : GqaFma<simd::Avx512> {
   // Half of the 32 registers: enough sums in flight for two FMAs a cycle of latency 4, and room for what they are made from.
   static constexpr int kSums = 16, kMostRows = 8;
   using Pair = GqaPair<F>;

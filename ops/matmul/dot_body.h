@@ -252,9 +252,9 @@ class DotMatmul {
     const int64_t rows = p_.chunks == 1 ? n1 - n0 : 1;  // at a time, so that w is read in one run
     for (int64_t n = n0; n < n1; n += rows)
       for_chunks([&](int64_t s, int64_t steps, int tail) {
-        dot_strip<D, 1>(tile_rows(0), strip_in_place(0, s, n, rows, 1, steps, tail, sums + (n - n0)));
+        dot_strip<D, 1>(tile_rows(0), strip_in_place(0, s, n, rows, 1, steps, tail, sums_at(sums, 0, n0) + (n - n0)));
       });
-    store(0, 1, n0, n1, sums);
+    if (!p_.sums_in_y) store(0, 1, n0, n1, sums);
   }
 
   // Row tiles [t0, t1) times rows [n0, n1) of w. Those up to `soon` are wanted next.
@@ -274,8 +274,19 @@ class DotMatmul {
   DotStrip<Element, W> strip_in_place(int64_t u, int64_t s, int64_t n, int64_t tiles, int64_t tile, int64_t steps, int tail,
                                       float* sums) const {
     const int64_t pitch = a_.w.stride[0];
-    return {x_tile(u, s), w_row(n) + s * D::kStep, pitch, D::kStep, tile * pitch, tiles, steps, tail, s == 0,
-            sums,         p_.item_columns,         {},    {}};
+    return {x_tile(u, s),
+            w_row(n) + s * D::kStep,
+            pitch,
+            D::kStep,
+            tile * pitch,
+            tiles,
+            steps,
+            tail,
+            s == 0,
+            sums,
+            sums_pitch(),
+            {},
+            {}};
   }
 
   // What follows a chunk of x, in the course of the tiles of one: with many rows it comes from L3.
@@ -318,14 +329,20 @@ class DotMatmul {
         for (int64_t n = n0; n < n1; n += kStrip) {
           const int64_t end = std::min(n + kStrip, n1);
           for (int64_t u = t; u < last; ++u)
-            multiply(u, n, end - n, s, steps, tail, sums + (u - t) * D::kTileRows * p_.item_columns + (n - n0));
+            multiply(u, n, end - n, s, steps, tail, sums_at(sums, t, n0) + (u - t) * D::kTileRows * sums_pitch() + (n - n0));
           const int64_t begin = n - (n - n0) % simd::kLanes;  // y is stored vector by vector
-          if (s + kChunkSteps >= p_.steps && (end - begin == simd::kLanes || end == n1))
+          if (!p_.sums_in_y && s + kChunkSteps >= p_.steps && (end - begin == simd::kLanes || end == n1))
             store(t, last, begin, end, sums + (begin - n0));
         }
       });
     }
   }
+
+  // Where the sums of row tile t from column n0 on are kept, and from row to row.
+  float* sums_at(float* sums, int64_t t, int64_t n0) const {
+    return p_.sums_in_y ? a_.y.template as<float>() + t * D::kTileRows * a_.y.stride[0] + n0 : sums;
+  }
+  int64_t sums_pitch() const { return p_.sums_in_y ? a_.y.stride[0] : p_.item_columns; }
 
   // The sums of row tiles [t0, t1) and columns [n0, n1) go to y, rounded if y is bf16.
   void store(int64_t t0, int64_t t1, int64_t n0, int64_t n1, const float* sums) const {

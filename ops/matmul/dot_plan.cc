@@ -36,7 +36,8 @@ DotPlan plan_dot(const MatmulArgs& a, const DotShape& shape, int threads) {
   p.items_m = ceil_div(p.row_tiles, p.item_row_tiles);
   p.x_bytes = round_up(p.row_tiles * shape.tile_rows * row_bytes, kCacheLine);
   p.panel_bytes = panel ? p.item_columns * row_bytes : 0;
-  p.sums_bytes = round_up(shape.row_tiles * shape.tile_rows * p.item_columns * sizeof(float), kCacheLine);
+  p.sums_in_y = !panel && a.y.dtype == DType::kF32;
+  p.sums_bytes = p.sums_in_y ? 0 : round_up(shape.row_tiles * shape.tile_rows * p.item_columns * sizeof(float), kCacheLine);
   return p;
 }
 

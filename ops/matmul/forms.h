@@ -48,6 +48,7 @@ struct DotPlan {
   int64_t item_row_tiles;  // tiles of x in an item
   int64_t items_n, items_m;
   bool alone;                               // too little work to wake the team
+  bool sums_in_y;                           // chunks are added up where their sum belongs
   size_t x_bytes, panel_bytes, sums_bytes;  // of scratch: x once; panel (0: w is used where it lies) and sums for each thread
 };
 

@@ -105,6 +105,16 @@ struct Avx2Lines {
   }
   static SLUICE_INLINE Line sums_of_halves(Line a, Line b) { return {{neighbours(a.h[0], a.h[1]), neighbours(b.h[0], b.h[1])}}; }
 
+  static SLUICE_INLINE Line turned(Line a) {
+    const Line pairs = even_odd(a);  // by twos: lanes 0 and 4, and those of the other half 8 and 12
+    const __m256i even = _mm256_unpacklo_epi64(pairs.h[0], pairs.h[1]), odd = _mm256_unpackhi_epi64(pairs.h[0], pairs.h[1]);
+    return {{_mm256_permute2x128_si256(even, odd, 0x20), _mm256_permute2x128_si256(even, odd, 0x31)}};
+  }
+  static SLUICE_INLINE Line even_odd(Line a) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    return halves([=](__m256i x) { return _mm256_permutevar8x32_epi32(x, order); }, a);
+  }
+
   template <class S>
   static SLUICE_INLINE std::pair<V::F, V::F> two_scales(Line both) {
     const Line low = halves([](__m256i x) { return _mm256_slli_epi32(x, 16); }, both);

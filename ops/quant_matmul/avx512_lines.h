@@ -63,6 +63,13 @@ struct Avx512Lines {
     return add(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
   }
 
+  static SLUICE_INLINE Line turned(Line a) {
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), a);
+  }
+  static SLUICE_INLINE Line even_odd(Line a) {
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15), a);
+  }
+
   template <class S>
   static SLUICE_INLINE std::pair<V::F, V::F> two_scales(Line both) {
     if constexpr (std::is_same_v<S, Bf16>)

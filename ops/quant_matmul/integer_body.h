@@ -1,11 +1,12 @@
 // int8 and int4: products of bytes, 64 of them at a time.
 //
-//   one row of x:   lanes along k. Row after row of w is read where it lies, in the order of memory, and its groups' sums noted;
-//                   those of 16 rows are turned, so that a vector has a group's sums of 16 rows
+//   one row of x:   lanes along k. Row after row of w is read where it lies, in the order of memory, and its groups' terms noted;
+//                   those of 16 rows are turned, so that a vector has a group's terms of 16 rows
 //   more:           lanes along n. A strip of 16 or 32 rows of w is copied as [four k][row][4], in L2 or L1, and meets all rows
 //                   of x, a tile of them at a time, for the whole of K. The next strip is prefetched meanwhile
 //
-// Within a group sums are exact; from there on both do the same: lane n has the fp32 sums of row n of w.
+// Within a group sums are exact; from there on both do the same to row n of w: a group's term is its sum times x's scale, times w's
+// where every group has its own, and terms are added in order.
 //
 // D is the instruction set:
 //
@@ -18,6 +19,8 @@
 //                    any type that a group does not overflow; end() has them in int32, begin()'s start included
 //   sums_of_four     of lines a, b, c, d: lane 4 q + r has the sum of quarter q of line r
 //   sums_of_halves   of a and b, whose quarters are added in pairs: those of a, then those of b
+//   turned           lane 4 q + r to 4 r + q
+//   even_odd         of each half, lanes 0 and 4 first, then 1 and 5, 2 and 6, 3 and 7
 #pragma once
 
 #include <algorithm>
@@ -56,7 +59,7 @@ struct IntegerPlan {
     items_m = ceil_div(m, std::max<int64_t>(item_rows, 1));
     x_bytes = Activations::bytes(m, k, tile);
     scale_bytes = size_t(a.scale.shape[1] * kStrip) * sizeof(float);
-    strip_bytes = direct ? size_t(16 * round_up(k / kQuantGroup, 16)) * sizeof(int32_t) : size_t(k * kStrip);
+    strip_bytes = direct ? size_t(16 * round_up(k / kQuantGroup, 16)) * sizeof(float) : size_t(k * kStrip);
   }
   size_t per_thread() const { return scale_bytes + strip_bytes; }
 };
@@ -98,6 +101,7 @@ class IntegerMatmul {
   int64_t m() const { return a_.x.shape[0]; }
   int64_t n() const { return a_.w.shape[0]; }
   int64_t scales() const { return a_.scale.shape[1]; }
+  bool each() const { return scales() == x_.groups; }  // group has a scale of its own
   int64_t row_bytes() const { return x_.groups * kBytesOfGroup; }
   int64_t w_pitch() const { return a_.w.stride[0] * int64_t(kInt4 ? sizeof(int32_t) : sizeof(int8_t)); }
 
@@ -109,8 +113,8 @@ class IntegerMatmul {
     const int64_t m0 = i % p_.items_m * p_.item_rows, m1 = std::min(m0 + p_.item_rows, m());
     if (!p_.direct)
       return strip(n0, n1, m0, m1, goes_on && p_.items_m == 1, scale, reinterpret_cast<uint8_t*>(mine + p_.scale_bytes));
-    auto* sums = reinterpret_cast<int32_t*>(mine + p_.scale_bytes);
-    for (int64_t n = n0; n < n1; n += kRows) direct_block(n, int(std::min<int64_t>(kRows, n1 - n)), scale, sums);
+    auto* terms = reinterpret_cast<float*>(mine + p_.scale_bytes);
+    for (int64_t n = n0; n < n1; n += kRows) direct_block(n, int(std::min<int64_t>(kRows, n1 - n)), scale, terms);
   }
 
   // Scales of 16 rows as [scale of a row][blocks of 16 rows][16]: the first of `blocks`.
@@ -156,12 +160,22 @@ class IntegerMatmul {
 
   static constexpr int64_t kBytesAhead = 8 << 10;  // what is brought to L2, in the order of memory
 
-  void direct_block(int64_t n0, int rows, float* scale, int32_t* sums) const {
+  void direct_block(int64_t n0, int rows, float* scale, float* terms) const {
     fetch_scales(n0 + 2 * kRows);
     const int64_t pitch = round_up(x_.groups, kSums);
-    for (int r = 0; r < rows; ++r) row_sums(row_of_codes(a_.w, n0 + r), sums + r * pitch);
-    read_scales(n0, rows, 1, scale);
-    const F y = scaled_sums(sums, pitch, rows, scale);
+    F y;
+    if (each()) {
+      visit_scale(a_.scale, [&]<class S>(S*) {
+        const S* of_row = a_.scale.as<S>() + n0 * a_.scale.stride[0];
+        for (int r = 0; r < rows; ++r, of_row += a_.scale.stride[0])
+          row_terms(row_of_codes(a_.w, n0 + r), of_row, terms + r * pitch);
+      });
+      y = sum_of_terms(terms, pitch, rows);
+    } else {
+      for (int r = 0; r < rows; ++r) row_terms<float>(row_of_codes(a_.w, n0 + r), nullptr, terms + r * pitch);
+      read_scales(n0, rows, 1, scale);
+      y = scaled_sum_of_terms(terms, pitch, rows, scale);
+    }
     visit_float(a_.y, [&]<class Y>(Y*) { V::store_n(a_.y.as<Y>() + n0, y, rows); });
   }
 
@@ -172,21 +186,33 @@ class IntegerMatmul {
       for (int64_t at = 0; at < scales() * size; at += kLine) _mm_prefetch(row + at, _MM_HINT_T1);
   }
 
-  __attribute__((noinline)) void row_sums(const uint8_t* w, int32_t* sums) const {
+  // The terms of a row of w's groups. scale: of each group, or null.
+  template <class S>
+  __attribute__((noinline)) void row_terms(const uint8_t* w, const S* scale, float* terms) const {
     constexpr int64_t kBytes = kSums * kBytesOfGroup;
     const int8_t* x = x_.codes;
-    int64_t left = row_bytes();
-    for (; left >= kBytes; left -= kBytes, w += kBytes, x += kSums * kQuantGroup, sums += kSums)
-      D::store(sums, group_sums(
-                         x, [w](int line) __attribute__((always_inline)) {
-                           _mm_prefetch(w + line * kLine + kBytesAhead, _MM_HINT_T1);
-                           return D::load(w + line * kLine);
-                         }));
-    if (left > 0)
-      D::store(sums, group_sums(
-                         x, [ w, left ](int line) __attribute__((always_inline)) {
-                           return D::load_first(w + line * kLine, std::clamp<int64_t>(left - line * kLine, 0, kLine));
-                         }));
+    int64_t left = row_bytes(), g = 0;
+    for (; left >= kBytes; left -= kBytes, w += kBytes, x += kSums * kQuantGroup, g += kSums) {
+      const Line sums = group_sums(
+          x, [w](int line) __attribute__((always_inline)) {
+            _mm_prefetch(w + line * kLine + kBytesAhead, _MM_HINT_T1);
+            return D::load(w + line * kLine);
+          });
+      F t = V::mul(D::to_float(D::add(sums, D::load(x_.start + g))), V::load(x_.scale + g));
+      if (scale) t = V::mul(t, V::load(scale + g));
+      V::store(terms + g, t);
+    }
+    if (left > 0) {
+      const Line sums = group_sums(
+          x, [ w, left ](int line) __attribute__((always_inline)) {
+            return D::load_first(w + line * kLine, std::clamp<int64_t>(left - line * kLine, 0, kLine));
+          });
+      const int some = int(x_.groups - g);
+      F t = V::mul(D::to_float(D::add(sums, D::load_first(x_.start + g, some * int64_t(sizeof(int32_t))))),
+                   V::load_n(x_.scale + g, some));
+      if (scale) t = V::mul(t, V::load_n(scale + g, some));
+      V::store(terms + g, t);
+    }
   }
 
   // The sums of sixteen groups of a row. `load` gives its lines.
@@ -204,37 +230,43 @@ class IntegerMatmul {
     const auto four = [&](int i) __attribute__((always_inline)) {
       return D::sums_of_four(line(i), line(i + 1), line(i + 2), line(i + 3));
     };
-    if constexpr (kInt4) return four(0);  // a group is a quarter
-    else return D::sums_of_halves(four(0), four(4));
-  }
-  // Where group i of sixteen is in what group_sums() gives.
-  static constexpr int lane_of_group(int i) {
-    if (kInt4) return i % 4 * 4 + i / 4;
-    const int line = i / 2;
-    return (line / 4 * 2 + i % 2) * 4 + line % 4;
+    if constexpr (kInt4) return D::turned(four(0));  // a group is a quarter
+    else return D::even_odd(D::sums_of_halves(four(0), four(4)));
   }
 
-  // y of 16 rows, from their groups' sums and scales.
-  __attribute__((noinline)) F scaled_sums(const int32_t* sums, int64_t pitch, int rows, const float* scale) const {
-    const int64_t groups_of_scale = x_.groups / scales();
-    F y = V::zero(), p = V::zero();
-    int64_t left = groups_of_scale;
+  // f(vector of 16 rows' terms) for each group in order.
+  template <class Fn>
+  SLUICE_INLINE void for_terms(const float* terms, int64_t pitch, int rows, Fn&& f) const {
     for (int64_t g0 = 0; g0 < x_.groups; g0 += kSums) {
-      F group[kSums];  // of lane_of_group()
+      F group[kSums];
 #pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) group[r] = D::lanes(D::load(sums + std::min(r, rows - 1) * pitch + g0));
+      for (int r = 0; r < kRows; ++r) group[r] = V::load(terms + std::min(r, rows - 1) * pitch + g0);
       V::transpose(group);
 #pragma GCC unroll 16
       for (int i = 0; i < kSums; ++i) {
-        const int64_t g = g0 + i;
-        if (g >= x_.groups) break;
-        const Line sum = D::add(D::line(group[lane_of_group(i)]), D::set1(x_.start[g]));
-        p = V::fma(D::to_float(sum), V::set1(x_.scale[g]), p);
-        if (--left > 0) continue;
-        y = V::fma(p, V::load(scale), y);
-        p = V::zero(), scale += kRows, left = groups_of_scale;
+        if (g0 + i >= x_.groups) break;
+        f(group[i]);
       }
     }
+  }
+  __attribute__((noinline)) F sum_of_terms(const float* terms, int64_t pitch, int rows) const {
+    F y = V::zero();
+    for_terms(
+        terms, pitch, rows, [&](F t) __attribute__((always_inline)) { y = V::add(y, t); });
+    return y;
+  }
+  // scale: of 16 rows, for so many groups each.
+  __attribute__((noinline)) F scaled_sum_of_terms(const float* terms, int64_t pitch, int rows, const float* scale) const {
+    const int64_t groups_of_scale = x_.groups / scales();
+    int64_t left = groups_of_scale;
+    F y = V::zero(), p = V::zero();
+    for_terms(
+        terms, pitch, rows, [&](F t) __attribute__((always_inline)) {
+          p = V::add(p, t);
+          if (--left > 0) return;
+          y = V::fma(p, V::load(scale), y);
+          p = V::zero(), scale += kRows, left = groups_of_scale;
+        });
     return y;
   }
 
@@ -250,7 +282,6 @@ class IntegerMatmul {
       read_scales(n, rows, kBlocks, scale + b * kRows);
       copy_block(n, rows, codes + b * kLine);
     }
-    const bool each = scales() == x_.groups;
     const int64_t tiles = ceil_div(m1 - m0, p_.tile), lines = ceil_div(row_bytes(), kLine);
     Ahead ahead{};
     if (goes_on) ahead = {row_of_codes(a_.w, std::min(n1, n() - 1)), std::min(Plan::kStrip, n() - n1), lines, w_pitch(), 0, 0, 0};
@@ -258,7 +289,7 @@ class IntegerMatmul {
     for (int64_t i = m0; i < m1; i += p_.tile) {
       const int rows = int(std::min<int64_t>(p_.tile, m1 - i));
       with_count<Plan::kTile>(rows, [&]<int R>() {
-        if (each) tile<R, true>(i, n0, n1, codes, scale, ahead);
+        if (each()) tile<R, true>(i, n0, n1, codes, scale, ahead);
         else tile<R, false>(i, n0, n1, codes, scale, ahead);
       });
     }
@@ -352,8 +383,9 @@ class IntegerMatmul {
 #pragma GCC unroll 2
           for (int b = 0; b < kBlocks; ++b) {
             const F whole = D::to_float(D::end(sum[r][b], start[r])), by = V::set1(x_scale[r]);
-            if constexpr (kEach) y[r][b] = V::fma(V::mul(whole, by), V::load(scale + b * kRows), y[r][b]);
-            else p[r][b] = V::fma(whole, by, p[r][b]);
+            const F term = V::mul(whole, by);  // no FMA: one row's terms are added to each other only after they were turned
+            if constexpr (kEach) y[r][b] = V::add(V::mul(term, V::load(scale + b * kRows)), y[r][b]);
+            else p[r][b] = V::add(term, p[r][b]);
           }
         x_scale += Plan::kTile, start += Plan::kTile;
       }
