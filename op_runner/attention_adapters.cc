@@ -1,5 +1,4 @@
 // Full and multi-head latent attention over a cache, and merging what attention over parts of the keys gives.
-#include <cmath>
 #include <cstring>
 
 #include "op_runner/op_runner.h"
@@ -11,8 +10,6 @@
 
 namespace sluice {
 namespace {
-
-float scale_of(const OpCall& call, int64_t D) { return float(call.number("scale", 1 / std::sqrt(double(D)))); }
 
 // Caches hold what the arithmetic asks for: bf16 as stored, or widened to f32.
 DType cache_dtype(const OpCall& call, const Tensor& k) { return call.dtype() == DType::kF32 ? DType::kF32 : k.dtype; }
@@ -41,7 +38,7 @@ Status fill_pages(OpCall& call, const Tensor& k, const Tensor& v, const Tensor& 
                               .v_cache = pages.v});
 }
 
-Status run_prefill(OpCall& call) {
+Status run_gqa_prefill(OpCall& call) {
   SLUICE_NEED(q, "q");
   SLUICE_NEED(k, "k");
   SLUICE_NEED(v, "v");
@@ -61,14 +58,14 @@ Status run_prefill(OpCall& call) {
                     .cu_seqlens = cu_q,
                     .o = call.output("o", call.dtype(), {T, HQ, D}),
                     .lse = call.output("lse", DType::kF32, {T, HQ}),
-                    .scale = scale_of(call, D)}};
+                    .scale = call.scale_for(D)}};
   SLUICE_RETURN_IF_ERROR(call.run(gqa_prefill, a));
   if (!gate.present()) return {};
   a.gate = gate, a.lse = Tensor(), a.o = call.output("o_gated", call.dtype(), {T, HQ, D});
   return call.run(gqa_prefill, a);
 }
 
-Status run_decode(OpCall& call) {
+Status run_gqa_decode(OpCall& call) {
   SLUICE_NEED(q, "q");
   SLUICE_NEED(k_cache, "k_cache");
   SLUICE_NEED(v_cache, "v_cache");
@@ -82,7 +79,7 @@ Status run_decode(OpCall& call) {
                                 .seq_lens = lens,
                                 .o = call.output("o", call.dtype(), {B, HQ, D}),
                                 .lse = call.output("lse", DType::kF32, {B, HQ}),
-                                .scale = scale_of(call, D)}});
+                                .scale = call.scale_for(D)}});
 }
 
 Status run_merge(OpCall& call) {
@@ -126,7 +123,7 @@ Status run_absorbed(OpCall& call) {
                                                .seq_lens = call.ints({int32_t(S)}),
                                                .o = o_latent,
                                                .lse = call.output("lse", DType::kF32, {H}).reshape({1, H}),
-                                               .scale = scale_of(call, nope + P)}));
+                                               .scale = call.scale_for(nope + P)}));
   const Tensor o = call.make(DType::kF32, {H, V});
   for (int64_t h = 0; h < H; ++h)
     for (int64_t v = 0; v < V; ++v) {
@@ -154,7 +151,7 @@ Status run_mla_decode(OpCall& call) {
                                .seq_lens = lens,
                                .o = call.output("o", call.dtype(), {T, H, R}),
                                .lse = call.output("lse", DType::kF32, {T, H}),
-                               .scale = scale_of(call, R + q_pe.dim(2))});
+                               .scale = call.scale_for(R + q_pe.dim(2))});
 }
 
 Status run_sparse_mla(OpCall& call) {
@@ -169,15 +166,15 @@ Status run_sparse_mla(OpCall& call) {
                                .indices = topk_ids,
                                .o = call.output("o", call.dtype(), {T, H, R}),
                                .lse = call.output("lse", DType::kF32, {T, H}),
-                               .scale = scale_of(call, R + q_pe.dim(2))});
+                               .scale = call.scale_for(R + q_pe.dim(2))});
 }
 
 }  // namespace
 
 std::vector<OpAdapter> attention_adapters() {
   return {
-      {"gqa_prefill", "gqa_prefill", run_prefill, {"kv_append"}},
-      {"gqa_decode", "gqa_decode", run_decode, {}},
+      {"gqa_prefill", "gqa_prefill", run_gqa_prefill, {"kv_append"}},
+      {"gqa_decode", "gqa_decode", run_gqa_decode, {}},
       {"merge_state", "merge_state", run_merge, {}},
       {"mla_decode", "mla_decode", run_mla_decode, {}},
       {"dsa_sparse_mla", "mla_decode", run_sparse_mla, {}},

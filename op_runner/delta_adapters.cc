@@ -1,6 +1,5 @@
 // The gated delta rule. The files hold the state of the recurrence; the open chunk starts from it with no open rows, and gdn_close
 // gives it back.
-#include <cmath>
 #include <cstring>
 
 #include "op_runner/op_runner.h"
@@ -22,9 +21,7 @@ GdnState open_chunks(OpCall& call, const Tensor& initial, int64_t S, int64_t HK,
           .g = call.make(DType::kF32, {S, HV, kChunk})};
 }
 
-float scale_of(const OpCall& call, int64_t K) { return float(call.number("scale", 1 / std::sqrt(double(K)))); }
-
-Status run_prefill(OpCall& call) {
+Status run_gdn_prefill(OpCall& call) {
   SLUICE_NEED(q, "q");
   SLUICE_NEED(k, "k");
   SLUICE_NEED(v, "v");
@@ -51,7 +48,7 @@ Status run_prefill(OpCall& call) {
                                                  .has_state = call.ints(std::vector<int32_t>(N, initial.present())),
                                                  .state = state,
                                                  .o = call.output("o", call.dtype(), {T, HV, V}),
-                                                 .scale = scale_of(call, K),
+                                                 .scale = call.scale_for(K),
                                                  .qk_l2norm = call.flag("qk_l2norm_in_kernel", false),
                                                  .l2_eps = float(call.number("l2_eps", 1e-6))}}));
   SLUICE_RETURN_IF_ERROR(call.run(gdn_close, {.slots = slot_tensor, .rows = call.ints(rows), .state = state}));
@@ -106,12 +103,12 @@ GdnArgs step_args(OpCall& call, const StepInputs& s, const GdnState& state, cons
           .has_state = call.ints(std::vector<int32_t>(s.B, 1)),
           .state = state,
           .o = o,
-          .scale = scale_of(call, s.K),
+          .scale = call.scale_for(s.K),
           .qk_l2norm = call.flag("qk_l2norm_in_kernel", false),
           .l2_eps = float(call.number("l2_eps", 1e-6))};
 }
 
-Status run_decode(OpCall& call) {
+Status run_gdn_decode(OpCall& call) {
   StepInputs s;
   SLUICE_RETURN_IF_ERROR(read_step(call, false, s));
   const GdnState state = open_chunks(call, s.pool, s.pool.dim(0), s.HK, s.HV, s.K, s.V);
@@ -135,7 +132,7 @@ Status run_decode_classic(OpCall& call) {
                                        .slots = s.slots,
                                        .state = state,
                                        .o = call.output("o", call.dtype(), {s.B, s.HV, s.V}),
-                                       .scale = scale_of(call, s.K),
+                                       .scale = call.scale_for(s.K),
                                        .qk_l2norm = call.flag("qk_l2norm_in_kernel", false),
                                        .l2_eps = float(call.number("l2_eps", 1e-6))});
 }
@@ -174,8 +171,8 @@ Status run_verify(OpCall& call) {
 
 std::vector<OpAdapter> delta_adapters() {
   return {
-      {"gdn_prefill", "gdn_prefill", run_prefill, {"gdn_close"}},
-      {"gdn_decode", "gdn_decode", run_decode, {"gating", "gdn_close"}},
+      {"gdn_prefill", "gdn_prefill", run_gdn_prefill, {"gdn_close"}},
+      {"gdn_decode", "gdn_decode", run_gdn_decode, {"gating", "gdn_close"}},
       {"gdn_decode", "gdn_decode_classic", run_decode_classic, {"gating"}},
       {"gdn_mtp_verify", "gdn_verify", run_verify, {"gating", "gdn_close"}},
   };

@@ -1,6 +1,7 @@
 #include "op_runner/op_runner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace sluice {
@@ -21,6 +22,7 @@ double OpCall::number(std::string_view name, double fallback) const {
   const auto* v = params_.if_contains(name);
   return v && v->is_number() ? v->to_number<double>() : fallback;
 }
+float OpCall::scale_for(int64_t dim) const { return float(number("scale", 1 / std::sqrt(double(dim)))); }
 
 bool OpCall::flag(std::string_view name, bool fallback) const {
   const auto* v = params_.if_contains(name);

@@ -49,6 +49,7 @@ class OpCall {
   // An operand as the form wants it: on a GPU in the call's type and as aligned as an engine's tensors, on the CPU as in the file.
   Tensor operand(const Tensor& t) { return ctx_.gpu ? copy(t, dtype_) : t; }
   double number(std::string_view name, double fallback) const;
+  float scale_for(int64_t dim) const;  // of products over so many elements: "scale", or dim^-0.5
   bool flag(std::string_view name, bool fallback) const;
   std::string text(std::string_view name, std::string fallback) const;
   const boost::json::object& params() const { return params_; }
