@@ -26,14 +26,15 @@ constexpr uintptr_t kFree = 0, kClaimed = 1;
 constexpr size_t kMaxMappings = 1024;  // the largest published checkpoints have about 200 shards
 std::array<Row, kMaxMappings> g_rows;
 
-Row* register_mapping(uintptr_t begin, size_t size, const char* path) {
+// Where the row begins that now stands for the mapping; null: none is free.
+std::atomic<uintptr_t>* register_mapping(uintptr_t begin, size_t size, const char* path) {
   for (Row& row : g_rows) {
     uintptr_t expected = kFree;
     if (!row.begin.compare_exchange_strong(expected, kClaimed, std::memory_order_acquire)) continue;
     row.end.store(begin + size, std::memory_order_relaxed);
     row.path.store(path, std::memory_order_relaxed);
     row.begin.store(begin, std::memory_order_release);
-    return &row;
+    return &row.begin;
   }
   return nullptr;
 }
@@ -90,10 +91,10 @@ struct MappedFile::Mapping {
   std::byte* data = nullptr;
   size_t size = 0;
   std::pair<uint64_t, uint64_t> identity;
-  Row* row = nullptr;
+  std::atomic<uintptr_t>* row = nullptr;  // its beginning
 
   ~Mapping() {
-    if (row) row->begin.store(kFree, std::memory_order_release);
+    if (row) row->store(kFree, std::memory_order_release);
     if (data) ::munmap(data, size);
   }
 };
