@@ -148,22 +148,17 @@ bool WeightSource::in_place() const { return !random() && where_.device.kind == 
 std::byte* WeightSource::place_for(const std::string& name, size_t bytes) {
   if (room_) return nullptr;
   // On the CPU they share large blocks, and so huge pages: of its own, a matrix that is smaller than one would lie in small ones.
-  constexpr size_t kBlock = size_t(64) << 20;
-  const size_t size = size_t(round_up(int64_t(bytes), Arena::kAlignment));
-  const bool shares = where_.device.kind == DeviceKind::kCpu && size < kBlock;
-  if (shares && size <= block_left_) {
-    block_left_ -= size;
-    return std::exchange(block_, block_ + size);
-  }
+  constexpr size_t kBlock = size_t(256) << 20;  // of address space: what is not used of it costs nothing
+  const bool shares = where_.device.kind == DeviceKind::kCpu && bytes < kBlock;
+  if (shares && !blocks_.empty())
+    if (void* place = blocks_.back().allocate(bytes)) return static_cast<std::byte*>(place);
   auto memory = allocate_memory(where_, shares ? kBlock : bytes);
-  if (memory.ok()) {
-    std::byte* place = made_.emplace_back(std::move(*memory)).data();
-    if (shares) block_ = place + size, block_left_ = kBlock - size;
-    return place;
-  }
+  if (memory.ok() && shares) return static_cast<std::byte*>(blocks_.emplace_back(Arena::over(std::move(*memory))).allocate(bytes));
+  if (memory.ok()) return made_.emplace_back(std::move(*memory)).data();
   if (memory.status().code() != Code::kResourceExhausted) problems_.push_back(name + ": " + memory.status().message());
   room_ = memory_left(where_);
   for (const Buffer& b : made_) *room_ += b.size();
+  for (const Arena& b : blocks_) *room_ += b.used();
   return nullptr;
 }
 

@@ -129,8 +129,7 @@ class WeightSource {
   std::optional<Quantize> quantize_;
   std::optional<QuantizationConfig> stored_;
   std::vector<Buffer> made_;
-  std::byte* block_ = nullptr;          // the rest of the last one that weights share
-  size_t block_left_ = 0;               // bytes
+  std::vector<Arena> blocks_;           // each with many of them
   std::vector<Transfer> transfers_;     // from the checkpoint, until finish()
   std::vector<Quantizing> quantizing_;  // likewise
   std::map<std::string, Weight> quantized_;

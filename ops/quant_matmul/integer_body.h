@@ -192,15 +192,19 @@ class IntegerMatmul {
     constexpr int64_t kBytes = kSums * kBytesOfGroup;
     const int8_t* x = x_.codes;
     int64_t left = row_bytes(), g = 0;
+    const auto note = [&](Line sums, Line start, auto&& load) __attribute__((always_inline)) {
+      F t = V::mul(D::to_float(D::add(sums, start)), load(x_.scale + g));
+      if (scale) t = V::mul(t, load(scale + g));
+      V::store(terms + g, t);
+    };
     for (; left >= kBytes; left -= kBytes, w += kBytes, x += kSums * kQuantGroup, g += kSums) {
       const Line sums = group_sums(
           x, [w](int line) __attribute__((always_inline)) {
             _mm_prefetch(w + line * kLine + kBytesAhead, _MM_HINT_T1);
             return D::load(w + line * kLine);
           });
-      F t = V::mul(D::to_float(D::add(sums, D::load(x_.start + g))), V::load(x_.scale + g));
-      if (scale) t = V::mul(t, V::load(scale + g));
-      V::store(terms + g, t);
+      note(
+          sums, D::load(x_.start + g), [](const auto* p) __attribute__((always_inline)) { return V::load(p); });
     }
     if (left > 0) {
       const Line sums = group_sums(
@@ -208,10 +212,10 @@ class IntegerMatmul {
             return D::load_first(w + line * kLine, std::clamp<int64_t>(left - line * kLine, 0, kLine));
           });
       const int some = int(x_.groups - g);
-      F t = V::mul(D::to_float(D::add(sums, D::load_first(x_.start + g, some * int64_t(sizeof(int32_t))))),
-                   V::load_n(x_.scale + g, some));
-      if (scale) t = V::mul(t, V::load_n(scale + g, some));
-      V::store(terms + g, t);
+      note(
+          sums, D::load_first(x_.start + g, some * int64_t(sizeof(int32_t))), [some](const auto* p) __attribute__((always_inline)) {
+            return V::load_n(p, some);
+          });
     }
   }
 
